@@ -1,0 +1,142 @@
+// One unit of durability: the log records of a round and the table rows they change, committed
+// together or not at all. Owned by broker/core, which fills it; broker/journal writes it;
+// broker/server carries it between the two threads.
+//
+//   core (loop thread) ──fills──▶ Batch ──moved to──▶ journal thread ──Commit──▶ durable ──▶ back,
+//   Clear()ed, refilled
+//
+// Bytes live in two growing buffers (records, rows) that keep their capacity over Clear(), so a
+// broker under load allocates nothing here. Positions are offsets, not pointers, because the
+// buffers move while they grow.
+//
+// Example:
+//   Batch batch;
+//   batch.Begin(Epoch(4), Lsn(1));
+//   batch.AppendRecord(record_bytes);
+//   batch.Put(Table::kTasks, id.value(), row_bytes);
+//   batch.Erase(Table::kSpecs, 7);
+//   journal.Commit(batch);
+//
+// Threads: one owner at a time; handed over whole.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/check.h"
+#include "schemas/ids.h"
+
+namespace zsched::broker {
+
+// The tables that hold the applied state. Numbers name LMDB databases and seed row checksums: never
+// reused.
+enum class Table : uint8_t {
+  kMeta = 0,      // MetaKey → value
+  kSpecs = 1,     // task id → what was submitted; immutable
+  kTasks = 2,     // task id → where the task stands; rewritten on each change
+  kOutcomes = 3,  // task id → result or last error
+  kFinished =
+      4,  // LSN of the ending record → the ids it ended, oldest first: the order of retention
+  kLanes = 5,      // lane number → (queue, type)
+  kWorkers = 6,    // worker number → who it is
+  kProducers = 7,  // producer number → client id and the submits it may ask about again
+};
+inline constexpr size_t kTables = 8;
+inline constexpr std::array<const char*, kTables> kTableNames = {
+    "meta", "specs", "tasks", "outcomes", "finished", "lanes", "workers", "producers"};
+
+struct Mutation {
+  static constexpr uint32_t kErase = UINT32_MAX;
+  uint64_t key = 0;
+  uint32_t offset = 0;  // into rows()
+  uint32_t size = 0;    // kErase: delete the row, which need not exist
+};
+
+class Batch {
+ public:
+  // Empties the batch and sets the LSN of its first record. Capacity stays.
+  void Begin(Epoch epoch, Lsn first_lsn) {
+    epoch_ = epoch;
+    first_lsn_ = first_lsn;
+    records_.clear();
+    record_ends_.clear();
+    rows_.clear();
+    for (auto& table : mutations_) table.clear();
+  }
+
+  // True when there is nothing to commit.
+  bool empty() const { return record_ends_.empty() && rows_.empty() && !HasMutations(); }
+
+  Epoch epoch() const { return epoch_; }
+  Lsn first_lsn() const { return first_lsn_; }
+  // The LSN the next record gets.
+  Lsn next_lsn() const { return Lsn(first_lsn_.value() + record_ends_.size()); }
+  // Requires records() not empty.
+  Lsn last_lsn() const { return Lsn(next_lsn().value() - 1); }
+  size_t bytes() const { return records_.size() + rows_.size(); }
+
+  // --- Log. A record's bytes are opaque here (broker/core/record.h); each takes one LSN.
+  Lsn AppendRecord(std::string_view bytes) {
+    records_.append(bytes);
+    return CloseRecord();
+  }
+  // In place: append to records() and then close. The record is everything since the last close.
+  std::string& OpenRecord() { return records_; }
+  Lsn CloseRecord() {
+    ZS_CHECK(records_.size() < UINT32_MAX);
+    record_ends_.push_back(static_cast<uint32_t>(records_.size()));
+    return last_lsn();
+  }
+  std::string_view records() const { return records_; }
+  // End offsets into records(), one a record.
+  const std::vector<uint32_t>& record_ends() const { return record_ends_; }
+
+  // --- Tables. A later mutation of a key wins over an earlier one. Keys of kSpecs and kFinished
+  // only ever rise when put.
+  uint32_t Put(Table table, uint64_t key, std::string_view row) {
+    uint32_t offset = static_cast<uint32_t>(rows_.size());
+    rows_.append(row);
+    PutTail(table, key, offset);
+    return offset;
+  }
+  // In place: remember rows().size(), append the row to OpenRows(), then PutTail with the
+  // remembered offset.
+  std::string& OpenRows() { return rows_; }
+  void PutTail(Table table, uint64_t key, uint32_t offset) {
+    ZS_CHECK(rows_.size() < UINT32_MAX);
+    mutations_[static_cast<size_t>(table)].push_back(
+        {key, offset, static_cast<uint32_t>(rows_.size()) - offset});
+  }
+  void Erase(Table table, uint64_t key) {
+    mutations_[static_cast<size_t>(table)].push_back({key, 0, Mutation::kErase});
+  }
+  std::string_view rows() const { return rows_; }
+  std::string_view row(const Mutation& m) const {
+    return std::string_view(rows_).substr(m.offset, m.size);
+  }
+  const std::vector<Mutation>& mutations(Table table) const {
+    return mutations_[static_cast<size_t>(table)];
+  }
+  // For the journal, which may reorder a table's mutations as long as the last one of each key
+  // stays last.
+  std::vector<Mutation>& mutations(Table table) { return mutations_[static_cast<size_t>(table)]; }
+
+ private:
+  bool HasMutations() const {
+    for (const auto& table : mutations_)
+      if (!table.empty()) return true;
+    return false;
+  }
+
+  Epoch epoch_;
+  Lsn first_lsn_{1};
+  std::string records_;
+  std::vector<uint32_t> record_ends_;
+  std::string rows_;
+  std::array<std::vector<Mutation>, kTables> mutations_;
+};
+
+}  // namespace zsched::broker

@@ -1,0 +1,125 @@
+// The frame that every message travels in: one fixed header, then one FlatBuffer
+// (schemas/wire.fbs). Owned by schemas.
+//
+//   offset 0        4        5      6       8            12          16      24        32 40
+//          | magic  | version| type | flags | body_bytes | reserved  | epoch | session | checksum |
+//          body…
+//
+// All little-endian. The checksum binds the first 32 header bytes and the body; its kind is a flag,
+// so that a peer without XXH3 (Python's standard library) can ask for CRC-32: whoever opens a
+// session chooses, the other side answers in kind. docs/protocol.md has every message.
+//
+// Example:
+//   std::string bytes = SealFrame({.type = MessageType::kHeartbeat, .session = id}, body);
+//   absl::StatusOr<FrameView> frame = OpenFrame(bytes);      // verifies magic, version, sizes,
+//   checksum
+//
+// Threads: pure functions.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "schemas/errors.h"
+#include "schemas/ids.h"
+
+namespace zsched {
+
+static_assert(std::endian::native == std::endian::little,
+              "frames and log records are little-endian");
+
+// Who sends what is in docs/protocol.md §3. Numbers are never reused.
+enum class MessageType : uint8_t {
+  // any peer
+  kDiscover = 1,
+  kView = 2,
+  kHello = 3,
+  kWelcome = 4,
+  kHeartbeat = 5,
+  kHeartbeatAck = 6,
+  kError = 7,
+  kGoodbye = 8,
+  // client endpoint
+  kSubmit = 16,
+  kSubmitAck = 17,
+  kWait = 18,
+  kOutcomes = 19,
+  kGet = 20,
+  kList = 21,
+  kTaskInfos = 22,
+  kRetry = 23,
+  kItemReply = 24,
+  kStatus = 25,
+  kStatusReply = 26,
+  kWorkerList = 27,
+  kWorkerInfos = 28,
+  kWorkerDrain = 29,
+  // worker endpoint
+  kWorkerHello = 64,
+  kWorkerWelcome = 65,
+  kCredit = 66,
+  kTasks = 67,
+  kResults = 68,
+  kResultAck = 69,
+  kRelease = 70,
+  kDrain = 71,
+  kCancel = 72,
+};
+
+inline constexpr uint32_t kFrameMagic = 0x4843535A;  // "ZSCH" in memory order
+inline constexpr uint8_t kProtocolVersion = 1;
+inline constexpr uint16_t kFlagCrc32 = 1 << 0;  // checksum is CRC-32 (zlib) instead of XXH3-64
+inline constexpr uint16_t kKnownFlags = kFlagCrc32;
+
+struct FrameHeader {
+  uint32_t magic = kFrameMagic;
+  uint8_t version = kProtocolVersion;
+  MessageType type{};
+  uint16_t flags = 0;
+  uint32_t body_bytes = 0;
+  uint32_t reserved = 0;
+  uint64_t epoch = 0;    // sender's: the broker's own, or the highest a client or worker has seen
+  uint64_t session = 0;  // 0 before WELCOME
+  uint64_t checksum = 0;
+};
+inline constexpr size_t kFrameHeaderBytes = 40;
+static_assert(sizeof(FrameHeader) == kFrameHeaderBytes);
+static_assert(offsetof(FrameHeader, body_bytes) == 8 && offsetof(FrameHeader, epoch) == 16 &&
+              offsetof(FrameHeader, checksum) == 32);
+static_assert(kFrameHeaderBytes % 8 == 0, "the body must be 8-aligned when the frame is");
+
+// A verified frame. `body` points into the bytes given to OpenFrame and lives as long as they do.
+struct FrameView {
+  FrameHeader header;
+  std::string_view body;
+};
+
+// Checks size, magic, version, flags, reserved, body_bytes and checksum, in that order; the first
+// that fails names the code: TRUNCATED, BAD_MAGIC, UNSUPPORTED_VERSION, MALFORMED, BAD_CHECKSUM.
+// The body is not looked into.
+absl::StatusOr<FrameView> OpenFrame(std::string_view bytes);
+
+// Fills magic, version, body_bytes and checksum into a copy of `header` and writes it to `out`
+// (kFrameHeaderBytes).
+void SealHeader(FrameHeader header, std::string_view body, char* out);
+
+// Header and body as one string.
+std::string SealFrame(const FrameHeader& header, std::string_view body);
+
+// A copy of `bytes` whose first byte is 8-aligned, reused between frames; FlatBuffers needs it and
+// ZeroMQ's zero-copy receive does not give it. Returns `bytes` itself when it is aligned already.
+class AlignedCopy {
+ public:
+  std::string_view Align(std::string_view bytes);
+
+ private:
+  std::unique_ptr<uint64_t[]> words_;
+  size_t capacity_ = 0;  // in words
+};
+
+}  // namespace zsched

@@ -1,0 +1,97 @@
+// Every bound and default that more than one process relies on: the one home of each number, with
+// its reason. Owned by schemas; pure. A limit is inclusive: a value equal to it is accepted.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace zsched {
+
+// --- Frames
+// ---------------------------------------------------------------------------------------------------------
+// One ZeroMQ message part (ZMQ_MAXMSGSIZE on every socket). Room for a payload of the largest size
+// plus a batch's worth of small ones; small enough that a hostile peer cannot pin much memory.
+inline constexpr size_t kMaxFrameBytes = 4 << 20;
+// A sender closes a batch once its bodies pass this, so that a frame stays well under the limit
+// above.
+inline constexpr size_t kBatchTargetBytes = 1 << 20;
+// FlatBuffers nesting: our deepest message is frame > vector > table > vector > table.
+inline constexpr int kMaxTableDepth = 8;
+
+// --- Tasks
+// ----------------------------------------------------------------------------------------------------------
+inline constexpr size_t kMaxPayloadBytes = 1 << 20;
+inline constexpr size_t kMaxResultBytes = 1 << 20;
+inline constexpr size_t kMaxNameBytes = 128;  // queue, type, worker name, host, version
+inline constexpr size_t kMaxContentTypeBytes = 128;
+inline constexpr size_t kMaxErrorMessageBytes = 4096;  // a longer message is cut, never refused
+inline constexpr size_t kMaxLabels = 16;
+inline constexpr size_t kMaxLabelKeyBytes = 64;
+inline constexpr size_t kMaxLabelValueBytes = 256;
+inline constexpr int kPriorities = 10;  // 0..9, 9 first
+inline constexpr int kDefaultPriority = 5;
+inline constexpr int kDefaultMaxAttempts = 25;
+inline constexpr int kMaxMaxAttempts = 10'000;
+inline constexpr uint32_t kDefaultTimeoutMs = 30 * 60 * 1000;                   // one attempt
+inline constexpr uint32_t kMaxTimeoutMs = 7 * 24 * 3600 * 1000;                 // 7 days
+inline constexpr uint64_t kMaxDelayMs = uint64_t{10} * 366 * 24 * 3600 * 1000;  // 10 years
+inline constexpr uint32_t kDefaultRetryBaseMs =
+    1000;  // delay before attempt n+1: base * 2^(n-1), jittered
+inline constexpr uint32_t kDefaultRetryCapMs = 10 * 60 * 1000;
+inline constexpr uint32_t kMaxRetryCapMs = 24 * 3600 * 1000;
+inline constexpr int kCrashLimit =
+    5;  // attempts lost with their worker or by timeout before the task is dead
+
+// --- Submitting
+// -----------------------------------------------------------------------------------------------------
+inline constexpr size_t kMaxSubmitTasks = 4096;  // tasks in one SUBMIT frame
+inline constexpr size_t kMaxOutstandingSubmits =
+    64;  // SUBMIT frames of one client without an ack; the dedupe window
+inline constexpr uint32_t kSubmitWindowTasks = 65'536;  // unacknowledged tasks of one client
+inline constexpr uint64_t kSubmitWindowBytes = 16 << 20;
+
+// --- Queries
+// --------------------------------------------------------------------------------------------------------
+inline constexpr size_t kMaxQueryIds = 1024;  // ids in one GET, WAIT or RETRY
+inline constexpr size_t kMaxListLimit = 1000;
+inline constexpr size_t kDefaultListLimit = 100;
+// Rows that one LIST may look at before it answers with what it has and a cursor: bounds a read
+// transaction.
+inline constexpr size_t kMaxListScan = 50'000;
+
+// --- Workers
+// --------------------------------------------------------------------------------------------------------
+inline constexpr uint32_t kMaxCreditTasks =
+    16'384;  // one worker's grant; also bounds its HELLO's lease list
+inline constexpr uint64_t kMaxCreditBytes = 64 << 20;
+inline constexpr size_t kMaxAssignTasks = 1024;  // tasks in one TASKS frame
+inline constexpr size_t kMaxResultTasks = 4096;  // entries in one RESULTS frame
+inline constexpr size_t kMaxWorkerQueues = 256;
+inline constexpr size_t kMaxWorkerTypes = 256;
+inline constexpr size_t kMaxStartedReports = 256;  // leases in one heartbeat
+
+// --- Liveness
+// -------------------------------------------------------------------------------------------------------
+inline constexpr uint32_t kHeartbeatMs = 1000;  // client and worker to broker
+inline constexpr uint32_t kVisibilityTimeoutMs =
+    6000;  // a worker silent for longer loses its leases
+inline constexpr uint32_t kClientTimeoutMs =
+    15'000;  // a client silent for longer loses its session
+inline constexpr uint32_t kHelloTimeoutMs =
+    2000;  // no answer to DISCOVER or HELLO: try the next broker
+inline constexpr uint32_t kReconnectMinMs = 50;
+inline constexpr uint32_t kReconnectMaxMs = 5000;
+// A broker whose worker did not end an attempt this long after its timeout ends the lease itself.
+inline constexpr uint32_t kTimeoutGraceMs = 10'000;
+
+// --- Addresses
+// ------------------------------------------------------------------------------------------------------
+inline constexpr int kDefaultPort = 5570;
+inline constexpr char kDefaultHost[] = "127.0.0.1";
+inline constexpr int kWorkerPortOffset = 1;
+inline constexpr int kPeerPortOffset = 2;
+inline constexpr size_t kMaxBrokers = 8;  // in one --brokers list
+
+inline constexpr char kDefaultQueue[] = "default";
+
+}  // namespace zsched
