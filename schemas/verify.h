@@ -1,0 +1,44 @@
+// Reading a frame's FlatBuffer safely: verified first, with bounds that a hostile peer cannot
+// stretch. Owned by schemas.
+//
+// Example:
+//   const wire::Submit* submit = VerifyBody<wire::Submit>(frame.body);
+//   if (submit == nullptr) return Error(ErrorCode::kMalformed, "SUBMIT: not a Submit table");
+//
+// Threads: pure functions.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "schemas/limits.h"
+#include "schemas/wire_generated.h"
+
+namespace zsched {
+
+// The root table of `body`, which it points into, or nullptr when the body is not a well-formed T:
+// bad offsets, a missing required field, nesting over kMaxTableDepth, or more tables than that many
+// bytes can hold (a small body that names one table many times would otherwise cost long to walk).
+// `body` must start at a multiple of 8 (AlignedCopy in frame.h).
+template <class T>
+const T* VerifyBody(std::string_view body) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(body.data());
+  // A table takes at least the 4 bytes of its vtable offset, and the root needs 4 + 4.
+  if (body.size() < 8 || reinterpret_cast<uintptr_t>(bytes) % 8 != 0) return nullptr;
+  flatbuffers::Verifier verifier(bytes, body.size(), kMaxTableDepth,
+                                 static_cast<flatbuffers::uoffset_t>(body.size() / 4 + 1));
+  if (!verifier.VerifyBuffer<T>(nullptr)) return nullptr;
+  return flatbuffers::GetRoot<T>(bytes);
+}
+
+// As VerifyBody, but an empty body reads as an empty table (DISCOVER, DRAIN, a client's HEARTBEAT):
+// sets `*table` to nullptr and returns true.
+template <class T>
+bool VerifyOptionalBody(std::string_view body, const T** table) {
+  *table = nullptr;
+  if (body.empty()) return true;
+  *table = VerifyBody<T>(body);
+  return *table != nullptr;
+}
+
+}  // namespace zsched
