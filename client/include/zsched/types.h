@@ -1,0 +1,219 @@
+// What a client sends and gets, as plain values: tasks, acknowledgements, outcomes, views of the
+// broker. Owned by the client library; includes neither ZeroMQ nor FlatBuffers.
+//
+// Strings and bytes are std::string and owned by the value they stand in. Times are Unix
+// milliseconds, 0 meaning "not set" unless a field says otherwise; durations carry their unit in
+// the name. Limits of every field: schemas/limits.h; the broker checks them and names the field.
+//
+// Threads: values.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "schemas/errors.h"
+#include "schemas/ids.h"
+#include "schemas/limits.h"
+
+namespace zsched {
+
+// Numbers as on the wire.
+enum class TaskState : uint8_t {
+  kScheduled = 0,
+  kReady = 1,
+  kLeased = 2,
+  kRetryWait = 3,
+  kBlocked = 4,
+  kSucceeded = 5,
+  kDead = 6,
+  kCancelled = 7
+};
+inline constexpr int kTaskStates = 8;
+// "scheduled", "ready", "leased", "retry_wait", "blocked", "succeeded", "dead", "cancelled".
+std::string_view NameOf(TaskState state);
+inline constexpr bool IsFinal(TaskState state) { return state >= TaskState::kSucceeded; }
+
+enum class Durability : uint8_t { kMemory = 0, kDisk = 1, kReplicated = 2 };
+std::string_view NameOf(Durability durability);
+
+enum class BrokerRole : uint8_t {
+  kRecovering = 0,
+  kCatchup = 1,
+  kStandby = 2,
+  kPromoting = 3,
+  kActiveSync = 4,
+  kActiveSolo = 5,
+  kFenced = 6
+};
+// "recovering", "catchup", "standby", "promoting", "active_sync", "active_solo", "fenced".
+std::string_view NameOf(BrokerRole role);
+
+struct Label {
+  std::string key;
+  std::string value;
+  bool operator==(const Label&) const = default;
+};
+
+// A task to be submitted. Only `type` is required.
+struct TaskSpec {
+  std::string type;
+  std::string queue = kDefaultQueue;
+  std::string payload;
+  std::string content_type;
+  int priority = kDefaultPriority;  // 0..9, 9 first
+  Durability durability = Durability::kReplicated;
+  uint32_t max_attempts = 0;   // 0: the broker's default
+  uint32_t timeout_ms = 0;     // of one attempt; 0: the broker's default
+  uint64_t delay_ms = 0;       // from the broker's receipt; not with run_at_ms
+  int64_t run_at_ms = 0;       // 0: at once
+  uint32_t retry_base_ms = 0;  // 0: default
+  uint32_t retry_cap_ms = 0;   // 0: default
+  std::vector<Label> labels;
+};
+
+// One task of a batch that was not accepted.
+struct Rejection {
+  uint32_t index = 0;  // into the batch as it was submitted
+  absl::Status status;
+};
+
+// What became of a batch, once every task of it was judged.
+struct BatchAck {
+  // One id per task, in the order of the batch; TaskId(0) where the task was rejected.
+  std::vector<TaskId> ids;
+  std::vector<Rejection> rejected;  // by rising index
+  // The weakest that all accepted tasks have reached.
+  Durability durability = Durability::kReplicated;
+};
+
+// How a task ended.
+struct Outcome {
+  TaskId id;
+  TaskState state = TaskState::kSucceeded;  // kSucceeded, kDead or kCancelled
+  uint32_t attempt = 0;                     // 0 when the broker did not say (a bare success)
+  std::string result;
+  std::string content_type;  // of the result
+  // kOk for a success. kNotFound: there is no such task (pruned, or it never was); `state` then
+  // means nothing.
+  ErrorCode error = ErrorCode::kOk;
+  std::string error_message;
+
+  bool succeeded() const { return error == ErrorCode::kOk && state == TaskState::kSucceeded; }
+  // OK, or the error with its code.
+  absl::Status status() const {
+    return succeeded()
+               ? absl::OkStatus()
+               : Error(error == ErrorCode::kOk ? ErrorCode::kInternal : error, error_message);
+  }
+};
+
+// A task as the broker has it.
+struct TaskInfo {
+  TaskId id;
+  std::string queue;
+  std::string type;
+  TaskState state = TaskState::kReady;
+  int priority = kDefaultPriority;
+  uint32_t attempt = 0;
+  uint32_t max_attempts = 0;
+  uint32_t timeout_ms = 0;
+  int64_t submitted_at_ms = 0;
+  int64_t run_at_ms = 0;
+  int64_t started_at_ms = 0;
+  int64_t finished_at_ms = 0;
+  std::string worker;
+  std::string payload;
+  std::string content_type;
+  std::string result;
+  std::string result_content_type;
+  ErrorCode error = ErrorCode::kOk;  // of the last failed attempt
+  std::string error_message;
+  std::vector<Label> labels;
+  Durability durability = Durability::kReplicated;
+};
+
+struct GetResult {
+  std::vector<TaskInfo> tasks;  // in the order asked for, without the missing ones
+  std::vector<TaskId> missing;
+};
+
+// Which tasks List answers; empty fields match everything.
+struct ListQuery {
+  std::string queue;
+  std::string type;
+  std::vector<TaskState> states;
+  std::vector<Label> label;  // none or one
+  // Tasks in all (ListTasks) or in one page (ListPage, at most kMaxListLimit); 0 means all, and for
+  // ListPage kDefaultListLimit.
+  size_t limit = 0;
+  TaskId cursor;  // continue after this id
+};
+
+struct ListPageResult {
+  std::vector<TaskInfo> tasks;  // by rising id; may be short, even empty, before the end
+  TaskId next_cursor;           // TaskId(0): complete
+};
+
+// What became of one id of a Retry.
+struct ItemResult {
+  TaskId id;
+  absl::Status status;
+};
+
+struct BrokerSummary {
+  std::string node;
+  BrokerRole role = BrokerRole::kRecovering;
+  std::string address;         // for clients; as the broker says it, the host may be empty
+  std::string worker_address;  // for workers
+  bool self = false;           // the broker that answered
+};
+
+struct QueueSummary {
+  std::string name;
+  std::array<uint64_t, kTaskStates> counts{};  // by TaskState
+  uint64_t bytes = 0;                          // payload bytes of unfinished tasks
+};
+
+struct CounterValue {
+  std::string name;
+  uint64_t value = 0;
+};
+
+struct StatusInfo {
+  std::string node;
+  BrokerRole role = BrokerRole::kRecovering;
+  Epoch epoch;
+  Lsn lsn;          // last appended
+  Lsn durable_lsn;  // last on disk
+  uint64_t uptime_ms = 0;
+  std::string version;
+  Uuid cluster;
+  std::vector<BrokerSummary> brokers;
+  std::vector<QueueSummary> queues;
+  uint32_t workers = 0;
+  uint32_t clients = 0;
+  std::vector<CounterValue> counters;
+};
+
+struct WorkerSummary {
+  Uuid id;
+  std::string name;
+  std::string host;
+  std::string version;
+  uint32_t pid = 0;
+  std::vector<std::string> queues;  // empty: every queue
+  std::vector<std::string> types;   // empty: every type
+  std::vector<Label> labels;
+  uint32_t concurrency = 0;
+  uint32_t credit_tasks = 0;
+  uint32_t outstanding = 0;
+  uint32_t running = 0;
+  bool draining = false;
+  uint32_t silent_ms = 0;  // since its last frame
+  uint64_t finished = 0;   // attempts that ended there since the broker started
+};
+
+}  // namespace zsched
