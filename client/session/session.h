@@ -163,6 +163,8 @@ class Session {
   Epoch epoch() const { return epoch_; }  // highest seen in the life of this object
   uint32_t heartbeat_ms() const { return heartbeat_ms_; }
   uint64_t dropped_frames() const { return dropped_frames_; }
+  // Whether the end was a clean one: the broker answered our GOODBYE.
+  bool goodbye_echoed() const { return goodbye_echoed_; }
   // Why the last session or attempt ended; OK before the first failure.
   const absl::Status& last_failure() const { return last_failure_; }
   // Brokers of the newest VIEW or WELCOME; empty before it.
@@ -212,6 +214,7 @@ class Session {
   std::vector<BrokerView> brokers_;
   absl::Status last_failure_;
   uint64_t dropped_frames_ = 0;
+  bool goodbye_echoed_ = false;
 };
 
 }  // namespace zsched
