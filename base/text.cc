@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 
 #include "absl/time/time.h"
 #include "schemas/errors.h"
@@ -11,6 +12,13 @@ namespace zsched {
 namespace {
 
 absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size()}; }
+
+struct SizeUnit {
+  std::string_view name;
+  int shift;
+};
+constexpr SizeUnit kSizeUnits[] = {{"TiB", 40}, {"GiB", 30}, {"MiB", 20}, {"KiB", 10}, {"", 0}};
+constexpr int64_t kMaxSize = std::numeric_limits<int64_t>::max();
 
 absl::Status BadDuration(std::string_view text) {
   return Error(
@@ -29,6 +37,26 @@ absl::StatusOr<int64_t> ParseDurationMs(std::string_view text) {
 }
 
 std::string FormatDurationMs(int64_t ms) { return absl::FormatDuration(absl::Milliseconds(ms)); }
+
+absl::StatusOr<int64_t> ParseSizeBytes(std::string_view text) {
+  int64_t number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string_view unit(end, text.data() + text.size() - end);
+  for (const SizeUnit& known : kSizeUnits)
+    if (error == std::errc() && number >= 0 && unit == known.name &&
+        number <= kMaxSize >> known.shift)
+      return number << known.shift;
+  return Error(
+      ErrorCode::kInvalidArgument,
+      "'" + std::string(text) + "' is not a size; write it like 65536, 512KiB, 64MiB or 1GiB");
+}
+
+std::string FormatSizeBytes(int64_t bytes) {
+  for (const SizeUnit& unit : kSizeUnits)
+    if (bytes != 0 && bytes % (int64_t{1} << unit.shift) == 0)
+      return std::to_string(bytes >> unit.shift) + std::string(unit.name);
+  return std::to_string(bytes);
+}
 
 absl::StatusOr<int64_t> ParseTimeMs(std::string_view text) {
   absl::Time time;
