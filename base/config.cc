@@ -328,21 +328,24 @@ absl::Status Flags::Impl::Resolve() {
 
 // CLI11's messages, the common ones in plainer words.
 std::string Flags::Impl::Explain(const CLI::Error& error) const {
-  if (error.get_name() == "ExtrasError") {
-    // An option's value stands among the leftovers of an option that is not known; the option is
-    // what the user wants to hear of.
-    std::vector<std::string> extras = root->app->remaining(true);
+  const bool required = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
+  if (required || dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    // The value of an unknown option is left over too; the option is what the user wants to hear of.
+    std::vector<std::string> extras;
+    for (const Impl* level : root->Chosen())
+      for (std::string& extra : level->app->remaining()) extras.push_back(std::move(extra));
     for (const std::string& extra : extras)
       if (extra.size() > 1 && extra[0] == '-') return "unknown option " + extra;
-    if (!extras.empty() && !commands.empty()) return "unknown command '" + extras.front() + "'";
-    if (!extras.empty()) return "unexpected argument '" + extras.front() + "'";
+    if (!extras.empty())
+      return (commands.empty() ? "unexpected argument '" : "unknown command '") + extras.front() +
+             "'";
   }
-  if (error.get_name() == "RequiredError" && !commands.empty()) {
+  if (required && !commands.empty()) {
     std::string names;
     for (const auto& next : commands) names += (names.empty() ? "" : ", ") + next->impl_->name;
     return "name a command: " + names;
   }
-  if (error.get_name() == "ArgumentMismatch") {
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
     std::string text = error.what();
     return text.substr(0, text.find(':')) + " needs a value";
   }
