@@ -103,6 +103,11 @@ class Dealer::Impl {
     return zmq_msg_send(message.get(), socket_, ZMQ_DONTWAIT) >= 0;
   }
 
+  void Restart(const absl::Status& reason) {
+    session_.Restart(reason, SystemNow(), &actions_);
+    Execute();
+  }
+
   void Wake() {
     if (wake_pending_.exchange(true)) return;
     const uint64_t one = 1;
@@ -235,6 +240,7 @@ Dealer::~Dealer() = default;
 
 bool Dealer::Poll(int64_t deadline_mono_ms) { return impl_->Poll(deadline_mono_ms); }
 bool Dealer::Send(MessageType type, std::string_view body) { return impl_->Send(type, body); }
+void Dealer::Restart(const absl::Status& reason) { impl_->Restart(reason); }
 void Dealer::Wake() { impl_->Wake(); }
 bool Dealer::Close(int64_t timeout_ms) { return impl_->Close(timeout_ms); }
 bool Dealer::ready() const { return impl_->session().ready(); }

@@ -66,6 +66,10 @@ class Dealer {
   // OnUp comes.
   [[nodiscard]] bool Send(MessageType type, std::string_view body);
 
+  // Ends the open session as lost and begins again (Session::Restart); OnDown is called. Not from
+  // inside a Handler's call.
+  void Restart(const absl::Status& reason);
+
   // Makes the current or next Poll return. Any thread; async-signal-safe.
   void Wake();
 

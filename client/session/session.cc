@@ -332,6 +332,10 @@ void Session::Fail(absl::Status reason, bool advance, Now now, SessionActions* o
     out->push_back(RetryAction{std::move(reason)});
 }
 
+void Session::Restart(absl::Status reason, Now now, SessionActions* out) {
+  if (ready()) Fail(std::move(reason), /*advance=*/false, now, out);
+}
+
 void Session::Finish(SessionActions* out) {
   const bool had_socket = state_ != SessionState::kIdle && state_ != SessionState::kBackoff;
   state_ = SessionState::kClosed;

@@ -154,6 +154,10 @@ class Session {
   // Leaves: GOODBYE when ready, then waits for its echo (kClosing); else kClosed at once.
   void Close(Now now, SessionActions* out);
 
+  // The owner cannot go on with this session (a body it cannot read, an answer that never came): ends
+  // it as if the broker were lost, and begins again. Does nothing unless ready.
+  void Restart(absl::Status reason, Now now, SessionActions* out);
+
   // Mono time at which OnTick has to be called next; kNever when closed.
   int64_t next_deadline_ms() const;
 
