@@ -1,0 +1,273 @@
+// Apply: one record of the log, read back, checked, and given to the State method of its kind. A standby and the property
+// tests come this way; the active calls the same methods as it decides.
+#include <algorithm>
+
+#include "base/check.h"
+#include "broker/core/state.h"
+#include "broker/core/validate.h"
+#include "schemas/errors.h"
+#include "schemas/frame.h"
+#include "schemas/limits.h"
+#include "schemas/verify.h"
+
+namespace zsched::broker {
+namespace {
+
+absl::Status Corrupt(const char* what) {
+  return Error(ErrorCode::kDataLoss, std::string("log record cannot be applied: ") + what);
+}
+
+
+}  // namespace
+
+class Applier {
+ public:
+  Applier(State& state, Batch& batch, const RecordHead& head, std::string_view body)
+      : state_(state), batch_(batch), now_ms_(head.time_ms), in_(body), kind_(head.kind) {}
+
+  absl::Status Run() {
+    switch (kind_) {
+      case RecordKind::kEpochStarted: return EpochStarted();
+      case RecordKind::kSubmitted: return Submitted();
+      case RecordKind::kWorkerSeen: return WorkerSeen();
+      case RecordKind::kLeased: return Leased();
+      case RecordKind::kAdopted: return Adopted();
+      case RecordKind::kSucceeded: return Succeeded();
+      case RecordKind::kEnded: return Ended();
+      case RecordKind::kFired: return Fired();
+      case RecordKind::kRetried: return Retried();
+      case RecordKind::kPruned: return Pruned();
+      case RecordKind::kProducersGone: return ProducersGone();
+      case RecordKind::kWorkersGone: return WorkersGone();
+    }
+    return Corrupt("its kind is unknown; a newer version wrote it");
+  }
+
+ private:
+  absl::Status EpochStarted() {
+    EpochStartedRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    state_.EpochStarted(Epoch(record.epoch), record.cluster);
+    return absl::OkStatus();
+  }
+
+  absl::Status Submitted() {
+    SubmittedRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    std::string_view body;
+    if (!in_.Take(record.body_bytes, body)) return Corrupt("too short");
+    SubmitMemory memory{record.seq, record.first_id, record.accepted, {}};
+    for (uint32_t i = 0; i < record.rejected; ++i) {
+      ProducerReject reject;
+      if (!in_.Read(reject)) return Corrupt("too short");
+      memory.rejected.push_back(reject);
+    }
+    AlignedCopy copy;
+    const auto* submit = VerifyBody<wire::Submit>(copy.Align(body));
+    if (submit == nullptr) return Corrupt("its SUBMIT is malformed");
+    ZS_RETURN_IF_ERROR(SubmittedTasks(*submit, record, memory.rejected));
+    state_.SubmitRemembered(record.client, std::move(memory), record.acked_below, now_ms_);
+    return absl::OkStatus();
+  }
+
+  absl::Status SubmittedTasks(const wire::Submit& submit, const SubmittedRecord& record,
+                              const std::vector<ProducerReject>& rejected) {
+    uint64_t id = record.first_id;
+    size_t next_reject = 0;
+    for (uint32_t i = 0; i < submit.tasks()->size(); ++i) {
+      if (next_reject < rejected.size() && rejected[next_reject].index == i) {
+        ++next_reject;
+        continue;
+      }
+      const wire::TaskSpec& spec = *submit.tasks()->Get(i);
+      if (ValidateSpec(spec, kMaxPayloadBytes, now_ms_).code != ErrorCode::kOk)
+        return Corrupt("a task in it is invalid");
+      std::string_view queue = spec.queue() != nullptr ? TextOf(spec.queue()) : kDefaultQueue;
+      uint32_t lane = state_.lanes().Find(queue, TextOf(spec.type()));
+      if (lane == 0) lane = state_.CreateLane(batch_, queue, TextOf(spec.type()));
+      if (state_.tasks().Find(TaskId(id)) != kNil) return Corrupt("a task id is taken");
+      state_.Submitted(batch_, TaskId(id++), lane, spec, now_ms_);
+    }
+    return id - record.first_id == record.accepted ? absl::OkStatus()
+                                                   : Corrupt("its count does not match");
+  }
+
+  absl::Status WorkerSeen() {
+    WorkerSeenRecord record;
+    std::string_view name, host, version;
+    if (!in_.Read(record) || !in_.Take(record.name_bytes, name) ||
+        !in_.Take(record.host_bytes, host) || !in_.Take(record.version_bytes, version))
+      return Corrupt("too short");
+    Worker worker;
+    worker.number = record.worker;
+    worker.id = record.id;
+    worker.pid = record.pid;
+    worker.name = std::string(name);
+    worker.host = std::string(host);
+    worker.version = std::string(version);
+    worker.seen_ms = now_ms_;
+    state_.WorkerSeen(batch_, std::move(worker));
+    return absl::OkStatus();
+  }
+
+  absl::Status Leased() {
+    LeasedRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      LeasedEntry entry;
+      if (!in_.Read(entry)) return Corrupt("too short");
+      uint32_t slot = state_.tasks().Find(TaskId(entry.task));
+      ZS_RETURN_IF_ERROR(CheckLeasable(slot, entry.worker));
+      auto attempt = static_cast<uint16_t>(state_.tasks()[slot].attempt + 1);
+      state_.Leased(slot, LeaseId(record.first_lease + i), entry.worker, attempt, now_ms_);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Adopted() {
+    LeasedRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      AdoptedEntry entry;
+      if (!in_.Read(entry)) return Corrupt("too short");
+      uint32_t slot = state_.tasks().Find(TaskId(entry.task));
+      ZS_RETURN_IF_ERROR(CheckLeasable(slot, entry.worker));
+      state_.Leased(slot, LeaseId(entry.lease), entry.worker, static_cast<uint16_t>(entry.attempt),
+                    now_ms_);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckLeasable(uint32_t slot, uint32_t worker) {
+    if (slot == kNil || state_.tasks()[slot].state != TaskState::kReady)
+      return Corrupt("a leased task is not ready");
+    if (!state_.workers().contains(worker)) return Corrupt("a lease names an unknown worker");
+    return absl::OkStatus();
+  }
+
+  absl::Status Succeeded() {
+    EndedRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      SucceededEntry done;
+      if (!in_.Read(done)) return Corrupt("too short");
+      EndedEntry entry;
+      entry.task = done.task;
+      entry.run_us = done.run_us;
+      ZS_RETURN_IF_ERROR(End(entry, {}));
+    }
+    state_.FlushFinished(batch_, now_ms_);
+    return absl::OkStatus();
+  }
+
+  absl::Status Ended() {
+    EndedRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      EndedEntry entry;
+      std::string_view outcome;
+      if (!in_.Read(entry) || !in_.Take(entry.outcome_bytes, outcome)) return Corrupt("too short");
+      if (entry.ending > Ending::kReturned || entry.charge > Charge::kRelease)
+        return Corrupt("an ending is unknown");
+      ZS_RETURN_IF_ERROR(End(entry, outcome));
+    }
+    state_.FlushFinished(batch_, now_ms_);
+    return absl::OkStatus();
+  }
+
+  absl::Status End(const EndedEntry& entry, std::string_view outcome) {
+    uint32_t slot = state_.tasks().Find(TaskId(entry.task));
+    if (slot == kNil || state_.tasks()[slot].state != TaskState::kLeased)
+      return Corrupt("an ended task is not leased");
+    state_.Ended(batch_, slot, entry, outcome, now_ms_);
+    return absl::OkStatus();
+  }
+
+  absl::Status Fired() {
+    IdsRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      uint64_t id;
+      if (!in_.Read(id)) return Corrupt("too short");
+      uint32_t slot = state_.tasks().Find(TaskId(id));
+      if (slot == kNil || (state_.tasks()[slot].state != TaskState::kScheduled &&
+                           state_.tasks()[slot].state != TaskState::kRetryWait))
+        return Corrupt("a fired task was not waiting");
+      state_.Fired(slot, batch_.next_lsn());
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Retried() {
+    IdsRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      RetriedEntry entry;
+      if (!in_.Read(entry)) return Corrupt("too short");
+      if (entry.row.lane == 0 || entry.row.lane >= state_.lanes().next_number() ||
+          entry.row.priority >= kPriorities || state_.tasks().Find(TaskId(entry.task)) != kNil)
+        return Corrupt("a retried task does not fit");
+      state_.Retried(entry, batch_.next_lsn());
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Pruned() {
+    PrunedRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    std::string_view keys;
+    if (!in_.Take(record.keys * sizeof(uint64_t), keys) ||
+        in_.rest().size() != record.count * sizeof(PrunedEntry) || record.count > state_.finished())
+      return Corrupt("its counts do not match");
+    RowReader entries(in_.rest());
+    for (PrunedEntry entry; !entries.rest().empty() && entries.Read(entry);)
+      if (entry.lane == 0 || entry.lane >= state_.lanes().next_number() || !IsFinished(entry.state))
+        return Corrupt("a pruned task does not fit");
+    state_.Pruned(batch_, keys, in_.rest());
+    return absl::OkStatus();
+  }
+
+  absl::Status ProducersGone() {
+    IdsRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      uint64_t number;
+      if (!in_.Read(number) || !state_.producers().contains(number))
+        return Corrupt("an unknown client is forgotten");
+      state_.ProducerGone(batch_, number);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status WorkersGone() {
+    IdsRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      uint64_t number;
+      if (!in_.Read(number)) return Corrupt("too short");
+      auto it = state_.workers().find(static_cast<uint32_t>(number));
+      if (it == state_.workers().end() || it->second.leases != 0)
+        return Corrupt("a worker that holds leases is forgotten");
+      state_.WorkerGone(batch_, static_cast<uint32_t>(number));
+    }
+    return absl::OkStatus();
+  }
+
+  State& state_;
+  Batch& batch_;
+  int64_t now_ms_;
+  RowReader in_;
+  RecordKind kind_;
+};
+
+absl::Status State::Apply(Batch& batch, std::string_view record) {
+  RowReader in(record);
+  RecordHead head;
+  if (!in.Read(head) || head.bytes != record.size()) return Corrupt("its size is wrong");
+  batch.OpenRecord().append(record);
+  ZS_RETURN_IF_ERROR(Applier(*this, batch, head, in.rest()).Run());
+  batch.CloseRecord();
+  return absl::OkStatus();
+}
+
+}  // namespace zsched::broker

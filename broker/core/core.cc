@@ -1,0 +1,77 @@
+#include "broker/core/core.h"
+
+#include "broker/core/record_writer.h"
+
+namespace zsched::broker {
+
+Core::Core(CoreConfig config)
+    : config_(config),
+      dispatcher_(state_.tasks(), state_.lanes()),
+      deadlines_(LeaseLinks{&state_.leases()}, 0) {}
+
+absl::Status Core::Start(const Uuid& cluster, uint64_t node, Now now) {
+  Epoch epoch = MakeEpoch(PromotionsOf(state_.epoch()) + 1, node);
+  if (epoch.value() > kMaxEpoch)
+    return Error(ErrorCode::kInternal,
+                 "the data directory has been started " + std::to_string(PromotionsOf(epoch)) +
+                     " times and has no epochs left; move its tasks to a new one");
+  batch_.Begin(epoch, Next(state_.lsn()));
+  EpochStartedRecord record{epoch.value(), state_.meta().cluster ? state_.meta().cluster : cluster};
+  OpenedRecord opened = OpenRecord(RecordKind::kEpochStarted, record);
+  state_.EpochStarted(epoch, record.cluster);
+  CloseRecord(opened, record, now);
+
+  for (uint32_t lane = 1; lane < state_.lanes().next_number(); ++lane) dispatcher_.LaneCreated(lane);
+  for (auto& [number, worker] : state_.workers()) {
+    worker.silent_since = now.mono_ms;
+    if (worker.leases > 0) orphans_.insert(number);
+  }
+  deadlines_.Advance(now.mono_ms);
+  state_.timers().Advance(now.wall_ms);
+  return absl::OkStatus();
+}
+
+void Core::TakeBatch(Batch& out) {
+  ZS_CHECK(told_clients_.empty() && served_workers_.empty());  // EndRound comes first
+  state_.FlushRows(batch_);
+  Lsn next = batch_.next_lsn();
+  std::swap(batch_, out);
+  batch_.Begin(state_.epoch(), next);
+}
+
+bool Core::Touch(SessionId session, Now now) {
+  auto it = sessions_.find(session.value());
+  if (it == sessions_.end()) return false;
+  if (it->second.worker)
+    workers_[it->second.slot].seen_ms = now.mono_ms;
+  else
+    clients_[it->second.slot].seen_ms = now.mono_ms;
+  return true;
+}
+
+void Core::OnUnreachable(SessionId session, Now now) {
+  auto it = sessions_.find(session.value());
+  if (it == sessions_.end()) return;
+  SlotRef ref = it->second;
+  if (ref.worker)
+    CloseWorker(ref.slot, /*echo=*/false, now);
+  else
+    CloseClient(ref.slot, /*echo=*/false);
+}
+
+ClientSession* Core::FindClient(SessionId id) {
+  auto it = sessions_.find(id.value());
+  return it == sessions_.end() || it->second.worker ? nullptr : &clients_[it->second.slot];
+}
+
+WorkerSession* Core::FindWorkerSession(SessionId id) {
+  auto it = sessions_.find(id.value());
+  return it == sessions_.end() || !it->second.worker ? nullptr : &workers_[it->second.slot];
+}
+
+SessionId Core::NewSessionId() {
+  ZS_CHECK(next_session_ < UINT32_MAX);  // Task::watcher holds the counter
+  return MakeId<SessionId>(state_.epoch(), next_session_++);
+}
+
+}  // namespace zsched::broker

@@ -1,0 +1,388 @@
+// The broker's decisions: what happens when a frame or a moment arrives. Owned by broker/core; pure.
+//
+//   event ──On…()──▶ State (through records) + Effects          EndRound ──▶ dispatch
+//   TakeBatch ──▶ what the journal must make durable            Durable(lsn) lets go of effects: broker/server's gate
+//
+// Every decision is a record in the open batch and applied to State in the same breath. What others are to be told is an
+// Effect, which names the LSN it must wait for: an ack must not leave before its record is on disk. The families of
+// events have a file each: on_client.cc, on_submit.cc, on_query.cc, on_worker.cc, on_results.cc, on_tick.cc, dispatch.cc.
+//
+// Example (one round of the loop):
+//   core.OnSubmit(session, *submit, body, now);  core.OnResults(…);
+//   core.EndRound(now);
+//   for (Effect& e : core.TakeEffects()) gate.Hold(std::move(e));
+//   if (journal_idle && core.HasRecords()) core.TakeBatch(batch);
+//
+// Threads: one owner, the loop. Sessions and effects are volatile; State is what the log says.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <optional>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "broker/core/batch.h"
+#include "broker/core/dispatcher.h"
+#include "broker/core/metrics.h"
+#include "broker/core/state.h"
+#include "broker/core/timer_wheel.h"
+#include "schemas/errors.h"
+#include "schemas/ids.h"
+#include "schemas/limits.h"
+
+namespace zsched::broker {
+
+struct CoreConfig {
+  uint64_t max_tasks = 20'000'000;              // unfinished, all queues
+  uint64_t max_bytes = uint64_t{32} << 30;      // their payloads
+  uint64_t max_queue_tasks = 10'000'000;        // one queue
+  uint64_t max_queue_bytes = uint64_t{16} << 30;
+  uint64_t max_payload_bytes = kMaxPayloadBytes;
+  uint64_t keep_finished = 1'000'000;           // finished tasks kept for queries, by count …
+  int64_t keep_finished_ms = 24 * 3600 * 1000;  // … and by age
+  int64_t visibility_timeout_ms = kVisibilityTimeoutMs;
+  int64_t heartbeat_ms = kHeartbeatMs;
+  int64_t client_timeout_ms = kClientTimeoutMs;
+  uint64_t max_clients = 20'000;                // live sessions
+  uint64_t max_workers = 20'000;
+  uint64_t max_queues = 100'000;
+  uint64_t max_lanes = 200'000;
+  uint64_t max_producers = 100'000;             // clients whose submits are remembered
+  int64_t keep_producer_ms = 24 * 3600 * 1000;
+  int64_t keep_worker_ms = 24 * 3600 * 1000;    // a worker that left, for the names in finished tasks
+};
+
+// --- Effects: what is to be told, once `wait` is durable (Lsn 0: at once) ---------------------------------------------
+struct Reject {
+  uint32_t index;
+  ErrorCode code;
+  std::string message;
+  uint32_t retry_after_ms;
+};
+struct SubmitAckEffect {
+  SessionId to;
+  Lsn wait;
+  uint64_t seq = 0, first_id = 0;
+  uint32_t accepted = 0;
+  bool duplicate = false;
+  Durability reached{};
+  std::vector<Reject> rejected;
+  uint32_t tasks = 0;   // of the frame, to give back to the client's window
+  uint64_t bytes = 0;
+};
+struct Assign {
+  TaskId task;
+  LeaseId lease;
+  uint32_t lane;
+  uint32_t timeout_ms;
+  uint16_t attempt, max_attempts;
+  uint8_t priority;
+  int64_t order;  // Task::order when it was taken off its line
+};
+struct TasksEffect {
+  SessionId to;
+  Lsn wait;
+  std::vector<Assign> tasks;
+};
+struct ResultAckEffect {
+  SessionId to;
+  Lsn wait;
+  uint64_t seq = 0;
+  std::vector<uint64_t> stale;
+};
+struct OutcomeItem {
+  TaskId task;
+  TaskState state;
+  uint16_t attempt;
+  uint32_t offset, size;  // outcome row in the batch that `wait` belongs to; size 0: none
+};
+struct OutcomesEffect {
+  SessionId to;
+  Lsn wait;
+  std::vector<uint64_t> succeeded;
+  std::vector<OutcomeItem> items;
+};
+struct WelcomeEffect {
+  SessionId to;
+  Lsn wait;
+};
+struct WorkerWelcomeEffect {
+  SessionId to;
+  Lsn wait;
+  std::vector<uint64_t> stale;
+};
+struct CancelEffect {
+  SessionId to;
+  Lsn wait;
+  std::vector<uint64_t> leases;
+  ErrorCode code;
+};
+struct DrainEffect {
+  SessionId to;
+  Lsn wait;
+};
+struct HeartbeatAckEffect {
+  SessionId to;
+  Lsn wait;
+  bool resync = false;
+};
+struct ErrorEffect {
+  SessionId to;
+  Lsn wait;
+  ErrorCode code;
+  std::string message;
+  uint64_t request = 0;
+};
+struct ItemCode {
+  uint64_t id;
+  ErrorCode code;
+  std::string message;
+};
+struct ItemReplyEffect {
+  SessionId to;
+  Lsn wait;
+  uint64_t request = 0;
+  std::vector<ItemCode> items;
+};
+// The session is over. `echo`: answer its GOODBYE first.
+struct ClosedEffect {
+  SessionId to;
+  Lsn wait;
+  bool echo = false;
+};
+using Effect = std::variant<SubmitAckEffect, TasksEffect, ResultAckEffect, OutcomesEffect, WelcomeEffect,
+                            WorkerWelcomeEffect, CancelEffect, DrainEffect, HeartbeatAckEffect,
+                            ErrorEffect, ItemReplyEffect, ClosedEffect>;
+
+// --- Live sessions -----------------------------------------------------------------------------------------------------
+struct ClientSession {
+  SessionId id;  // 0: free slot
+  Uuid client;
+  std::string name;
+  int64_t seen_ms = 0;          // monotonic
+  uint64_t unacked_frames = 0;  // submitted, ack not sent yet
+  uint64_t unacked_tasks = 0;
+  uint64_t unacked_bytes = 0;
+  bool resync = false;
+  bool listed = false;  // in told_clients_
+  std::vector<uint64_t> succeeded;
+  std::vector<OutcomeItem> items;
+};
+struct WorkerSession {
+  SessionId id;  // 0: free slot
+  uint32_t worker = kNoWorker;
+  std::vector<std::string> queues, types;
+  std::vector<std::pair<std::string, std::string>> labels;
+  uint32_t concurrency = 0;
+  int64_t seen_ms = 0;
+  uint32_t grant_tasks = 0;
+  uint64_t grant_bytes = 0;
+  bool draining = false;
+  uint32_t running = 0;
+  uint64_t finished = 0;
+  bool listed = false;  // in served_workers_
+  std::vector<Assign> assigned;
+};
+
+// What the server read from the tables for the core: the core itself never reads the journal.
+struct FinishedEntry {
+  uint64_t key = 0;  // of kFinished
+  int64_t finished_ms = 0;
+  std::vector<PrunedEntry> tasks;
+};
+
+class Core {
+ public:
+  explicit Core(CoreConfig config);
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  // --- Life of a broker. Rebuild state() first, then start once: opens a new epoch, and leases without a session get the
+  // visibility timeout from now on. `cluster` is used when the journal is new. DATA_LOSS or INTERNAL: epochs are used up.
+  absl::Status Start(const Uuid& cluster, uint64_t node, Now now);
+
+  // --- Events from clients
+  SessionId OnHello(const wire::Hello& hello, Now now);  // 0: refused, no session left
+  void OnSubmit(SessionId from, const wire::Submit& submit, std::string_view body, Now now);
+  // Registers for the ids that are not over; gives back the others, which the server looks up in the tables.
+  std::vector<uint64_t> OnWait(SessionId from, const wire::Wait& wait);
+  // Tasks with the rows the server read for them, or without a row when there is none.
+  struct RetryItem {
+    uint64_t id;
+    std::optional<TaskRow> row;
+  };
+  void OnRetry(SessionId from, uint64_t request, const std::vector<RetryItem>& items, Now now);
+  void OnWorkerDrain(SessionId from, uint64_t request, std::string_view worker);
+  void OnClientGoodbye(SessionId from, Now now);
+
+  // --- Events from workers
+  // INVALID_ARGUMENT: a field of the hello. RESOURCE_EXHAUSTED: too many workers, or too many kinds of them.
+  absl::StatusOr<SessionId> OnWorkerHello(const wire::WorkerHello& hello, Now now);
+  void OnCredit(SessionId from, const wire::Credit& credit);
+  void OnResults(SessionId from, const wire::Results& results, Now now);
+  void OnRelease(SessionId from, const wire::Release& release, Now now);
+  void OnWorkerGoodbye(SessionId from, Now now);
+
+  // --- Events from both
+  void OnHeartbeat(SessionId from, const wire::Heartbeat* heartbeat, Now now);
+  // Any frame of the session arrived. False: no such session.
+  bool Touch(SessionId session, Now now);
+  // The peer's socket is gone, or takes no more: its session ends now.
+  void OnUnreachable(SessionId session, Now now);
+  // A push to this client was dropped: tell it to ask again.
+  void OnPushDropped(SessionId client);
+  // The SUBMIT_ACK of a frame left: its room in the client's window is free.
+  void OnSubmitAckSent(const SubmitAckEffect& ack);
+
+  // --- Time. Fires timers, ends silent sessions and overdue attempts, forgets what is old; bounded work a call.
+  void OnTick(Now now);
+  // Monotonic time at which OnTick has something to do (wall-clock timers translated).
+  int64_t next_tick_ms(Now now) const;
+
+  // --- Retention. The key of kFinished to read from when finished tasks are over the limits; 0: nothing to do.
+  uint64_t PruneFrom(Now now) const;
+  void OnPrune(const std::vector<FinishedEntry>& entries, Now now);
+
+  // --- Rounds
+  void EndRound(Now now);
+  std::vector<Effect>& effects() { return effects_; }
+  bool HasRecords() const { return !batch_.record_ends().empty(); }
+  size_t OpenBytes() const { return batch_.bytes(); }
+  // Seals the open batch into `out` and goes on in what `out` was (emptied, its capacity kept).
+  void TakeBatch(Batch& out);
+  Lsn appended() const { return Lsn(batch_.next_lsn().value() - 1); }
+
+  // Submits are refused with RESOURCE_EXHAUSTED while set (disk or map nearly full); everything else goes on.
+  void SetDiskLow(std::string reason) { disk_low_ = std::move(reason); }
+
+  // --- Reading
+  State& state() { return state_; }
+  const State& state() const { return state_; }
+  const CoreConfig& config() const { return config_; }
+  Metrics& metrics() { return metrics_; }
+  const Metrics& metrics() const { return metrics_; }
+  const std::vector<ClientSession>& clients() const { return clients_; }
+  const std::vector<WorkerSession>& workers() const { return workers_; }
+  size_t client_count() const { return client_count_; }
+  size_t worker_count() const { return worker_count_; }
+  ClientSession* FindClient(SessionId id);
+  WorkerSession* FindWorkerSession(SessionId id);
+  uint32_t FreeCredit(const WorkerSession& session) const;
+
+  // Checks every promise that state and sessions must keep; the first broken one is named. For simulation and tests:
+  // O(tasks). invariants.cc.
+  absl::Status CheckInvariants() const;
+
+ private:
+  struct SlotRef {
+    uint32_t slot;
+    bool worker;
+  };
+  struct LeaseLinks {
+    std::deque<Lease>* leases;
+    uint32_t& next(uint32_t i) const { return (*leases)[i].timer_next; }
+    uint32_t& prev(uint32_t i) const { return (*leases)[i].timer_prev; }
+    int64_t due(uint32_t i) const { return (*leases)[i].deadline_ms; }
+  };
+  // An open record at the end of the batch; its head and struct are written again when it is closed.
+  struct OpenedRecord {
+    size_t start;
+    RecordKind kind;
+  };
+  template <class Record>
+  OpenedRecord OpenRecord(RecordKind kind, const Record& placeholder);
+  template <class Record>
+  Lsn CloseRecord(const OpenedRecord& opened, const Record& record, Now now);
+  void DropRecord(const OpenedRecord& opened);
+
+  // on_client.cc
+  SessionId NewSessionId();
+  void CloseClient(uint32_t slot, bool echo);
+  void Watch(Task& task, uint32_t watcher);
+  void Notify(const Task& task, TaskState state, uint32_t offset, uint32_t size);
+  void Tell(uint32_t watcher, const OutcomeItem& item);
+
+  // on_submit.cc
+  bool RefuseSubmit(ClientSession& client, const wire::Submit& submit, const Producer* producer,
+                    size_t bytes);
+  void AckAgain(const ClientSession& client, const SubmitMemory& memory, const wire::Submit& submit);
+  void RefuseAll(ClientSession& client, const wire::Submit& submit, const std::string& why);
+  Reject Judge(const wire::TaskSpec& spec, uint32_t lane, std::string_view queue_name, Now now) const;
+  SubmitMemory AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now now,
+                           SubmitAckEffect& ack);
+
+  // on_worker.cc
+  void RegisterWorker(const wire::WorkerHello& hello, Now now);
+  std::vector<uint64_t> TakeOver(Worker& worker, const wire::WorkerHello& hello, Now now);
+  void CloseWorker(uint32_t slot, bool echo, Now now);
+  void UpdateFree(uint32_t slot);
+
+  // on_results.cc
+  uint32_t FindLeased(uint64_t task, uint64_t lease, uint32_t worker);
+  void EndDone(const wire::Results& results, WorkerSession& session,
+               std::vector<uint64_t>& stale, Now now);
+  void EndReported(const wire::Results& results, WorkerSession& session,
+                   std::vector<uint64_t>& stale, Now now);
+  EndedEntry JudgeResult(const Task& task, const wire::Result& result, Now now);
+  EndedEntry JudgeFailure(const Task& task, Charge charge, Now now) const;
+  int64_t BackoffMs(const Task& task, int failures) const;
+  void BuildOutcome(std::string_view body, std::string_view content_type, ErrorCode code);
+  void ApplyEnded(uint32_t slot, const EndedEntry& entry, Now now);
+  // Ends leases that no worker reported on: one record, the given order of line kept. `charge` as for each.
+  void EndUnreported(std::vector<uint32_t> slots, Charge charge, ErrorCode code,
+                     const std::string& message, Now now);
+  void StopTimer(Task& task);
+
+  // on_tick.cc
+  void FireTimers(Now now);
+  void EndOverdue(Now now);
+  void ExpireSessions(Now now);
+  void ForgetOld(Now now);
+
+  // dispatch.cc
+  void Dispatch(Now now);
+  void FlushTasks();
+  void FlushOutcomes();
+
+  CoreConfig config_;
+  State state_;
+  Batch batch_;
+  Dispatcher dispatcher_;
+  TimerWheel<LeaseLinks> deadlines_;
+  Metrics metrics_;
+  std::vector<Effect> effects_;
+  std::string disk_low_;
+
+  uint64_t next_session_ = 1;
+  std::vector<ClientSession> clients_;
+  std::vector<uint32_t> free_clients_;
+  size_t client_count_ = 0;
+  std::vector<WorkerSession> workers_;
+  std::vector<uint32_t> free_workers_;
+  size_t worker_count_ = 0;
+  absl::flat_hash_map<uint64_t, SlotRef> sessions_;  // by SessionId
+  absl::flat_hash_map<Uuid, uint32_t> client_by_id_;  // slots
+  absl::flat_hash_set<uint32_t> orphans_;            // workers with leases and no session
+
+  absl::flat_hash_map<uint64_t, std::vector<uint32_t>> more_watchers_;  // by task id
+  size_t more_watchers_count_ = 0;
+  std::vector<uint32_t> told_clients_;     // slots with something to push
+  std::vector<uint32_t> served_workers_;   // slots with something assigned
+
+  int64_t next_expiry_ms_ = 0;  // housekeeping, monotonic
+  int64_t next_forget_ms_ = 0;
+  int64_t next_age_check_ms_ = 0;
+  uint64_t prune_from_ = 1;
+
+  // Scratch, kept for its capacity.
+  std::string outcome_;
+  std::vector<uint64_t> ids_;
+};
+
+}  // namespace zsched::broker

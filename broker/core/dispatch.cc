@@ -1,0 +1,64 @@
+// The end of a round: ready tasks are leased to workers with credit, and clients are told what ended.
+#include "broker/core/core.h"
+#include "broker/core/record_writer.h"
+
+namespace zsched::broker {
+namespace {
+
+// Leases of one round. More wait for the next round, so that frames are not kept from being read.
+constexpr size_t kMaxLeasesPerRound = 16'384;
+
+}  // namespace
+
+void Core::EndRound(Now now) {
+  Dispatch(now);
+  FlushTasks();
+  FlushOutcomes();
+}
+
+void Core::Dispatch(Now now) {
+  uint64_t first = state_.meta().next_lease;
+  ZS_CHECK(first + kMaxLeasesPerRound < kMaxIdCounter);
+  LeasedRecord record{MakeId<LeaseId>(state_.epoch(), first).value(), 0};
+  OpenedRecord opened = OpenRecord(RecordKind::kLeased, record);
+  dispatcher_.Run(kMaxLeasesPerRound, [&](uint32_t slot, uint32_t task_slot) -> uint32_t {
+    WorkerSession& session = workers_[slot];
+    Task& task = state_.tasks()[task_slot];
+    const Worker& worker = state_.workers().at(session.worker);
+    // Over its bytes: the worker gets nothing more until something ends. Alone, a task of any size may go.
+    if (worker.leases > 0 && worker.leased_bytes + task.bytes > session.grant_bytes) return 0;
+    LeaseId lease(record.first_lease + record.count++);
+    AppendStruct(batch_.OpenRecord(), LeasedEntry{task.id, session.worker, 0});
+    session.assigned.push_back(Assign{TaskId(task.id), lease, task.lane, task.timeout_ms,
+                                      static_cast<uint16_t>(task.attempt + 1), task.max_attempts,
+                                      task.priority, task.order});
+    state_.Leased(task_slot, lease, session.worker, static_cast<uint16_t>(task.attempt + 1),
+                  now.wall_ms);
+    if (!session.listed) served_workers_.push_back(slot);
+    session.listed = true;
+    return FreeCredit(session);
+  });
+  if (record.count == 0) {
+    DropRecord(opened);
+    return;
+  }
+  CloseRecord(opened, record, now);
+  metrics_.Add(Metric::kTasksDispatched, record.count);
+}
+
+// A task may leave once it is certain that it exists: when the record that made it ready is durable, also for a task whose
+// ack did not wait for that. Its lease need not be durable (a worker presents leases that were lost).
+void Core::FlushTasks() {
+  for (uint32_t slot : served_workers_) {
+    WorkerSession& session = workers_[slot];
+    session.listed = false;
+    TasksEffect effect{session.id, Lsn(0), std::move(session.assigned)};
+    session.assigned.clear();
+    for (const Assign& assign : effect.tasks)
+      effect.wait = std::max(effect.wait, Lsn(static_cast<uint64_t>(std::max<int64_t>(0, assign.order))));
+    effects_.push_back(std::move(effect));
+  }
+  served_workers_.clear();
+}
+
+}  // namespace zsched::broker

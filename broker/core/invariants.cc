@@ -1,0 +1,115 @@
+// What must hold between any two events. Simulation and tests call this after every step; the first broken promise is named.
+#include <array>
+
+#include "broker/core/core.h"
+
+namespace zsched::broker {
+namespace {
+
+absl::Status Broken(std::string what) { return Error(ErrorCode::kInternal, "invariant: " + std::move(what)); }
+
+struct Recount {
+  std::array<uint64_t, kTaskStates> counts{};
+  uint64_t unfinished = 0;
+  uint64_t bytes = 0;
+};
+
+absl::Status CheckTasks(const State& state, std::vector<Recount>& queues) {
+  absl::flat_hash_map<uint32_t, std::pair<uint32_t, uint64_t>> held;  // worker → leases, bytes
+  size_t waiting = 0, leased = 0;
+  absl::Status status;
+  state.tasks().ForEach([&](uint32_t slot, const Task& task) {
+    std::string name = "task " + ToString(TaskId(task.id));
+    Recount& queue = queues[state.lanes()[task.lane].queue];
+    ++queue.counts[static_cast<size_t>(task.state)];
+    ++queue.unfinished;
+    queue.bytes += task.bytes;
+    if (IsFinished(task.state)) status = Broken(name + " is finished and still in the index");
+    if ((task.state == TaskState::kLeased) != (task.lease != kNil))
+      status = Broken(name + " has a lease exactly when it is leased");
+    if (task.state == TaskState::kScheduled || task.state == TaskState::kRetryWait) ++waiting;
+    if (task.lost >= kCrashLimit || task.failures >= task.max_attempts)
+      status = Broken(name + " has spent its attempts and is not dead");
+    if (task.lease == kNil) return;
+    ++leased;
+    const Lease& lease = state.leases()[task.lease];
+    if (lease.task != slot || lease.id == 0) status = Broken(name + ": its lease is another's");
+    if (!state.workers().contains(lease.worker)) status = Broken(name + ": its worker is unknown");
+    ++held[lease.worker].first;
+    held[lease.worker].second += task.bytes;
+  });
+  if (!status.ok()) return status;
+  for (const auto& [number, worker] : state.workers()) {
+    auto it = held.find(number);
+    auto [leases, bytes] = it == held.end() ? std::pair<uint32_t, uint64_t>{0, 0} : it->second;
+    if (worker.leases != leases || worker.leased_bytes != bytes)
+      return Broken("worker " + worker.name + ": its ledger is not the sum of its leases");
+    uint32_t listed = 0;
+    for (uint32_t slot = worker.leases_head; slot != kNil; slot = state.tasks()[slot].next) ++listed;
+    if (listed != leases) return Broken("worker " + worker.name + ": its list of leases is torn");
+  }
+  size_t live = 0;
+  absl::flat_hash_set<uint64_t> ids;
+  for (const Lease& lease : state.leases()) {
+    if (lease.task == kNil) continue;
+    ++live;
+    if (!ids.insert(lease.id).second) return Broken("two attempts have one lease id");
+  }
+  return live == leased ? absl::OkStatus() : Broken("a lease without a task");
+}
+
+absl::Status CheckLines(const State& state) {
+  size_t in_lines = 0, ready = 0;
+  state.tasks().ForEach([&](uint32_t, const Task& task) { ready += task.state == TaskState::kReady; });
+  for (uint32_t lane = 1; lane < state.lanes().next_number(); ++lane)
+    for (const Line& line : state.lanes()[lane].lines) {
+      uint32_t before = kNil;
+      for (uint32_t slot = line.head; slot != kNil; before = slot, slot = state.tasks()[slot].next) {
+        const Task& task = state.tasks()[slot];
+        ++in_lines;
+        if (task.state != TaskState::kReady || task.prev != before)
+          return Broken("a line of ready tasks is torn");
+        if (before != kNil && std::pair(state.tasks()[before].order, state.tasks()[before].id) >=
+                                  std::pair(task.order, task.id))
+          return Broken("a line of ready tasks is out of order at " + ToString(TaskId(task.id)));
+      }
+      if (line.tail != before) return Broken("a line of ready tasks has a wrong end");
+    }
+  return in_lines == ready ? absl::OkStatus() : Broken("a ready task stands in no line");
+}
+
+}  // namespace
+
+absl::Status Core::CheckInvariants() const {
+  std::vector<Recount> recount(state_.lanes().queues().size());
+  ZS_RETURN_IF_ERROR(CheckTasks(state_, recount));
+  ZS_RETURN_IF_ERROR(CheckLines(state_));
+  uint64_t bytes = 0, finished = 0;
+  for (size_t i = 0; i < recount.size(); ++i) {
+    const Queue& queue = state_.lanes().queues()[i];
+    bytes += queue.bytes;
+    if (queue.unfinished != recount[i].unfinished || queue.bytes != recount[i].bytes)
+      return Broken("queue " + queue.name + ": its totals are not the sum of its tasks");
+    for (size_t s = 0; s < kTaskStates; ++s) {
+      if (IsFinished(static_cast<TaskState>(s))) {
+        if (static_cast<TaskState>(s) != TaskState::kDead) finished += queue.counts[s];
+      } else if (queue.counts[s] != recount[i].counts[s]) {
+        return Broken("queue " + queue.name + ": its counts by state are wrong");
+      }
+    }
+  }
+  if (bytes != state_.unfinished_bytes() || finished != state_.finished())
+    return Broken("the totals are not the sum of the queues");
+  for (const WorkerSession& session : workers_) {
+    if (!session.id) continue;
+    const Worker& worker = state_.workers().at(session.worker);
+    if (worker.session == kNil || &workers_[worker.session] != &session)
+      return Broken("worker " + worker.name + " and its session do not name each other");
+  }
+  for (const auto& [number, worker] : state_.workers())
+    if (worker.leases > 0 && worker.session == kNil && !orphans_.contains(number))
+      return Broken("worker " + worker.name + " is gone and keeps leases that nobody watches");
+  return absl::OkStatus();
+}
+
+}  // namespace zsched::broker

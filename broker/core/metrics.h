@@ -1,0 +1,61 @@
+// Counters of a broker, kept from its start, shown by STATUS and later by /metrics. Owned by broker/core; pure.
+// Threads: written by the loop only; others read a copy that the loop makes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace zsched::broker {
+
+// clang-format off
+#define ZSCHED_METRICS(X)                                                      \
+  X(kFramesIn, "frames_in_total")                                              \
+  X(kFramesOut, "frames_out_total")                                            \
+  X(kFramesDropped, "frames_dropped_total") /* no answer possible: bad magic, truncated header, several parts */ \
+  X(kFramesRefused, "frames_refused_total") /* answered by ERROR */            \
+  X(kSendsBlocked, "sends_blocked_total")   /* the peer's queue was full */    \
+  X(kSessionsOpened, "sessions_opened_total")                                  \
+  X(kSessionsExpired, "sessions_expired_total")                                \
+  X(kSubmitFrames, "submit_frames_total")                                      \
+  X(kSubmitDuplicates, "submit_duplicates_total")                              \
+  X(kTasksSubmitted, "tasks_submitted_total")                                  \
+  X(kTasksRejected, "tasks_rejected_total")                                    \
+  X(kTasksDispatched, "tasks_dispatched_total")                                \
+  X(kTasksAdopted, "tasks_adopted_total")                                      \
+  X(kTasksSucceeded, "tasks_succeeded_total")                                  \
+  X(kTasksDead, "tasks_dead_total")                                            \
+  X(kTasksRetried, "tasks_retried_total")   /* by RETRY */                     \
+  X(kTasksPruned, "tasks_pruned_total")                                        \
+  X(kAttemptsFailed, "attempts_failed_total")                                  \
+  X(kAttemptsLost, "attempts_lost_total")                                      \
+  X(kAttemptsReleased, "attempts_released_total")                              \
+  X(kResultsStale, "results_stale_total")                                      \
+  X(kTimersFired, "timers_fired_total")                                        \
+  X(kPushesDropped, "pushes_dropped_total")                                    \
+  X(kCommits, "commits_total")                                                 \
+  X(kCommitBytes, "commit_bytes_total")                                        \
+  X(kCommitMicros, "commit_microseconds_total")
+// clang-format on
+
+enum class Metric : size_t {
+#define ZSCHED_METRIC_ENUM(name, text) name,
+  ZSCHED_METRICS(ZSCHED_METRIC_ENUM)
+#undef ZSCHED_METRIC_ENUM
+};
+inline constexpr std::array kMetricNames = {
+#define ZSCHED_METRIC_NAME(name, text) text,
+    ZSCHED_METRICS(ZSCHED_METRIC_NAME)
+#undef ZSCHED_METRIC_NAME
+};
+
+class Metrics {
+ public:
+  void Add(Metric metric, uint64_t n = 1) { values_[static_cast<size_t>(metric)] += n; }
+  uint64_t operator[](Metric metric) const { return values_[static_cast<size_t>(metric)]; }
+  const std::array<uint64_t, kMetricNames.size()>& values() const { return values_; }
+
+ private:
+  std::array<uint64_t, kMetricNames.size()> values_{};
+};
+
+}  // namespace zsched::broker

@@ -1,0 +1,238 @@
+// Attempts end: reported by their worker, or given up by the broker. What that means for the task is decided here.
+#include <algorithm>
+
+#include "broker/core/core.h"
+#include "broker/core/record_writer.h"
+#include "schemas/verify.h"
+
+namespace zsched::broker {
+namespace {
+
+constexpr int kMaxBackoffShift = 32;  // base * 2^32 is over every cap
+
+// SplitMix64 (Steele, Lea, Flood 2014): the jitter of an attempt follows from its task and number, so it needs no state.
+uint64_t Mix(uint64_t x) {
+  x += 0x9E3779B97F4A7C15;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+  return x ^ (x >> 31);
+}
+
+// Cuts at a character's edge.
+std::string_view CutUtf8(std::string_view text, size_t limit) {
+  if (text.size() <= limit) return text;
+  while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xC0) == 0x80) --limit;
+  return text.substr(0, limit);
+}
+
+}  // namespace
+
+uint32_t Core::FindLeased(uint64_t task_id, uint64_t lease_id, uint32_t worker) {
+  uint32_t slot = state_.tasks().Find(TaskId(task_id));
+  if (slot == kNil) return kNil;
+  const Task& task = state_.tasks()[slot];
+  if (task.state != TaskState::kLeased) return kNil;
+  const Lease& lease = state_.LeaseOf(task);
+  return lease.id == lease_id && lease.worker == worker ? slot : kNil;
+}
+
+void Core::StopTimer(Task& task) {
+  Lease& lease = state_.LeaseOf(task);
+  if (!lease.timed) return;
+  deadlines_.Remove(task.lease);
+  lease.timed = false;
+}
+
+void Core::OnResults(SessionId from, const wire::Results& results, Now now) {
+  auto it = sessions_.find(from.value());
+  if (it == sessions_.end() || !it->second.worker) return;
+  uint32_t slot = it->second.slot;
+  WorkerSession& session = workers_[slot];
+  ResultAckEffect ack{from, Lsn(0), results.seq(), {}};
+  EndDone(results, session, ack.stale, now);
+  EndReported(results, session, ack.stale, now);
+  metrics_.Add(Metric::kResultsStale, ack.stale.size());
+  // A repeated frame finds nothing to end, but its first copy may not be durable yet: wait for all there is.
+  ack.wait = appended();
+  effects_.push_back(std::move(ack));
+  UpdateFree(slot);
+}
+
+// Successes with an empty result: one compact record.
+void Core::EndDone(const wire::Results& results, WorkerSession& session,
+                   std::vector<uint64_t>& stale, Now now) {
+  if (results.done() == nullptr || results.done()->size() == 0) return;
+  EndedRecord record;
+  OpenedRecord opened = OpenRecord(RecordKind::kSucceeded, record);
+  for (uint32_t i = 0; i < results.done()->size(); ++i) {
+    const wire::Done* done = results.done()->Get(i);
+    uint32_t slot = FindLeased(done->task_id(), done->lease_id(), session.worker);
+    if (slot == kNil) {
+      stale.push_back(done->lease_id());
+      continue;
+    }
+    AppendStruct(batch_.OpenRecord(), SucceededEntry{done->task_id(), done->run_us(), 0});
+    EndedEntry entry;
+    entry.task = done->task_id();
+    entry.run_us = done->run_us();
+    outcome_.clear();
+    ApplyEnded(slot, entry, now);
+    ++record.count;
+  }
+  if (record.count == 0) {
+    DropRecord(opened);
+    return;
+  }
+  state_.FlushFinished(batch_, now.wall_ms);
+  CloseRecord(opened, record, now);
+  session.finished += record.count;
+}
+
+void Core::EndReported(const wire::Results& results, WorkerSession& session,
+                       std::vector<uint64_t>& stale, Now now) {
+  if (results.results() == nullptr || results.results()->size() == 0) return;
+  EndedRecord record;
+  OpenedRecord opened = OpenRecord(RecordKind::kEnded, record);
+  for (const wire::Result* result : *results.results()) {
+    uint32_t slot = FindLeased(result->task_id(), result->lease_id(), session.worker);
+    if (slot == kNil) {
+      stale.push_back(result->lease_id());
+      continue;
+    }
+    EndedEntry entry = JudgeResult(state_.tasks()[slot], *result, now);
+    entry.run_us = result->run_us();
+    AppendStruct(batch_.OpenRecord(), entry);
+    batch_.OpenRecord().append(outcome_);
+    ApplyEnded(slot, entry, now);
+    ++record.count;
+  }
+  if (record.count == 0) {
+    DropRecord(opened);
+    return;
+  }
+  state_.FlushFinished(batch_, now.wall_ms);
+  CloseRecord(opened, record, now);
+  session.finished += record.count;
+}
+
+// Into outcome_: the row that the attempt leaves.
+void Core::BuildOutcome(std::string_view body, std::string_view content_type, ErrorCode code) {
+  OutcomeRow row;
+  row.body_bytes = static_cast<uint32_t>(body.size());
+  row.error_code = static_cast<uint16_t>(code);
+  row.content_type_bytes = static_cast<uint8_t>(content_type.size());
+  outcome_.clear();
+  AppendStruct(outcome_, row);
+  outcome_.append(body).append(content_type);
+}
+
+EndedEntry Core::JudgeResult(const Task& task, const wire::Result& result, Now now) {
+  EndedEntry entry;
+  entry.task = task.id;
+  outcome_.clear();
+  std::string_view body = BytesOf(result.result()), type = TextOf(result.content_type());
+  bool too_large = body.size() > kMaxResultBytes || type.size() > kMaxContentTypeBytes;
+  if (result.succeeded() && !too_large) {
+    if (!body.empty() || !type.empty()) BuildOutcome(body, type, ErrorCode::kOk);
+    entry.outcome_bytes = static_cast<uint32_t>(outcome_.size());
+    return entry;
+  }
+  ErrorCode code = ErrorFromNumber(result.error_code());
+  std::string_view message = TextOf(result.error_message());
+  if (too_large) {
+    code = ErrorCode::kTooLarge;
+    message = "the result or its content type is over the limit; store it elsewhere and return a reference";
+  } else if (code == ErrorCode::kOk) {
+    code = ErrorCode::kHandlerFailed;
+  }
+  bool lost = code == ErrorCode::kAttemptTimedOut || code == ErrorCode::kWorkerLost;
+  entry = JudgeFailure(task, lost ? Charge::kLost : Charge::kFailure, now);
+  if (too_large || result.advice() == wire::RetryAdvice::kNever) {
+    entry.ending = Ending::kDead;
+  } else if (entry.ending == Ending::kRetry && result.advice() == wire::RetryAdvice::kAfter) {
+    entry.due_ms = now.wall_ms + static_cast<int64_t>(std::min(result.retry_after_ms(), kMaxDelayMs));
+  }
+  BuildOutcome(CutUtf8(message, kMaxErrorMessageBytes), {}, code);
+  entry.outcome_bytes = static_cast<uint32_t>(outcome_.size());
+  return entry;
+}
+
+EndedEntry Core::JudgeFailure(const Task& task, Charge charge, Now now) const {
+  EndedEntry entry;
+  entry.task = task.id;
+  entry.charge = charge;
+  bool lost = charge == Charge::kLost;
+  int count = (lost ? task.lost : task.failures) + 1;
+  if (count >= (lost ? kCrashLimit : static_cast<int>(task.max_attempts))) {
+    entry.ending = Ending::kDead;
+  } else {
+    entry.ending = Ending::kRetry;
+    entry.due_ms = now.wall_ms + BackoffMs(task, count);
+  }
+  return entry;
+}
+
+// min(cap, base * 2^(n-1)), of which the second half is jittered.
+int64_t Core::BackoffMs(const Task& task, int failures) const {
+  uint64_t delay = uint64_t{task.retry_base_ms} << std::min(failures - 1, kMaxBackoffShift - 1);
+  delay = std::min<uint64_t>(delay, task.retry_cap_ms);
+  uint64_t half = delay / 2;
+  uint64_t jitter = half == 0 ? 0 : Mix(task.id ^ Mix(task.attempt)) % (half + 1);
+  return static_cast<int64_t>(delay - half + jitter);
+}
+
+// Records are the caller's; this is the state, the watchers, the counters. The outcome row is outcome_.
+void Core::ApplyEnded(uint32_t slot, const EndedEntry& entry, Now now) {
+  Task& task = state_.tasks()[slot];
+  StopTimer(task);
+  bool over = entry.ending == Ending::kSucceeded || entry.ending == Ending::kDead;
+  if (over) {
+    TaskState end = entry.ending == Ending::kSucceeded ? TaskState::kSucceeded : TaskState::kDead;
+    bool empty = end == TaskState::kSucceeded &&
+                 outcome_.size() <= sizeof(OutcomeRow);  // nothing but the head
+    Notify(task, end, static_cast<uint32_t>(batch_.rows().size()),
+           empty ? 0 : static_cast<uint32_t>(outcome_.size()));
+    metrics_.Add(end == TaskState::kSucceeded ? Metric::kTasksSucceeded : Metric::kTasksDead);
+  }
+  if (entry.charge == Charge::kFailure) metrics_.Add(Metric::kAttemptsFailed);
+  if (entry.charge == Charge::kLost) metrics_.Add(Metric::kAttemptsLost);
+  if (entry.charge == Charge::kRelease) metrics_.Add(Metric::kAttemptsReleased);
+  // State::Ended puts the outcome row first, at the offset that Notify was given.
+  state_.Ended(batch_, slot, entry, outcome_, now.wall_ms);
+}
+
+void Core::EndUnreported(std::vector<uint32_t> slots, Charge charge, ErrorCode code,
+                         const std::string& message, Now now) {
+  if (slots.empty()) return;
+  // Each is put in front of its line, so the last in line goes first.
+  std::sort(slots.begin(), slots.end(), [&](uint32_t a, uint32_t b) {
+    return state_.tasks()[a].id > state_.tasks()[b].id;
+  });
+  EndedRecord record{slots.size()};
+  OpenedRecord opened = OpenRecord(RecordKind::kEnded, record);
+  for (uint32_t slot : slots) {
+    const Task& task = state_.tasks()[slot];
+    EndedEntry entry;
+    entry.task = task.id;
+    entry.charge = charge;
+    entry.ending = Ending::kReturned;
+    outcome_.clear();
+    if (charge == Charge::kLost) {
+      BuildOutcome(message, {}, code);
+      entry.outcome_bytes = static_cast<uint32_t>(outcome_.size());
+      // A lost worker says nothing about the task: again at once. A timeout may repeat: wait first.
+      EndedEntry judged = JudgeFailure(task, charge, now);
+      if (judged.ending == Ending::kDead || code == ErrorCode::kAttemptTimedOut) {
+        entry.ending = judged.ending;
+        entry.due_ms = judged.due_ms;
+      }
+    }
+    AppendStruct(batch_.OpenRecord(), entry);
+    batch_.OpenRecord().append(outcome_);
+    ApplyEnded(slot, entry, now);
+  }
+  state_.FlushFinished(batch_, now.wall_ms);
+  CloseRecord(opened, record, now);
+}
+
+}  // namespace zsched::broker

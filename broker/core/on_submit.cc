@@ -1,0 +1,224 @@
+// SUBMIT: each task is judged alone, the frame is recorded as it came, the client's (id, seq) is remembered with it.
+#include "broker/core/core.h"
+#include "broker/core/record_writer.h"
+#include "broker/core/validate.h"
+#include "schemas/verify.h"
+
+namespace zsched::broker {
+namespace {
+
+// How long a client should keep back what was refused for lack of room: a few rounds of a busy broker.
+constexpr uint32_t kFullRetryMs = 100;
+
+std::string_view QueueOf(const wire::TaskSpec& spec) {
+  return spec.queue() != nullptr ? TextOf(spec.queue()) : std::string_view(kDefaultQueue);
+}
+
+const SubmitMemory* FindSubmit(const Producer* producer, uint64_t seq) {
+  if (producer == nullptr) return nullptr;
+  for (const SubmitMemory& submit : producer->submits)
+    if (submit.seq == seq) return &submit;
+  return nullptr;
+}
+
+// Of the producer's remembered submits, those the client does not yet say it has an answer to.
+size_t Outstanding(const Producer* producer, uint64_t acked_below) {
+  if (producer == nullptr) return 0;
+  size_t count = 0;
+  for (const SubmitMemory& submit : producer->submits)
+    if (submit.seq >= acked_below) ++count;
+  return count;
+}
+
+}  // namespace
+
+void Core::OnSubmit(SessionId from, const wire::Submit& submit, std::string_view body, Now now) {
+  ClientSession* client = FindClient(from);
+  if (client == nullptr) return;
+  metrics_.Add(Metric::kSubmitFrames);
+  const Producer* producer = state_.FindProducer(client->client);
+  if (RefuseSubmit(*client, submit, producer, body.size())) return;
+  if (const SubmitMemory* memory = FindSubmit(producer, submit.seq())) {
+    AckAgain(*client, *memory, submit);
+    return;
+  }
+  SubmittedRecord record;
+  record.client = client->client;
+  record.seq = submit.seq();
+  record.acked_below = submit.acked_below();
+  record.first_id = MakeId<TaskId>(state_.epoch(), state_.meta().next_task).value();
+  record.body_bytes = body.size();
+  OpenedRecord opened = OpenRecord(RecordKind::kSubmitted, record);
+  batch_.OpenRecord().append(body);
+
+  SubmitAckEffect ack{.to = from, .wait = Lsn(0), .seq = submit.seq(), .rejected = {}};
+  ack.first_id = record.first_id;
+  ack.tasks = submit.tasks()->size();
+  ack.bytes = body.size();
+  auto watcher = submit.notify() ? static_cast<uint32_t>(CounterOf(from)) : 0;
+  SubmitMemory memory = AcceptTasks(submit, watcher, now, ack);
+  memory.first_id = record.first_id;
+  record.accepted = memory.accepted;
+  record.rejected = static_cast<uint32_t>(memory.rejected.size());
+  if (record.accepted == 0) {
+    // Nothing happened: a resend may be judged anew.
+    DropRecord(opened);
+    ack.first_id = 0;
+  } else {
+    for (const ProducerReject& reject : memory.rejected)
+      AppendStruct(batch_.OpenRecord(), reject);
+    state_.SubmitRemembered(record.client, std::move(memory), record.acked_below, now.wall_ms);
+    Lsn lsn = CloseRecord(opened, record, now);
+    if (ack.reached != Durability::kMemory) ack.wait = lsn;
+  }
+  metrics_.Add(Metric::kTasksSubmitted, record.accepted);
+  metrics_.Add(Metric::kTasksRejected, ack.rejected.size());
+  ++client->unacked_frames;
+  client->unacked_tasks += ack.tasks;
+  client->unacked_bytes += ack.bytes;
+  effects_.push_back(std::move(ack));
+}
+
+SubmitMemory Core::AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now now,
+                               SubmitAckEffect& ack) {
+  SubmitMemory memory{submit.seq(), 0, 0, {}};
+  // Tasks of a frame mostly share their queue and type, and then the same string in the buffer.
+  const flatbuffers::String *last_queue = nullptr, *last_type = nullptr;
+  uint32_t lane = 0;
+  for (uint32_t i = 0; i < submit.tasks()->size(); ++i) {
+    const wire::TaskSpec& spec = *submit.tasks()->Get(i);
+    if (lane == 0 || spec.queue() != last_queue || spec.type() != last_type)
+      lane = state_.lanes().Find(QueueOf(spec), TextOf(spec.type()));
+    last_queue = spec.queue();
+    last_type = spec.type();
+    Reject reject = Judge(spec, lane, QueueOf(spec), now);
+    if (reject.code != ErrorCode::kOk) {
+      reject.index = i;
+      memory.rejected.push_back({i, static_cast<uint16_t>(reject.code), 0});
+      ack.rejected.push_back(std::move(reject));
+      continue;
+    }
+    if (lane == 0) {
+      lane = state_.CreateLane(batch_, QueueOf(spec), TextOf(spec.type()));
+      dispatcher_.LaneCreated(lane);
+    }
+    TaskId id = MakeId<TaskId>(state_.epoch(), state_.meta().next_task);
+    uint32_t slot = state_.Submitted(batch_, id, lane, spec, now.wall_ms);
+    state_.tasks()[slot].watcher = watcher;
+    if (spec.durability() != Durability::kMemory) ack.reached = Durability::kDisk;
+    ++memory.accepted;
+  }
+  ack.accepted = memory.accepted;
+  return memory;
+}
+
+Reject Core::Judge(const wire::TaskSpec& spec, uint32_t lane, std::string_view queue_name,
+                   Now now) const {
+  Verdict verdict = ValidateSpec(spec, config_.max_payload_bytes, now.wall_ms);
+  if (verdict.code != ErrorCode::kOk) return {0, verdict.code, std::move(verdict.message), 0};
+  auto full = [](std::string what) {
+    return Reject{0, ErrorCode::kResourceExhausted, std::move(what), kFullRetryMs};
+  };
+  uint64_t bytes = BytesOf(spec.payload()).size();
+  if (!disk_low_.empty()) return full(disk_low_);
+  if (state_.tasks().size() >= config_.max_tasks ||
+      state_.unfinished_bytes() + bytes > config_.max_bytes)
+    return full("the broker is full: it holds " + std::to_string(state_.tasks().size()) +
+                " unfinished tasks; wait until workers have finished some");
+  const Queue* queue = lane != 0 ? &state_.lanes().queue_of(lane)
+                                 : state_.lanes().FindQueue(queue_name);
+  if (queue != nullptr && (queue->unfinished >= config_.max_queue_tasks ||
+                           queue->bytes + bytes > config_.max_queue_bytes))
+    return full("queue '" + std::string(queue_name) + "' is full: it holds " +
+                std::to_string(queue->unfinished) + " tasks, " + std::to_string(queue->bytes) +
+                " bytes; wait until workers have finished some");
+  if (lane == 0 && (state_.lanes().size() >= config_.max_lanes ||
+                    (queue == nullptr && state_.lanes().queues().size() >= config_.max_queues)))
+    return full("the broker knows as many queues and types as it may; use an existing one");
+  return {};
+}
+
+// True when the frame as a whole is refused, and answered.
+bool Core::RefuseSubmit(ClientSession& client, const wire::Submit& submit, const Producer* producer,
+                        size_t bytes) {
+  auto invalid = [&](ErrorCode code, std::string message) {
+    effects_.push_back(ErrorEffect{client.id, Lsn(0), code, std::move(message), submit.seq()});
+    return true;
+  };
+  size_t count = submit.tasks()->size();
+  if (!client.client) return invalid(ErrorCode::kInvalidArgument, "HELLO gave no client id; SUBMIT needs one");
+  if (submit.seq() == 0 || submit.acked_below() > submit.seq() || count == 0 ||
+      count > kMaxSubmitTasks)
+    return invalid(ErrorCode::kInvalidArgument,
+                   "SUBMIT: seq must be from 1, acked_below at most seq, and tasks 1.." +
+                       std::to_string(kMaxSubmitTasks));
+  if (producer != nullptr && submit.seq() < producer->acked_below)
+    return invalid(ErrorCode::kStale, "SUBMIT: seq " + std::to_string(submit.seq()) +
+                                          " was acknowledged and forgotten");
+  if (FindSubmit(producer, submit.seq()) != nullptr) return false;
+  if (Outstanding(producer, submit.acked_below()) >= kMaxOutstandingSubmits ||
+      client.unacked_frames >= kMaxOutstandingSubmits) {
+    RefuseAll(client, submit, "more than " + std::to_string(kMaxOutstandingSubmits) +
+                                  " SUBMIT frames are not acknowledged");
+    return true;
+  }
+  // A single frame is always let through, or a large one could never be.
+  if (client.unacked_frames > 0 && (client.unacked_tasks + count > kSubmitWindowTasks ||
+                                    client.unacked_bytes + bytes > kSubmitWindowBytes)) {
+    RefuseAll(client, submit, "the submit window is used up; wait for acknowledgements");
+    return true;
+  }
+  if (producer == nullptr && state_.producers().size() >= config_.max_producers) {
+    RefuseAll(client, submit, "the broker remembers as many clients as it may");
+    return true;
+  }
+  if (state_.meta().next_task + count > kMaxIdCounter) {
+    RefuseAll(client, submit, "this epoch has no task ids left; restart the broker");
+    return true;
+  }
+  return false;
+}
+
+void Core::RefuseAll(ClientSession& client, const wire::Submit& submit, const std::string& why) {
+  SubmitAckEffect ack{.to = client.id, .wait = Lsn(0), .seq = submit.seq(), .rejected = {}};
+  for (uint32_t i = 0; i < submit.tasks()->size(); ++i)
+    ack.rejected.push_back({i, ErrorCode::kResourceExhausted, i == 0 ? why : "", kFullRetryMs});
+  metrics_.Add(Metric::kTasksRejected, ack.rejected.size());
+  ++client.unacked_frames;
+  effects_.push_back(std::move(ack));
+}
+
+// The answer of the first time. It waits for everything appended so far, which includes the first submit's record.
+void Core::AckAgain(const ClientSession& client, const SubmitMemory& memory,
+                    const wire::Submit& submit) {
+  metrics_.Add(Metric::kSubmitDuplicates);
+  SubmitAckEffect ack{.to = client.id, .wait = appended(), .seq = memory.seq, .rejected = {}};
+  ack.first_id = memory.first_id;
+  ack.accepted = memory.accepted;
+  ack.duplicate = true;
+  ack.reached = Durability::kDisk;
+  for (const ProducerReject& reject : memory.rejected) {
+    ErrorCode code = ErrorFromNumber(reject.code);
+    ack.rejected.push_back({reject.index, code, "refused when it was first submitted",
+                            IsRetryable(code) ? kFullRetryMs : 0});
+  }
+  if (submit.notify()) {
+    auto watcher = static_cast<uint32_t>(CounterOf(client.id));
+    for (uint64_t id = memory.first_id; id < memory.first_id + memory.accepted; ++id)
+      if (uint32_t slot = state_.tasks().Find(TaskId(id)); slot != kNil)
+        Watch(state_.tasks()[slot], watcher);
+  }
+  ClientSession& session = *FindClient(client.id);
+  ++session.unacked_frames;
+  effects_.push_back(std::move(ack));
+}
+
+void Core::OnSubmitAckSent(const SubmitAckEffect& ack) {
+  ClientSession* client = FindClient(ack.to);
+  if (client == nullptr) return;
+  --client->unacked_frames;
+  client->unacked_tasks -= ack.tasks;
+  client->unacked_bytes -= ack.bytes;
+}
+
+}  // namespace zsched::broker

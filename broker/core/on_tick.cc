@@ -1,0 +1,183 @@
+// Time passes: timers fire, overdue attempts end, silent sessions expire, old things are forgotten. Bounded work a call.
+#include <algorithm>
+
+#include "broker/core/core.h"
+#include "broker/core/record_writer.h"
+
+namespace zsched::broker {
+namespace {
+
+constexpr size_t kMaxFiredPerTick = 8192;     // the rest fires on the next tick, at once
+constexpr size_t kMaxForgottenPerScan = 4096;
+constexpr int64_t kExpiryIntervalMs = 100;    // how often sessions are looked at: part of the lateness of an expiry
+constexpr int64_t kForgetIntervalMs = 30'000;
+constexpr int64_t kAgeCheckIntervalMs = 5'000;
+constexpr size_t kMaxPrunedPerRecord = 16'384;
+
+}  // namespace
+
+void Core::OnTick(Now now) {
+  FireTimers(now);
+  EndOverdue(now);
+  if (now.mono_ms >= next_expiry_ms_) {
+    ExpireSessions(now);
+    next_expiry_ms_ = now.mono_ms + kExpiryIntervalMs;
+  }
+  if (now.mono_ms >= next_forget_ms_) {
+    ForgetOld(now);
+    next_forget_ms_ = now.mono_ms + kForgetIntervalMs;
+  }
+}
+
+int64_t Core::next_tick_ms(Now now) const {
+  int64_t next = std::min(next_expiry_ms_, deadlines_.next_ms());
+  int64_t timer = state_.timers().next_ms();
+  if (timer != INT64_MAX) next = std::min(next, now.mono_ms + std::max<int64_t>(0, timer - now.wall_ms));
+  return next;
+}
+
+void Core::FireTimers(Now now) {
+  auto& timers = state_.timers();
+  timers.Advance(now.wall_ms);
+  if (timers.due_head() == kNil) return;
+  ids_.clear();
+  for (uint32_t slot = timers.due_head(); slot != kNil && ids_.size() < kMaxFiredPerTick;
+       slot = state_.tasks()[slot].next)
+    ids_.push_back(state_.tasks()[slot].id);
+  // By rising id: the order in which a rebuild would find tasks that became ready with one record.
+  std::sort(ids_.begin(), ids_.end());
+  IdsRecord record{ids_.size()};
+  OpenedRecord opened = OpenRecord(RecordKind::kFired, record);
+  for (uint64_t id : ids_) {
+    AppendStruct(batch_.OpenRecord(), id);
+    state_.Fired(state_.tasks().Find(TaskId(id)), batch_.next_lsn());
+  }
+  CloseRecord(opened, record, now);
+  metrics_.Add(Metric::kTimersFired, ids_.size());
+}
+
+void Core::EndOverdue(Now now) {
+  deadlines_.Advance(now.mono_ms);
+  if (deadlines_.due_head() == kNil) return;
+  std::vector<uint32_t> slots;
+  absl::flat_hash_map<uint32_t, std::vector<uint64_t>> cancels;  // by session slot
+  for (uint32_t i = deadlines_.due_head(); i != kNil; i = state_.leases()[i].timer_next) {
+    const Lease& lease = state_.leases()[i];
+    slots.push_back(lease.task);
+    uint32_t session = state_.workers().at(lease.worker).session;
+    if (session != kNil) cancels[session].push_back(lease.id);
+  }
+  EndUnreported(std::move(slots), Charge::kLost, ErrorCode::kAttemptTimedOut,
+                "the attempt was not over " + std::to_string(kTimeoutGraceMs / 1000) +
+                    " s past its timeout, and its worker did not say so",
+                now);
+  for (auto& [slot, leases] : cancels) {
+    effects_.push_back(CancelEffect{workers_[slot].id, Lsn(0), std::move(leases),
+                                    ErrorCode::kAttemptTimedOut});
+    UpdateFree(slot);
+  }
+}
+
+void Core::ExpireSessions(Now now) {
+  for (uint32_t slot = 0; slot < workers_.size(); ++slot)
+    if (workers_[slot].id && now.mono_ms - workers_[slot].seen_ms > config_.visibility_timeout_ms) {
+      metrics_.Add(Metric::kSessionsExpired);
+      CloseWorker(slot, /*echo=*/false, now);
+    }
+  for (uint32_t slot = 0; slot < clients_.size(); ++slot)
+    if (clients_[slot].id && now.mono_ms - clients_[slot].seen_ms > config_.client_timeout_ms) {
+      metrics_.Add(Metric::kSessionsExpired);
+      CloseClient(slot, /*echo=*/false);
+    }
+  // Workers of before the restart that did not come back.
+  std::vector<uint32_t> gone;
+  for (uint32_t number : orphans_)
+    if (now.mono_ms - state_.workers().at(number).silent_since > config_.visibility_timeout_ms)
+      gone.push_back(number);
+  std::sort(gone.begin(), gone.end());  // hash order must not reach the log
+  for (uint32_t number : gone) {
+    const Worker& worker = state_.workers().at(number);
+    std::vector<uint32_t> slots;
+    for (uint32_t task = worker.leases_head; task != kNil; task = state_.tasks()[task].next)
+      slots.push_back(task);
+    EndUnreported(std::move(slots), Charge::kLost, ErrorCode::kWorkerLost,
+                  "worker '" + worker.name + "' did not come back after the broker's restart", now);
+    orphans_.erase(number);
+  }
+}
+
+void Core::ForgetOld(Now now) {
+  ids_.clear();
+  for (const auto& [number, producer] : state_.producers())
+    if (ids_.size() < kMaxForgottenPerScan &&
+        now.wall_ms - producer.used_ms > config_.keep_producer_ms)
+      ids_.push_back(number);
+  // A client that is connected keeps its memory, however long it is idle.
+  absl::flat_hash_set<Uuid> live;
+  if (!ids_.empty())
+    for (const ClientSession& client : clients_)
+      if (client.id) live.insert(client.client);
+  std::erase_if(ids_, [&](uint64_t n) { return live.contains(state_.producers().at(n).client); });
+  std::sort(ids_.begin(), ids_.end());
+  if (!ids_.empty()) {
+    IdsRecord record{ids_.size()};
+    OpenedRecord opened = OpenRecord(RecordKind::kProducersGone, record);
+    for (uint64_t number : ids_) {
+      AppendStruct(batch_.OpenRecord(), number);
+      state_.ProducerGone(batch_, number);
+    }
+    CloseRecord(opened, record, now);
+  }
+
+  ids_.clear();
+  for (const auto& [number, worker] : state_.workers())
+    if (ids_.size() < kMaxForgottenPerScan && worker.session == kNil && worker.leases == 0 &&
+        now.mono_ms - worker.silent_since > config_.keep_worker_ms)
+      ids_.push_back(number);
+  std::sort(ids_.begin(), ids_.end());
+  if (!ids_.empty()) {
+    IdsRecord record{ids_.size()};
+    OpenedRecord opened = OpenRecord(RecordKind::kWorkersGone, record);
+    for (uint64_t number : ids_) {
+      AppendStruct(batch_.OpenRecord(), number);
+      state_.WorkerGone(batch_, static_cast<uint32_t>(number));
+    }
+    CloseRecord(opened, record, now);
+  }
+}
+
+uint64_t Core::PruneFrom(Now now) const {
+  if (state_.finished() > config_.keep_finished) return prune_from_;
+  bool check_age = state_.finished() > 0 && now.mono_ms >= next_age_check_ms_;
+  return check_age ? prune_from_ : 0;
+}
+
+void Core::OnPrune(const std::vector<FinishedEntry>& entries, Now now) {
+  next_age_check_ms_ = now.mono_ms + kAgeCheckIntervalMs;
+  PrunedRecord record;
+  std::vector<uint64_t> keys;
+  std::vector<PrunedEntry> pruned;
+  for (const FinishedEntry& entry : entries) {
+    uint64_t left = state_.finished() - pruned.size();
+    bool old = now.wall_ms - entry.finished_ms > config_.keep_finished_ms;
+    if (!old && left <= config_.keep_finished) break;
+    if (!pruned.empty() && pruned.size() + entry.tasks.size() > kMaxPrunedPerRecord) break;
+    keys.push_back(entry.key);
+    pruned.insert(pruned.end(), entry.tasks.begin(), entry.tasks.end());
+    if (old) next_age_check_ms_ = now.mono_ms;  // there may be more
+  }
+  if (keys.empty()) return;
+  record.keys = keys.size();
+  record.count = pruned.size();
+  OpenedRecord opened = OpenRecord(RecordKind::kPruned, record);
+  auto bytes_of = [](const auto& list) {
+    return std::string_view(reinterpret_cast<const char*>(list.data()), list.size() * sizeof(list[0]));
+  };
+  batch_.OpenRecord().append(bytes_of(keys)).append(bytes_of(pruned));
+  state_.Pruned(batch_, bytes_of(keys), bytes_of(pruned));
+  CloseRecord(opened, record, now);
+  prune_from_ = keys.back() + 1;
+  metrics_.Add(Metric::kTasksPruned, pruned.size());
+}
+
+}  // namespace zsched::broker

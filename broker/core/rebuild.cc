@@ -1,0 +1,197 @@
+// Rebuild: the in-memory index from the journal's tables, at the start of a broker. Reading the tables must give the same
+// state as applying the log; tests compare the two by Fingerprint.
+#include <algorithm>
+#include <set>
+
+#include "broker/core/state.h"
+#include "schemas/errors.h"
+
+namespace zsched::broker {
+namespace {
+
+absl::Status BadRow(const char* table, uint64_t key) {
+  return Error(ErrorCode::kDataLoss, std::string("row ") + std::to_string(key) + " of table " +
+                                         table + " cannot be read; restore a backup");
+}
+
+std::string Text(std::string_view view) { return std::string(view); }
+
+}  // namespace
+
+absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<uint32_t>& ready) {
+  if (row.version != kRowVersion || row.lane == 0 || row.lane >= lanes_.next_number() ||
+      row.priority >= kPriorities || row.state > TaskState::MAX)
+    return BadRow("tasks", id.value());
+  Queue& queue = lanes_.queue_of(row.lane);
+  ++queue.counts[static_cast<size_t>(row.state)];
+  if (IsFinished(row.state)) {
+    if (row.state != TaskState::kDead) ++finished_;
+    return absl::OkStatus();
+  }
+  uint32_t slot = tasks_.Insert(id);
+  Task& task = tasks_[slot];
+  task.order = row.order;
+  task.lane = row.lane;
+  task.priority = row.priority & 0xF;
+  task.durability = static_cast<uint8_t>(row.durability) & 3;
+  task.timeout_ms = row.timeout_ms;
+  task.bytes = row.bytes;
+  task.retry_base_ms = row.retry_base_ms;
+  task.retry_cap_ms = row.retry_cap_ms;
+  task.attempt = row.attempt;
+  task.max_attempts = row.max_attempts;
+  task.failures = row.failures;
+  task.lost = row.lost;
+  task.state = row.state;
+  ++queue.unfinished;
+  queue.bytes += row.bytes;
+  unfinished_bytes_ += row.bytes;
+  switch (row.state) {
+    case TaskState::kReady: ready.push_back(slot); break;
+    case TaskState::kScheduled:
+    case TaskState::kRetryWait: timers_.Add(slot); break;
+    case TaskState::kLeased: {
+      auto worker = workers_.find(row.worker);
+      if (worker == workers_.end()) return BadRow("tasks", id.value());
+      task.lease = NewLease();
+      Lease& lease = leases_[task.lease];
+      lease.id = row.lease;
+      lease.task = slot;
+      lease.worker = row.worker;
+      lease.leased_ms = row.leased_ms;
+      LinkToWorker(slot, worker->second);
+      break;
+    }
+    default: return BadRow("tasks", id.value());
+  }
+  return absl::OkStatus();
+}
+
+// The rows come by rising id, which is nearly always the order of the lines already.
+void State::LinkReady(std::vector<uint32_t>& ready) {
+  auto before = [&](uint32_t a, uint32_t b) {
+    const Task &x = tasks_[a], &y = tasks_[b];
+    return std::tie(x.order, x.id) < std::tie(y.order, y.id);
+  };
+  if (!std::is_sorted(ready.begin(), ready.end(), before))
+    std::sort(ready.begin(), ready.end(), before);
+  for (uint32_t slot : ready) lanes_.PushBack(slot);
+}
+
+absl::Status State::Rebuild(const ScanTable& scan) {
+  ZS_CHECK(tasks_.size() == 0 && lanes_.size() == 0);
+  ZS_RETURN_IF_ERROR(scan(Table::kMeta, [&](uint64_t key, std::string_view row) -> absl::Status {
+    RowReader in(row);
+    if (key == kMetaState && (!in.Read(meta_) || meta_.version != kRowVersion))
+      return BadRow("meta", key);
+    return absl::OkStatus();
+  }));
+  ZS_RETURN_IF_ERROR(scan(Table::kLanes, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+    RowReader in(bytes);
+    LaneRow row;
+    std::string_view queue, type;
+    if (!in.Read(row) || row.version != kRowVersion || !in.Take(row.queue_bytes, queue) ||
+        !in.Take(row.type_bytes, type) || key != lanes_.next_number())
+      return BadRow("lanes", key);
+    lanes_.Create(static_cast<uint32_t>(key), queue, type);
+    return absl::OkStatus();
+  }));
+  ZS_RETURN_IF_ERROR(scan(Table::kWorkers, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+    RowReader in(bytes);
+    WorkerRow row;
+    std::string_view name, host, version;
+    if (!in.Read(row) || row.version != kRowVersion || !in.Take(row.name_bytes, name) ||
+        !in.Take(row.host_bytes, host) || !in.Take(row.version_bytes, version))
+      return BadRow("workers", key);
+    Worker worker;
+    worker.number = static_cast<uint32_t>(key);
+    worker.id = row.id;
+    worker.pid = row.pid;
+    worker.seen_ms = row.seen_ms;
+    worker.name = Text(name);
+    worker.host = Text(host);
+    worker.version = Text(version);
+    worker_by_id_[row.id] = worker.number;
+    workers_[worker.number] = std::move(worker);
+    return absl::OkStatus();
+  }));
+  ZS_RETURN_IF_ERROR(scan(Table::kProducers, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+    RowReader in(bytes);
+    ProducerRow row;
+    if (!in.Read(row) || row.version != kRowVersion) return BadRow("producers", key);
+    Producer producer;
+    producer.number = key;
+    producer.client = row.client;
+    producer.acked_below = row.acked_below;
+    producer.used_ms = row.used_ms;
+    for (uint32_t i = 0; i < row.submits; ++i) {
+      ProducerSubmit submit;
+      if (!in.Read(submit)) return BadRow("producers", key);
+      SubmitMemory memory{submit.seq, submit.first_id, submit.accepted, {}};
+      for (uint32_t k = 0; k < submit.rejected; ++k) {
+        ProducerReject reject;
+        if (!in.Read(reject)) return BadRow("producers", key);
+        memory.rejected.push_back(reject);
+      }
+      producer.submits.push_back(std::move(memory));
+    }
+    producer_by_client_[producer.client] = key;
+    producers_[key] = std::move(producer);
+    return absl::OkStatus();
+  }));
+  std::vector<uint32_t> ready;
+  ZS_RETURN_IF_ERROR(scan(Table::kTasks, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+    RowReader in(bytes);
+    TaskRow row;
+    if (!in.Read(row)) return BadRow("tasks", key);
+    return RebuildTask(TaskId(key), row, ready);
+  }));
+  LinkReady(ready);
+  return absl::OkStatus();
+}
+
+std::string State::Fingerprint() const {
+  std::set<std::string> lines;  // sorted, so that hash order does not show
+  auto add = [&](auto... parts) {
+    std::string line;
+    ((line += parts, line += ' '), ...);
+    lines.insert(line);
+  };
+  auto num = [](auto n) { return std::to_string(n); };
+  add("meta", num(meta_.epoch), num(meta_.lsn), num(meta_.next_task), num(meta_.next_lease),
+      num(meta_.next_lane), num(meta_.next_worker), num(meta_.next_producer));
+  tasks_.ForEach([&](uint32_t, const Task& task) {
+    TaskRow row = RowOf(task);
+    uint64_t before = 0;  // the neighbour in its line: order is state
+    if (task.state == TaskState::kReady && task.prev != kNil) before = tasks_[task.prev].id;
+    add("task", num(task.id), num(static_cast<int>(row.state)), num(row.order), num(row.lease),
+        num(row.leased_ms), num(row.lane), num(row.timeout_ms), num(row.bytes),
+        num(row.retry_base_ms), num(row.retry_cap_ms), num(row.worker), num(row.attempt),
+        num(row.max_attempts), num(row.failures), num(row.lost), num(row.priority),
+        num(static_cast<int>(row.durability)), num(before));
+  });
+  for (const Queue& queue : lanes_.queues()) {
+    std::string counts;
+    for (uint64_t count : queue.counts) counts += num(count) + ",";
+    add("queue", queue.name, counts, num(queue.unfinished), num(queue.bytes));
+  }
+  for (uint32_t lane = 1; lane < lanes_.next_number(); ++lane)
+    add("lane", num(lane), lanes_.queues()[lanes_[lane].queue].name, lanes_[lane].type);
+  for (const auto& [number, worker] : workers_)
+    add("worker", num(number), ToString(worker.id), worker.name, num(worker.leases),
+        num(worker.leased_bytes), num(worker.seen_ms));
+  for (const auto& [number, producer] : producers_) {
+    std::string submits;
+    for (const SubmitMemory& s : producer.submits)
+      submits += num(s.seq) + ":" + num(s.first_id) + "+" + num(s.accepted) + "-" +
+                 num(s.rejected.size()) + ",";
+    add("producer", num(number), ToString(producer.client), num(producer.acked_below),
+        num(producer.used_ms), submits);
+  }
+  add("finished", num(finished_), num(unfinished_bytes_));
+  std::string text;
+  for (const std::string& line : lines) text += line + "\n";
+  return text;
+}
+
+}  // namespace zsched::broker

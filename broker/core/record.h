@@ -1,0 +1,137 @@
+// The records of the log, byte for byte: each is one decision of the active broker, complete enough that a standby or a
+// restart applies it without clock, randomness or any other knowledge. Owned by broker/core; docs/journal.md lists them.
+//
+//   RecordHead | struct of the kind | entries | bytes
+//
+// Records are written by Step (on_*.cc) and read by Apply (apply.cc). A record is trusted only after its segment's
+// checksum held; its lengths are checked all the same, because the peer's link is an input from outside.
+//
+// To add a kind: a new number, a struct, a case in Apply, a line in docs/journal.md. Old kinds are read for ever.
+#pragma once
+
+#include <cstdint>
+
+#include "broker/core/rows.h"
+#include "schemas/ids.h"
+
+namespace zsched::broker {
+
+enum class RecordKind : uint8_t {
+  kEpochStarted = 1,   // EpochStartedRecord
+  kSubmitted = 2,      // SubmittedRecord, SUBMIT body, ProducerReject*
+  kWorkerSeen = 3,     // WorkerSeenRecord, name, host, version
+  kLeased = 4,         // LeasedRecord, LeasedEntry*
+  kAdopted = 5,        // LeasedRecord (first_lease unused), AdoptedEntry*
+  kSucceeded = 6,      // EndedRecord, SucceededEntry*: empty results only
+  kEnded = 7,          // EndedRecord, (EndedEntry, outcome row bytes)*
+  kFired = 8,          // IdsRecord, task ids by rising id: waiting is over
+  kRetried = 9,        // IdsRecord, RetriedEntry*: dead tasks made ready again
+  kPruned = 10,        // PrunedRecord, keys of kFinished, PrunedEntry*
+  kProducersGone = 11, // IdsRecord, producer numbers
+  kWorkersGone = 12,   // IdsRecord, worker numbers
+};
+
+struct RecordHead {
+  uint32_t bytes = 0;  // of the whole record, this head included
+  RecordKind kind{};
+  uint8_t reserved[3] = {};
+  int64_t time_ms = 0;  // wall clock of the decision
+};
+static_assert(sizeof(RecordHead) == 16);
+
+struct EpochStartedRecord {
+  uint64_t epoch = 0;
+  Uuid cluster;
+};
+static_assert(sizeof(EpochStartedRecord) == 24);
+
+struct SubmittedRecord {
+  Uuid client;
+  uint64_t seq = 0;
+  uint64_t acked_below = 0;
+  uint64_t first_id = 0;
+  uint32_t accepted = 0;
+  uint32_t rejected = 0;
+  uint64_t body_bytes = 0;
+};
+static_assert(sizeof(SubmittedRecord) == 56);
+
+struct WorkerSeenRecord {
+  uint32_t worker = 0;
+  uint32_t pid = 0;
+  Uuid id;
+  uint16_t name_bytes = 0;
+  uint16_t host_bytes = 0;
+  uint16_t version_bytes = 0;
+  uint16_t reserved = 0;
+};
+static_assert(sizeof(WorkerSeenRecord) == 32);
+
+struct LeasedRecord {
+  uint64_t first_lease = 0;  // entry i gets lease first_lease + i
+  uint64_t count = 0;
+};
+struct LeasedEntry {
+  uint64_t task = 0;
+  uint32_t worker = 0;
+  uint32_t reserved = 0;
+};
+struct AdoptedEntry {
+  uint64_t task = 0;
+  uint64_t lease = 0;
+  uint32_t worker = 0;
+  uint32_t attempt = 0;
+};
+static_assert(sizeof(LeasedRecord) == 16 && sizeof(LeasedEntry) == 16 && sizeof(AdoptedEntry) == 24);
+
+struct EndedRecord {
+  uint64_t count = 0;
+};
+struct SucceededEntry {
+  uint64_t task = 0;
+  uint32_t run_us = 0;
+  uint32_t reserved = 0;
+};
+// What an attempt's end means for its task.
+enum class Ending : uint8_t {
+  kSucceeded = 0,
+  kRetry = 1,      // waits until due_ms
+  kDead = 2,
+  kReturned = 3,   // ready again at the front of its line
+};
+// What is counted against the task.
+enum class Charge : uint8_t { kNothing = 0, kFailure = 1, kLost = 2, kRelease = 3 };
+struct EndedEntry {
+  uint64_t task = 0;
+  int64_t due_ms = 0;
+  uint32_t run_us = 0;
+  uint32_t outcome_bytes = 0;  // of the outcome row that follows; 0: none, the old row stays
+  Ending ending{};
+  Charge charge{};
+  uint16_t reserved = 0;
+  uint32_t reserved2 = 0;
+};
+static_assert(sizeof(EndedRecord) == 8 && sizeof(SucceededEntry) == 16 && sizeof(EndedEntry) == 32);
+
+struct IdsRecord {
+  uint64_t count = 0;
+};
+struct RetriedEntry {
+  uint64_t task = 0;
+  TaskRow row;  // as it was while dead
+};
+static_assert(sizeof(RetriedEntry) == 80);
+
+struct PrunedRecord {
+  uint64_t keys = 0;   // of kFinished, spent
+  uint64_t count = 0;  // tasks
+};
+struct PrunedEntry {
+  uint64_t task = 0;
+  uint32_t lane = 0;
+  TaskState state{};
+  uint8_t reserved[3] = {};
+};
+static_assert(sizeof(PrunedRecord) == 16 && sizeof(PrunedEntry) == 16);
+
+}  // namespace zsched::broker

@@ -1,0 +1,228 @@
+// The rows of the journal's tables, byte for byte. Owned by broker/core; docs/journal.md shows them as a table.
+//
+// Little-endian packed structs; a row with a tail says below its struct what follows. All carry no checksum of their own:
+// the journal adds one to each. To change a row: add a new `version`, read both, write the new one.
+//
+// Threads: plain values.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "schemas/ids.h"
+#include "schemas/wire_generated.h"
+
+namespace zsched::broker {
+
+using wire::Durability;
+using wire::TaskState;
+inline constexpr size_t kTaskStates = 8;
+
+inline bool IsFinished(TaskState state) {
+  return state == TaskState::kSucceeded || state == TaskState::kDead ||
+         state == TaskState::kCancelled;
+}
+
+inline constexpr uint8_t kRowVersion = 1;
+inline constexpr uint32_t kNoWorker = 0;  // worker numbers start at 1
+
+// kTasks: where a task stands, with all that the in-memory index needs after a restart.
+struct TaskRow {
+  int64_t order = 0;        // ready: place in line · scheduled, retry_wait: when due, Unix ms
+  uint64_t lease = 0;       // the current lease, or the last one
+  int64_t leased_ms = 0;    // when that lease was given
+  int64_t finished_ms = 0;  // when it ended for good
+  uint32_t lane = 0;
+  uint32_t timeout_ms = 0;
+  uint32_t bytes = 0;  // payload
+  uint32_t retry_base_ms = 0;
+  uint32_t retry_cap_ms = 0;
+  uint32_t worker = kNoWorker;  // of the lease
+  uint32_t run_us = 0;          // of the last attempt that was reported
+  uint16_t attempt = 0;         // of the last lease, from 1
+  uint16_t max_attempts = 0;
+  uint16_t failures = 0;  // attempts that a handler ended with an error, since submit or RETRY
+  uint16_t lost = 0;      // attempts lost with their worker or by timeout, likewise
+  TaskState state{};
+  uint8_t priority = 0;
+  Durability durability{};
+  uint8_t version = kRowVersion;
+};
+static_assert(sizeof(TaskRow) == 72);
+
+// kSpecs: what was submitted. Followed by payload, content type, labels (LabelHead, key, value)*.
+struct SpecRow {
+  int64_t submitted_ms = 0;
+  uint32_t payload_bytes = 0;
+  uint16_t content_type_bytes = 0;
+  uint8_t labels = 0;
+  uint8_t version = kRowVersion;
+};
+static_assert(sizeof(SpecRow) == 16);
+struct LabelHead {
+  uint16_t key_bytes = 0;
+  uint16_t value_bytes = 0;
+};
+
+// kOutcomes: what the last reported attempt left. Followed by body (result, or error message) and content type.
+// A task that succeeded with an empty result has no row, or still the error row of an earlier attempt.
+struct OutcomeRow {
+  uint32_t body_bytes = 0;
+  uint16_t error_code = 0;  // 0: body is a result
+  uint8_t content_type_bytes = 0;
+  uint8_t version = kRowVersion;
+};
+static_assert(sizeof(OutcomeRow) == 8);
+
+// kFinished: tasks that one record ended as succeeded or cancelled. Followed by `count` task ids (u64).
+struct FinishedRow {
+  int64_t finished_ms = 0;
+  uint32_t count = 0;
+  uint32_t version = kRowVersion;
+};
+static_assert(sizeof(FinishedRow) == 16);
+
+// kLanes: followed by queue, type.
+struct LaneRow {
+  uint16_t queue_bytes = 0;
+  uint16_t type_bytes = 0;
+  uint32_t version = kRowVersion;
+};
+static_assert(sizeof(LaneRow) == 8);
+
+// kWorkers: followed by name, host, version.
+struct WorkerRow {
+  Uuid id;
+  int64_t seen_ms = 0;  // when it registered
+  uint32_t pid = 0;
+  uint16_t name_bytes = 0;
+  uint16_t host_bytes = 0;
+  uint16_t version_bytes = 0;
+  uint16_t reserved = 0;
+  uint32_t version = kRowVersion;
+};
+static_assert(sizeof(WorkerRow) == 40);
+
+// kProducers: followed by `submits` of ProducerSubmit, each followed by its `rejected` of ProducerReject.
+struct ProducerRow {
+  Uuid client;
+  uint64_t acked_below = 0;
+  int64_t used_ms = 0;
+  uint32_t submits = 0;
+  uint32_t version = kRowVersion;
+};
+static_assert(sizeof(ProducerRow) == 40);
+struct ProducerSubmit {
+  uint64_t seq = 0;
+  uint64_t first_id = 0;
+  uint32_t accepted = 0;
+  uint32_t rejected = 0;
+};
+static_assert(sizeof(ProducerSubmit) == 24);
+struct ProducerReject {
+  uint32_t index = 0;
+  uint16_t code = 0;
+  uint16_t reserved = 0;
+};
+static_assert(sizeof(ProducerReject) == 8);
+
+// kMeta, key kMetaState: one row, rewritten with every batch.
+inline constexpr uint64_t kMetaState = 1;
+struct MetaRow {
+  Uuid cluster;
+  uint64_t lsn = 0;           // of the batch this row was written with
+  uint64_t epoch = 0;         // the running epoch
+  uint64_t next_task = 1;     // counter of the next task id in that epoch
+  uint64_t next_lease = 1;    // likewise
+  uint32_t next_lane = 1;     // numbers of tables, over all epochs
+  uint32_t next_worker = 1;
+  uint64_t next_producer = 1;
+  uint64_t version = kRowVersion;
+};
+static_assert(sizeof(MetaRow) == 72);
+
+// --- Reading and writing rows with tails ----------------------------------------------------------------------------
+template <class Row>
+void AppendStruct(std::string& out, const Row& row) {
+  static_assert(std::has_unique_object_representations_v<Row>, "a row must have no padding");
+  out.append(reinterpret_cast<const char*>(&row), sizeof row);
+}
+
+// Takes structs and byte runs off the front of a row; every method fails (and goes on failing) once the row is too short.
+class RowReader {
+ public:
+  explicit RowReader(std::string_view row) : rest_(row) {}
+
+  template <class Row>
+  bool Read(Row& out) {
+    static_assert(std::is_trivially_copyable_v<Row>);
+    if (!ok_ || rest_.size() < sizeof out) return ok_ = false;
+    std::memcpy(&out, rest_.data(), sizeof out);
+    rest_.remove_prefix(sizeof out);
+    return true;
+  }
+  bool Take(size_t size, std::string_view& out) {
+    if (!ok_ || rest_.size() < size) return ok_ = false;
+    out = rest_.substr(0, size);
+    rest_.remove_prefix(size);
+    return true;
+  }
+  bool ok() const { return ok_; }
+  std::string_view rest() const { return rest_; }
+
+ private:
+  std::string_view rest_;
+  bool ok_ = true;
+};
+
+struct LabelView {
+  std::string_view key, value;
+};
+
+struct SpecView {
+  SpecRow head;
+  std::string_view payload, content_type, label_bytes;
+};
+inline std::optional<SpecView> ReadSpec(std::string_view row) {
+  SpecView view;
+  RowReader in(row);
+  if (!in.Read(view.head) || view.head.version != kRowVersion ||
+      !in.Take(view.head.payload_bytes, view.payload) ||
+      !in.Take(view.head.content_type_bytes, view.content_type))
+    return std::nullopt;
+  view.label_bytes = in.rest();
+  return view;
+}
+// Calls visit(LabelView) for each label; false when the bytes do not hold `labels` of them.
+template <class Visit>
+bool ReadLabels(const SpecView& spec, Visit visit) {
+  RowReader in(spec.label_bytes);
+  for (int i = 0; i < spec.head.labels; ++i) {
+    LabelHead head;
+    LabelView label;
+    if (!in.Read(head) || !in.Take(head.key_bytes, label.key) ||
+        !in.Take(head.value_bytes, label.value))
+      return false;
+    visit(label);
+  }
+  return in.ok();
+}
+
+struct OutcomeView {
+  OutcomeRow head;
+  std::string_view body, content_type;
+};
+inline std::optional<OutcomeView> ReadOutcome(std::string_view row) {
+  OutcomeView view;
+  RowReader in(row);
+  if (!in.Read(view.head) || view.head.version != kRowVersion ||
+      !in.Take(view.head.body_bytes, view.body) ||
+      !in.Take(view.head.content_type_bytes, view.content_type))
+    return std::nullopt;
+  return view;
+}
+
+}  // namespace zsched::broker

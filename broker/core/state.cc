@@ -1,0 +1,407 @@
+#include "broker/core/state.h"
+
+#include <algorithm>
+
+#include "schemas/verify.h"
+
+namespace zsched::broker {
+namespace {
+
+template <class T>
+T OrDefault(T value, T fallback) {
+  return value == 0 ? fallback : value;
+}
+
+
+void AppendSpecRow(std::string& rows, const wire::TaskSpec& spec, int64_t now_ms) {
+  std::string_view payload = BytesOf(spec.payload()), content_type = TextOf(spec.content_type());
+  SpecRow head;
+  head.submitted_ms = now_ms;
+  head.payload_bytes = static_cast<uint32_t>(payload.size());
+  head.content_type_bytes = static_cast<uint16_t>(content_type.size());
+  head.labels = static_cast<uint8_t>(spec.labels() != nullptr ? spec.labels()->size() : 0);
+  AppendStruct(rows, head);
+  rows.append(payload).append(content_type);
+  if (head.labels == 0) return;
+  for (const wire::Label* label : *spec.labels()) {
+    LabelHead lengths{static_cast<uint16_t>(label->key()->size()),
+                      static_cast<uint16_t>(label->value()->size())};
+    AppendStruct(rows, lengths);
+    rows.append(TextOf(label->key())).append(TextOf(label->value()));
+  }
+}
+
+}  // namespace
+
+Worker* State::FindWorker(const Uuid& id) {
+  auto it = worker_by_id_.find(id);
+  return it == worker_by_id_.end() ? nullptr : &workers_.at(it->second);
+}
+
+Producer* State::FindProducer(const Uuid& client) {
+  auto it = producer_by_client_.find(client);
+  return it == producer_by_client_.end() ? nullptr : &producers_.at(it->second);
+}
+
+void State::MarkDirty(uint32_t slot) {
+  Task& task = tasks_[slot];
+  if (task.dirty) return;
+  task.dirty = 1;
+  dirty_tasks_.push_back({slot, task.id});
+}
+
+void State::SetState(Task& task, TaskState state) {
+  Queue& queue = lanes_.queue_of(task.lane);
+  --queue.counts[static_cast<size_t>(task.state)];
+  ++queue.counts[static_cast<size_t>(state)];
+  task.state = state;
+}
+
+void State::MakeReady(uint32_t slot, Lsn lsn, bool front) {
+  Task& task = tasks_[slot];
+  SetState(task, TaskState::kReady);
+  auto place = static_cast<int64_t>(lsn.value());
+  task.order = front ? -place : place;
+  if (front)
+    lanes_.PushFront(slot);
+  else
+    lanes_.PushBack(slot);
+  MarkDirty(slot);
+}
+
+void State::WaitUntil(uint32_t slot, TaskState state, int64_t due_ms) {
+  SetState(tasks_[slot], state);
+  tasks_[slot].order = due_ms;
+  timers_.Add(slot);
+  MarkDirty(slot);
+}
+
+void State::EpochStarted(Epoch epoch, const Uuid& cluster) {
+  meta_.epoch = epoch.value();
+  meta_.cluster = cluster;
+  meta_.next_task = 1;
+  meta_.next_lease = 1;
+}
+
+uint32_t State::CreateLane(Batch& batch, std::string_view queue, std::string_view type) {
+  uint32_t number = lanes_.next_number();
+  lanes_.Create(number, queue, type);
+  meta_.next_lane = number + 1;
+  auto offset = static_cast<uint32_t>(batch.OpenRows().size());
+  AppendStruct(batch.OpenRows(), LaneRow{static_cast<uint16_t>(queue.size()),
+                                         static_cast<uint16_t>(type.size()), kRowVersion});
+  batch.OpenRows().append(queue).append(type);
+  batch.PutTail(Table::kLanes, number, offset);
+  return number;
+}
+
+uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::TaskSpec& spec,
+                      int64_t now_ms) {
+  uint32_t slot = tasks_.Insert(id);
+  Task& task = tasks_[slot];
+  task.lane = lane;
+  task.priority = spec.priority() & 0xF;
+  task.durability = static_cast<uint8_t>(spec.durability()) & 3;
+  task.max_attempts = OrDefault<uint16_t>(spec.max_attempts(), kDefaultMaxAttempts);
+  task.timeout_ms = OrDefault(spec.timeout_ms(), kDefaultTimeoutMs);
+  task.retry_base_ms = OrDefault(spec.retry_base_ms(), kDefaultRetryBaseMs);
+  task.retry_cap_ms =
+      OrDefault(spec.retry_cap_ms(), std::max(kDefaultRetryCapMs, task.retry_base_ms));
+  task.bytes = spec.payload() != nullptr ? spec.payload()->size() : 0;
+
+  auto offset = static_cast<uint32_t>(batch.OpenRows().size());
+  AppendSpecRow(batch.OpenRows(), spec, now_ms);
+  batch.PutTail(Table::kSpecs, id.value(), offset);
+
+  Queue& queue = lanes_.queue_of(lane);
+  ++queue.counts[static_cast<size_t>(task.state)];
+  ++queue.unfinished;
+  queue.bytes += task.bytes;
+  unfinished_bytes_ += task.bytes;
+  meta_.next_task = CounterOf(id) + 1;
+
+  int64_t due = spec.run_at_ms() != 0 ? spec.run_at_ms()
+                                      : now_ms + static_cast<int64_t>(spec.delay_ms());
+  if (due > now_ms)
+    WaitUntil(slot, TaskState::kScheduled, due);
+  else
+    MakeReady(slot, batch.next_lsn(), /*front=*/false);
+  return slot;
+}
+
+void State::SubmitRemembered(const Uuid& client, SubmitMemory submit,
+                             uint64_t acked_below, int64_t now_ms) {
+  auto [it, is_new] = producer_by_client_.try_emplace(client, meta_.next_producer);
+  Producer& producer = producers_[it->second];
+  if (is_new) {
+    producer.number = meta_.next_producer++;
+    producer.client = client;
+  }
+  producer.used_ms = now_ms;
+  producer.acked_below = std::max(producer.acked_below, acked_below);
+  while (!producer.submits.empty() && producer.submits.front().seq < producer.acked_below)
+    producer.submits.pop_front();
+  // Resends after a reconnect may overtake: keep the list sorted.
+  auto at = std::upper_bound(producer.submits.begin(), producer.submits.end(), submit.seq,
+                             [](uint64_t seq, const SubmitMemory& s) { return seq < s.seq; });
+  producer.submits.insert(at, std::move(submit));
+  if (!producer.dirty) dirty_producers_.push_back(producer.number);
+  producer.dirty = true;
+}
+
+void State::WorkerSeen(Batch& batch, Worker worker) {
+  meta_.next_worker = std::max(meta_.next_worker, worker.number + 1);
+  auto offset = static_cast<uint32_t>(batch.OpenRows().size());
+  WorkerRow row;
+  row.id = worker.id;
+  row.seen_ms = worker.seen_ms;
+  row.pid = worker.pid;
+  row.name_bytes = static_cast<uint16_t>(worker.name.size());
+  row.host_bytes = static_cast<uint16_t>(worker.host.size());
+  row.version_bytes = static_cast<uint16_t>(worker.version.size());
+  AppendStruct(batch.OpenRows(), row);
+  batch.OpenRows().append(worker.name).append(worker.host).append(worker.version);
+  batch.PutTail(Table::kWorkers, worker.number, offset);
+  worker_by_id_[worker.id] = worker.number;
+  uint32_t number = worker.number;
+  workers_[number] = std::move(worker);
+}
+
+uint32_t State::NewLease() {
+  if (free_leases_.empty()) {
+    leases_.emplace_back();
+    return static_cast<uint32_t>(leases_.size() - 1);
+  }
+  uint32_t index = free_leases_.back();
+  free_leases_.pop_back();
+  leases_[index] = Lease{};
+  return index;
+}
+
+void State::LinkToWorker(uint32_t slot, Worker& worker) {
+  Task& task = tasks_[slot];
+  task.prev = kNil;
+  task.next = worker.leases_head;
+  if (worker.leases_head != kNil) tasks_[worker.leases_head].prev = slot;
+  worker.leases_head = slot;
+  ++worker.leases;
+  worker.leased_bytes += task.bytes;
+}
+
+void State::UnlinkFromWorker(uint32_t slot, Worker& worker) {
+  Task& task = tasks_[slot];
+  if (task.prev != kNil)
+    tasks_[task.prev].next = task.next;
+  else
+    worker.leases_head = task.next;
+  if (task.next != kNil) tasks_[task.next].prev = task.prev;
+  --worker.leases;
+  worker.leased_bytes -= task.bytes;
+}
+
+void State::Leased(uint32_t slot, LeaseId lease_id, uint32_t worker, uint16_t attempt,
+                   int64_t now_ms) {
+  Task& task = tasks_[slot];
+  ZS_CHECK(task.state == TaskState::kReady);
+  lanes_.Remove(slot);
+  SetState(task, TaskState::kLeased);
+  task.attempt = attempt;
+  task.lease = NewLease();
+  Lease& lease = leases_[task.lease];
+  lease.id = lease_id.value();
+  lease.task = slot;
+  lease.worker = worker;
+  lease.leased_ms = now_ms;
+  if (EpochOf(lease_id) == epoch())
+    meta_.next_lease = std::max(meta_.next_lease, CounterOf(lease_id) + 1);
+  LinkToWorker(slot, workers_.at(worker));
+  MarkDirty(slot);
+}
+
+void State::ReleaseLease(Task& task) {
+  Lease& lease = leases_[task.lease];
+  ZS_CHECK(!lease.timed);  // the core takes the timer off first
+  UnlinkFromWorker(lease.task, workers_.at(lease.worker));
+  lease = Lease{};
+  free_leases_.push_back(task.lease);
+  task.lease = kNil;
+}
+
+void State::Finish(uint32_t slot) {
+  Task& task = tasks_[slot];
+  Queue& queue = lanes_.queue_of(task.lane);
+  --queue.unfinished;
+  queue.bytes -= task.bytes;
+  unfinished_bytes_ -= task.bytes;
+  tasks_.Erase(slot);
+}
+
+bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::string_view outcome,
+                  int64_t now_ms) {
+  Task& task = tasks_[slot];
+  ZS_CHECK(task.state == TaskState::kLeased);
+  switch (entry.charge) {
+    case Charge::kNothing: break;
+    case Charge::kFailure: ++task.failures; break;
+    case Charge::kLost: ++task.lost; break;
+    case Charge::kRelease: --task.attempt; break;
+  }
+  if (!outcome.empty()) batch.Put(Table::kOutcomes, task.id, outcome);
+  if (entry.ending == Ending::kRetry || entry.ending == Ending::kReturned) {
+    ReleaseLease(task);
+    if (entry.ending == Ending::kRetry)
+      WaitUntil(slot, TaskState::kRetryWait, entry.due_ms);
+    else
+      MakeReady(slot, batch.next_lsn(), /*front=*/true);
+    return false;
+  }
+  bool succeeded = entry.ending == Ending::kSucceeded;
+  SetState(task, succeeded ? TaskState::kSucceeded : TaskState::kDead);
+  WriteTaskRow(batch, task, now_ms, entry.run_us);
+  ReleaseLease(task);
+  if (succeeded) {
+    finished_ids_.push_back(task.id);
+    ++finished_;
+  }
+  Finish(slot);
+  return true;
+}
+
+void State::Fired(uint32_t slot, Lsn lsn) {
+  timers_.Remove(slot);
+  MakeReady(slot, lsn, /*front=*/false);
+}
+
+void State::Retried(const RetriedEntry& entry, Lsn lsn) {
+  uint32_t slot = tasks_.Insert(TaskId(entry.task));
+  Task& task = tasks_[slot];
+  const TaskRow& row = entry.row;
+  task.lane = row.lane;
+  task.priority = row.priority & 0xF;
+  task.durability = static_cast<uint8_t>(row.durability) & 3;
+  task.attempt = row.attempt;
+  task.max_attempts = row.max_attempts;
+  task.timeout_ms = row.timeout_ms;
+  task.retry_base_ms = row.retry_base_ms;
+  task.retry_cap_ms = row.retry_cap_ms;
+  task.bytes = row.bytes;
+  task.state = TaskState::kDead;
+  Queue& queue = lanes_.queue_of(task.lane);
+  ++queue.unfinished;
+  queue.bytes += task.bytes;
+  unfinished_bytes_ += task.bytes;
+  MakeReady(slot, lsn, /*front=*/false);
+}
+
+void State::Pruned(Batch& batch, std::string_view keys, std::string_view entries) {
+  RowReader key_reader(keys), in(entries);
+  for (uint64_t key = 0; !key_reader.rest().empty() && key_reader.Read(key);)
+    batch.Erase(Table::kFinished, key);
+  for (PrunedEntry entry; !in.rest().empty() && in.Read(entry);) {
+    batch.Erase(Table::kSpecs, entry.task);
+    batch.Erase(Table::kTasks, entry.task);
+    batch.Erase(Table::kOutcomes, entry.task);
+    --lanes_.queue_of(entry.lane).counts[static_cast<size_t>(entry.state)];
+    --finished_;
+  }
+}
+
+void State::ProducerGone(Batch& batch, uint64_t number) {
+  auto it = producers_.find(number);
+  ZS_CHECK(it != producers_.end());
+  producer_by_client_.erase(it->second.client);
+  producers_.erase(it);
+  batch.Erase(Table::kProducers, number);
+}
+
+void State::WorkerGone(Batch& batch, uint32_t number) {
+  auto it = workers_.find(number);
+  ZS_CHECK(it != workers_.end() && it->second.leases == 0);
+  worker_by_id_.erase(it->second.id);
+  workers_.erase(it);
+  batch.Erase(Table::kWorkers, number);
+}
+
+// --- Rows -----------------------------------------------------------------------------------------------------------
+
+TaskRow State::RowOf(const Task& task) const {
+  TaskRow row;
+  row.order = task.order;
+  row.lane = task.lane;
+  row.timeout_ms = task.timeout_ms;
+  row.bytes = task.bytes;
+  row.retry_base_ms = task.retry_base_ms;
+  row.retry_cap_ms = task.retry_cap_ms;
+  row.attempt = task.attempt;
+  row.max_attempts = task.max_attempts;
+  row.failures = task.failures;
+  row.lost = task.lost;
+  row.state = task.state;
+  row.priority = task.priority;
+  row.durability = static_cast<Durability>(task.durability);
+  if (task.lease != kNil) {
+    const Lease& lease = leases_[task.lease];
+    row.lease = lease.id;
+    row.leased_ms = lease.leased_ms;
+    row.worker = lease.worker;
+  }
+  return row;
+}
+
+void State::WriteTaskRow(Batch& batch, const Task& task, int64_t finished_ms, uint32_t run_us) {
+  TaskRow row = RowOf(task);
+  row.finished_ms = finished_ms;
+  row.run_us = run_us;
+  auto offset = static_cast<uint32_t>(batch.OpenRows().size());
+  AppendStruct(batch.OpenRows(), row);
+  batch.PutTail(Table::kTasks, task.id, offset);
+}
+
+void State::WriteProducer(Batch& batch, const Producer& producer) {
+  std::string& rows = batch.OpenRows();
+  auto offset = static_cast<uint32_t>(rows.size());
+  AppendStruct(rows, ProducerRow{producer.client, producer.acked_below, producer.used_ms,
+                                 static_cast<uint32_t>(producer.submits.size()), kRowVersion});
+  for (const SubmitMemory& submit : producer.submits) {
+    AppendStruct(rows, ProducerSubmit{submit.seq, submit.first_id, submit.accepted,
+                                      static_cast<uint32_t>(submit.rejected.size())});
+    for (const ProducerReject& reject : submit.rejected) AppendStruct(rows, reject);
+  }
+  batch.PutTail(Table::kProducers, producer.number, offset);
+}
+
+void State::FlushFinished(Batch& batch, int64_t now_ms) {
+  if (finished_ids_.empty()) return;
+  std::string& rows = batch.OpenRows();
+  auto offset = static_cast<uint32_t>(rows.size());
+  AppendStruct(rows, FinishedRow{now_ms, static_cast<uint32_t>(finished_ids_.size()), kRowVersion});
+  rows.append(reinterpret_cast<const char*>(finished_ids_.data()),
+              finished_ids_.size() * sizeof(uint64_t));
+  batch.PutTail(Table::kFinished, batch.next_lsn().value(), offset);
+  finished_ids_.clear();
+}
+
+void State::FlushRows(Batch& batch) {
+  ZS_CHECK(finished_ids_.empty());
+  for (DirtyTask dirty : dirty_tasks_) {
+    Task& task = tasks_[dirty.slot];
+    if (task.id != dirty.id || !task.dirty) continue;  // finished since: its row is written already
+    task.dirty = 0;
+    WriteTaskRow(batch, task, 0, 0);
+  }
+  dirty_tasks_.clear();
+  for (uint64_t number : dirty_producers_) {
+    auto it = producers_.find(number);
+    if (it == producers_.end()) continue;
+    it->second.dirty = false;
+    WriteProducer(batch, it->second);
+  }
+  dirty_producers_.clear();
+  if (batch.record_ends().empty()) return;
+  meta_.lsn = batch.last_lsn().value();
+  std::string row;
+  AppendStruct(row, meta_);
+  batch.Put(Table::kMeta, kMetaState, row);
+}
+
+}  // namespace zsched::broker

@@ -1,0 +1,185 @@
+// What the log says: every fact that survives a restart, as the in-memory index of it. Owned by broker/core; pure.
+//
+// Changed by its Apply methods only. On the active they run right after the decision is recorded, on a standby when the
+// record arrives, so both hold the same state; each change also writes the table rows it means into the open batch, so a
+// restart rebuilds the same state from the tables (Rebuild). The methods take what a record holds and nothing else: no
+// clock, no randomness, no session.
+//
+//   Step (on_*.cc) ──record──▶ log          Apply(record) ──▶ memory + table rows
+//
+// Threads: one owner, the loop.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "broker/core/batch.h"
+#include "broker/core/lanes.h"
+#include "broker/core/record.h"
+#include "broker/core/rows.h"
+#include "broker/core/task_index.h"
+#include "broker/core/timer_wheel.h"
+#include "schemas/ids.h"
+
+namespace zsched::broker {
+
+struct Lease {
+  uint64_t id = 0;
+  uint32_t task = kNil;  // kNil: free slot
+  uint32_t worker = kNoWorker;
+  int64_t leased_ms = 0;
+  // Not durable: when the broker ends the attempt itself, on the monotonic clock; set once its start was reported.
+  int64_t deadline_ms = 0;
+  uint32_t timer_next = kNil, timer_prev = kNil;
+  bool timed = false;
+};
+
+struct Worker {
+  uint32_t number = kNoWorker;
+  Uuid id;
+  std::string name, host, version;
+  uint32_t pid = 0;
+  int64_t seen_ms = 0;
+  uint32_t leases_head = kNil;  // tasks leased to it, linked by Task::next/prev
+  uint32_t leases = 0;
+  uint64_t leased_bytes = 0;
+  // Not durable.
+  uint32_t session = kNil;    // slot of its live session
+  int64_t silent_since = 0;   // without a session: since when, monotonic
+};
+
+struct SubmitMemory {
+  uint64_t seq = 0;
+  uint64_t first_id = 0;
+  uint32_t accepted = 0;
+  std::vector<ProducerReject> rejected;
+};
+
+// A client as the broker remembers it for its resends.
+struct Producer {
+  uint64_t number = 0;
+  Uuid client;
+  uint64_t acked_below = 1;
+  int64_t used_ms = 0;
+  std::deque<SubmitMemory> submits;  // by rising seq
+  bool dirty = false;
+};
+
+class State {
+ public:
+  State() : lanes_(tasks_), timers_(TaskLinks{&tasks_}, 0) {}
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  // --- Reading
+  TaskIndex& tasks() { return tasks_; }
+  const TaskIndex& tasks() const { return tasks_; }
+  Lanes& lanes() { return lanes_; }
+  const Lanes& lanes() const { return lanes_; }
+  struct TaskLinks {
+    TaskIndex* tasks;
+    uint32_t& next(uint32_t slot) const { return (*tasks)[slot].next; }
+    uint32_t& prev(uint32_t slot) const { return (*tasks)[slot].prev; }
+    int64_t due(uint32_t slot) const { return (*tasks)[slot].order; }
+  };
+  TimerWheel<TaskLinks>& timers() { return timers_; }
+  const TimerWheel<TaskLinks>& timers() const { return timers_; }
+  std::deque<Lease>& leases() { return leases_; }
+  const std::deque<Lease>& leases() const { return leases_; }
+  Lease& LeaseOf(const Task& task) { return leases_[task.lease]; }
+  absl::flat_hash_map<uint32_t, Worker>& workers() { return workers_; }
+  const absl::flat_hash_map<uint32_t, Worker>& workers() const { return workers_; }
+  Worker* FindWorker(const Uuid& id);
+  Producer* FindProducer(const Uuid& client);
+  absl::flat_hash_map<uint64_t, Producer>& producers() { return producers_; }
+  const absl::flat_hash_map<uint64_t, Producer>& producers() const { return producers_; }
+  const MetaRow& meta() const { return meta_; }
+  Epoch epoch() const { return Epoch(meta_.epoch); }
+  Lsn lsn() const { return Lsn(meta_.lsn); }
+  uint64_t finished() const { return finished_; }        // succeeded and cancelled tasks that still have rows
+  uint64_t unfinished_bytes() const { return unfinished_bytes_; }
+
+  // --- Changing, one method a fact. `batch` is where the record stands as its last, still open record, so
+  // batch.next_lsn() is its LSN.
+  void EpochStarted(Epoch epoch, const Uuid& cluster);
+  // A new task of a SUBMIT. Writes its spec row; returns its slot.
+  uint32_t Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::TaskSpec& spec, int64_t now_ms);
+  uint32_t CreateLane(Batch& batch, std::string_view queue, std::string_view type);
+  void SubmitRemembered(const Uuid& client, SubmitMemory submit, uint64_t acked_below,
+                        int64_t now_ms);
+  void WorkerSeen(Batch& batch, Worker worker);
+  void Leased(uint32_t slot, LeaseId lease, uint32_t worker, uint16_t attempt, int64_t now_ms);
+  // The attempt is over. `outcome` is an outcome row or empty. kSucceeded and kDead free the slot; returns true then.
+  bool Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::string_view outcome,
+             int64_t now_ms);
+  void Fired(uint32_t slot, Lsn lsn);
+  void Retried(const RetriedEntry& entry, Lsn lsn);
+  // `keys`: uint64_t of kFinished; `entries`: PrunedEntry. Checked by the caller.
+  void Pruned(Batch& batch, std::string_view keys, std::string_view entries);
+  void ProducerGone(Batch& batch, uint64_t number);
+  void WorkerGone(Batch& batch, uint32_t number);
+
+  // Writes the row of kFinished for the tasks that Ended(kSucceeded) since the last call. Once a record.
+  void FlushFinished(Batch& batch, int64_t now_ms);
+  // Writes the rows of everything that changed since the last call. Once a batch, before it goes to the journal.
+  void FlushRows(Batch& batch);
+
+  // Applies one record of the log: what a standby and the property tests do. The record is checked in all its lengths and
+  // references; DATA_LOSS says what does not fit and leaves the state in between (the caller must give it up).
+  absl::Status Apply(Batch& batch, std::string_view record);
+
+  // Fills an empty state from the tables. `scan(table, visit)` calls visit(key, row) for each row by rising key.
+  using ScanTable = std::function<absl::Status(
+      Table, const std::function<absl::Status(uint64_t key, std::string_view row)>&)>;
+  absl::Status Rebuild(const ScanTable& scan);
+
+  // A text that is equal for equal states: for the tests that compare replay with rebuild.
+  std::string Fingerprint() const;
+
+ private:
+  friend class Applier;
+  void MarkDirty(uint32_t slot);
+  void SetState(Task& task, TaskState state);
+  void MakeReady(uint32_t slot, Lsn lsn, bool front);
+  void WaitUntil(uint32_t slot, TaskState state, int64_t due_ms);
+  void ReleaseLease(Task& task);
+  void Finish(uint32_t slot);
+  void LinkToWorker(uint32_t slot, Worker& worker);
+  void UnlinkFromWorker(uint32_t slot, Worker& worker);
+  uint32_t NewLease();
+  TaskRow RowOf(const Task& task) const;
+  void WriteTaskRow(Batch& batch, const Task& task, int64_t finished_ms, uint32_t run_us);
+  void WriteProducer(Batch& batch, const Producer& producer);
+  absl::Status RebuildTask(TaskId id, const TaskRow& row, std::vector<uint32_t>& ready);
+  void LinkReady(std::vector<uint32_t>& ready);
+
+  MetaRow meta_;
+  TaskIndex tasks_;
+  Lanes lanes_;
+  TimerWheel<TaskLinks> timers_;
+  std::deque<Lease> leases_;
+  std::vector<uint32_t> free_leases_;
+  absl::flat_hash_map<uint32_t, Worker> workers_;
+  absl::flat_hash_map<Uuid, uint32_t> worker_by_id_;
+  absl::flat_hash_map<uint64_t, Producer> producers_;
+  absl::flat_hash_map<Uuid, uint64_t> producer_by_client_;
+  uint64_t finished_ = 0;
+  uint64_t unfinished_bytes_ = 0;
+
+  // Since the last flush.
+  struct DirtyTask {
+    uint32_t slot;
+    uint64_t id;  // the slot may have been freed, and taken by another
+  };
+  std::vector<DirtyTask> dirty_tasks_;
+  std::vector<uint64_t> dirty_producers_;
+  std::vector<uint64_t> finished_ids_;
+};
+
+}  // namespace zsched::broker

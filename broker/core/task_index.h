@@ -1,0 +1,132 @@
+// The in-memory index of unfinished tasks: 64 bytes a task and 5 bytes of hash set, payloads not included.
+// Owned by broker/core; pure.
+//
+// Tasks live in chunks that never move, named by slot numbers (31 bits). A set of slots, hashed by the task id behind
+// each, finds a task by id without storing the id again. Finished tasks leave the index; their rows stay in the journal.
+//
+// Example:
+//   uint32_t slot = index.Insert(id);        // a Task with that id, otherwise zero
+//   index.Find(id) == slot;   index[slot].priority = 7;
+//   index.Erase(slot);
+//
+// Threads: one owner.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "broker/core/rows.h"
+#include "broker/core/timer_wheel.h"
+#include "schemas/ids.h"
+
+namespace zsched::broker {
+
+struct Task {
+  uint64_t id = 0;
+  // ready: place in line, smaller first: the LSN that made it ready, or minus that LSN when it was given back to the front.
+  // scheduled, retry_wait: when due, Unix ms.
+  int64_t order = 0;
+  // Links of the one list the task is in: ready line, timer slot, or its worker's leases. Free slots: next.
+  uint32_t next = kNil;
+  uint32_t prev = kNil;
+  uint32_t lane = 0;
+  uint32_t lease = kNil;  // slot in Leases while leased
+  uint32_t timeout_ms = 0;
+  uint32_t bytes = 0;
+  uint32_t retry_base_ms = 0;
+  uint32_t retry_cap_ms = 0;
+  uint32_t watcher = 0;  // counter of the client session to tell; 0: none; not durable
+  uint16_t attempt = 0;
+  uint16_t max_attempts = 0;
+  uint16_t failures = 0;
+  uint16_t lost = 0;
+  TaskState state{};
+  uint8_t priority : 4 = 0;
+  uint8_t durability : 2 = 0;
+  uint8_t dirty : 1 = 0;           // its row is to be written with the open batch
+  uint8_t more_watchers : 1 = 0;   // Core::watchers_ has others
+};
+static_assert(sizeof(Task) == 64, "one cache line; the memory of a million waiting tasks is 64 MB");
+
+class TaskIndex {
+ public:
+  TaskIndex() : by_id_(0, Hash{this}, Equal{this}) {}
+  TaskIndex(const TaskIndex&) = delete;
+  TaskIndex& operator=(const TaskIndex&) = delete;
+
+  Task& operator[](uint32_t slot) { return chunks_[slot >> kChunkBits][slot & (kChunk - 1)]; }
+  const Task& operator[](uint32_t slot) const {
+    return chunks_[slot >> kChunkBits][slot & (kChunk - 1)];
+  }
+
+  // Requires: no task with that id.
+  uint32_t Insert(TaskId id) {
+    uint32_t slot = free_;
+    if (slot != kNil) {
+      free_ = (*this)[slot].next;
+    } else {
+      slot = used_++;
+      ZS_CHECK(slot < kNil);
+      if ((slot & (kChunk - 1)) == 0) chunks_.push_back(std::make_unique<Task[]>(kChunk));
+    }
+    (*this)[slot] = Task{};
+    (*this)[slot].id = id.value();
+    bool inserted = by_id_.insert(slot).second;
+    ZS_CHECK(inserted);
+    return slot;
+  }
+
+  // kNil when there is none.
+  uint32_t Find(TaskId id) const {
+    auto it = by_id_.find(id);
+    return it == by_id_.end() ? kNil : *it;
+  }
+
+  void Erase(uint32_t slot) {
+    by_id_.erase(slot);
+    Task& task = (*this)[slot];
+    task.id = 0;
+    task.next = free_;
+    free_ = slot;
+  }
+
+  size_t size() const { return by_id_.size(); }
+  void Reserve(size_t tasks) { by_id_.reserve(tasks); }
+
+  template <class Visit>
+  void ForEach(Visit visit) const {
+    for (uint32_t slot : by_id_) visit(slot, (*this)[slot]);
+  }
+
+ private:
+  static constexpr int kChunkBits = 12;  // 4096 tasks, 256 KiB: small enough to waste little, large enough to be rare
+  static constexpr uint32_t kChunk = 1 << kChunkBits;
+
+  struct Hash {
+    using is_transparent = void;
+    const TaskIndex* index;
+    // Fibonacci hashing spreads consecutive ids; flat_hash_set takes 7 low bits for its tags, so mix downwards too.
+    static size_t Mix(uint64_t id) {
+      uint64_t h = id * 0x9E3779B97F4A7C15;
+      return h ^ (h >> 32);
+    }
+    size_t operator()(uint32_t slot) const { return Mix((*index)[slot].id); }
+    size_t operator()(TaskId id) const { return Mix(id.value()); }
+  };
+  struct Equal {
+    using is_transparent = void;
+    const TaskIndex* index;
+    bool operator()(uint32_t a, uint32_t b) const { return a == b; }
+    bool operator()(uint32_t a, TaskId b) const { return (*index)[a].id == b.value(); }
+    bool operator()(TaskId a, uint32_t b) const { return (*index)[b].id == a.value(); }
+  };
+
+  std::vector<std::unique_ptr<Task[]>> chunks_;
+  uint32_t used_ = 0;
+  uint32_t free_ = kNil;
+  absl::flat_hash_set<uint32_t, Hash, Equal> by_id_;
+};
+
+}  // namespace zsched::broker

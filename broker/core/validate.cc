@@ -1,0 +1,86 @@
+#include "broker/core/validate.h"
+
+#include <string_view>
+
+#include "base/text.h"
+#include "schemas/limits.h"
+#include "schemas/verify.h"
+
+namespace zsched::broker {
+namespace {
+
+
+Verdict Invalid(std::string message) {
+  return {ErrorCode::kInvalidArgument, std::move(message)};
+}
+
+std::string Num(uint64_t value) { return std::to_string(value); }
+
+Verdict CheckLabels(const flatbuffers::Vector<flatbuffers::Offset<wire::Label>>& labels) {
+  if (labels.size() > kMaxLabels)
+    return Invalid("labels: " + Num(labels.size()) + " given, at most " + Num(kMaxLabels) +
+                   " are allowed");
+  for (size_t i = 0; i < labels.size(); ++i) {
+    std::string_view key = TextOf(labels.Get(i)->key()), value = TextOf(labels.Get(i)->value());
+    if (key.size() > kMaxLabelKeyBytes || !IsValidName(key))
+      return Invalid("labels: a key must be 1.." + Num(kMaxLabelKeyBytes) +
+                     " bytes of UTF-8 without control characters");
+    if (value.size() > kMaxLabelValueBytes || !IsUtf8(value))
+      return Invalid("labels: the value of '" + std::string(key) + "' must be at most " +
+                     Num(kMaxLabelValueBytes) + " bytes of UTF-8");
+    for (size_t k = 0; k < i; ++k)
+      if (TextOf(labels.Get(k)->key()) == key)
+        return Invalid("labels: key '" + std::string(key) + "' is given twice");
+  }
+  return {};
+}
+
+Verdict CheckRetry(const wire::TaskSpec& spec) {
+  if (spec.max_attempts() > kMaxMaxAttempts)
+    return Invalid("max_attempts: " + Num(spec.max_attempts()) + " is over the limit of " +
+                   Num(kMaxMaxAttempts));
+  if (spec.timeout_ms() > kMaxTimeoutMs)
+    return Invalid("timeout_ms: " + Num(spec.timeout_ms()) + " is over the limit of 7 days");
+  if (spec.retry_base_ms() > kMaxRetryCapMs || spec.retry_cap_ms() > kMaxRetryCapMs)
+    return Invalid("retry_base_ms, retry_cap_ms: at most 24 hours");
+  if (spec.retry_cap_ms() != 0 && spec.retry_base_ms() > spec.retry_cap_ms())
+    return Invalid("retry_base_ms: must not be over retry_cap_ms");
+  return {};
+}
+
+Verdict CheckTime(const wire::TaskSpec& spec, int64_t now_ms) {
+  if (spec.delay_ms() != 0 && spec.run_at_ms() != 0)
+    return Invalid("delay_ms, run_at_ms: give one of the two");
+  if (spec.delay_ms() > kMaxDelayMs ||
+      spec.run_at_ms() > now_ms + static_cast<int64_t>(kMaxDelayMs) || spec.run_at_ms() < 0)
+    return Invalid("delay_ms, run_at_ms: must be within 10 years from now");
+  return {};
+}
+
+}  // namespace
+
+Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64_t now_ms) {
+  if (!IsValidName(TextOf(spec.type())))
+    return Invalid("type: must be 1.." + Num(kMaxNameBytes) +
+                   " bytes of UTF-8 without control characters");
+  if (spec.queue() != nullptr && !IsValidName(TextOf(spec.queue())))
+    return Invalid("queue: must be 1.." + Num(kMaxNameBytes) +
+                   " bytes of UTF-8 without control characters");
+  if (spec.payload() != nullptr && spec.payload()->size() > max_payload_bytes)
+    return {ErrorCode::kTooLarge, "payload: " + Num(spec.payload()->size()) +
+                                      " bytes is over the limit of " + Num(max_payload_bytes) +
+                                      "; store it elsewhere and submit a reference"};
+  if (std::string_view type = TextOf(spec.content_type());
+      type.size() > kMaxContentTypeBytes || !IsUtf8(type))
+    return Invalid("content_type: must be at most " + Num(kMaxContentTypeBytes) + " bytes of UTF-8");
+  if (spec.priority() >= kPriorities)
+    return Invalid("priority: " + Num(spec.priority()) + " is not in 0..9");
+  if (spec.durability() > wire::Durability::MAX)
+    return Invalid("durability: unknown value " + Num(static_cast<uint64_t>(spec.durability())));
+  if (Verdict v = CheckRetry(spec); v.code != ErrorCode::kOk) return v;
+  if (Verdict v = CheckTime(spec, now_ms); v.code != ErrorCode::kOk) return v;
+  if (spec.labels() != nullptr) return CheckLabels(*spec.labels());
+  return {};
+}
+
+}  // namespace zsched::broker

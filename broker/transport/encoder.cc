@@ -1,0 +1,252 @@
+#include "broker/transport/encoder.h"
+
+#include <algorithm>
+
+#include "schemas/limits.h"
+
+namespace zsched::broker {
+namespace {
+
+// Queues in one STATUS_REPLY, by name; a broker with more is asked through metrics.
+constexpr size_t kMaxStatusQueues = 5000;
+constexpr size_t kMaxListedWorkers = 5000;
+constexpr size_t kMaxPushedOutcomes = 4096;  // docs/protocol.md §5
+
+flatbuffers::Offset<flatbuffers::String> Str(flatbuffers::FlatBufferBuilder& b, std::string_view s) {
+  return b.CreateString(s.data(), s.size());
+}
+flatbuffers::Offset<flatbuffers::Vector<uint8_t>> Bytes(flatbuffers::FlatBufferBuilder& b,
+                                                        std::string_view s) {
+  return b.CreateVector(reinterpret_cast<const uint8_t*>(s.data()), s.size());
+}
+
+}  // namespace
+
+template <class Table>
+std::string_view Encoder::Finish(flatbuffers::Offset<Table> root) {
+  builder_.Finish(root);
+  return {reinterpret_cast<const char*>(builder_.GetBufferPointer()), builder_.GetSize()};
+}
+
+std::string_view Encoder::Error(ErrorCode code, std::string_view message, uint64_t request,
+                                uint32_t retry_after_ms) {
+  builder_.Clear();
+  auto text = Str(builder_, message);
+  return Finish(wire::CreateError(builder_, static_cast<uint16_t>(code), text, retry_after_ms, request));
+}
+
+Encoder::Brokers Encoder::BrokerList(const ClusterView& view) {
+  std::vector<flatbuffers::Offset<wire::BrokerInfo>> list;
+  for (const BrokerEntry& entry : view.brokers) {
+    auto node = Str(builder_, entry.node), address = Str(builder_, entry.address),
+         worker = Str(builder_, entry.worker_address);
+    list.push_back(wire::CreateBrokerInfo(builder_, node, entry.role, address, worker, entry.self));
+  }
+  return builder_.CreateVector(list);
+}
+
+std::string_view Encoder::View(const ClusterView& view) {
+  builder_.Clear();
+  auto brokers = BrokerList(view);
+  wire::Uuid cluster(view.cluster.hi, view.cluster.lo);
+  return Finish(wire::CreateView(builder_, &cluster, view.epoch.value(), brokers));
+}
+
+std::string_view Encoder::Welcome(SessionId session, const ClusterView& view, const CoreConfig& config) {
+  builder_.Clear();
+  auto brokers = BrokerList(view);
+  return Finish(wire::CreateWelcome(
+      builder_, session.value(), view.epoch.value(), static_cast<uint32_t>(config.heartbeat_ms),
+      static_cast<uint32_t>(config.client_timeout_ms), kSubmitWindowTasks, kSubmitWindowBytes,
+      static_cast<uint32_t>(config.max_payload_bytes), brokers));
+}
+
+std::string_view Encoder::WorkerWelcome(const WorkerWelcomeEffect& effect, const ClusterView& view,
+                                        const CoreConfig& config) {
+  builder_.Clear();
+  auto brokers = BrokerList(view);
+  auto stale = builder_.CreateVector(effect.stale);
+  return Finish(wire::CreateWorkerWelcome(
+      builder_, effect.to.value(), view.epoch.value(), static_cast<uint32_t>(config.heartbeat_ms),
+      static_cast<uint32_t>(config.visibility_timeout_ms), stale, brokers));
+}
+
+std::string_view Encoder::HeartbeatAck(bool resync) {
+  builder_.Clear();
+  return Finish(wire::CreateHeartbeatAck(builder_, resync));
+}
+
+std::string_view Encoder::SubmitAck(const SubmitAckEffect& ack) {
+  builder_.Clear();
+  std::vector<flatbuffers::Offset<wire::Rejected>> rejected;
+  for (const Reject& r : ack.rejected) {
+    auto message = Str(builder_, r.message);
+    rejected.push_back(wire::CreateRejected(builder_, r.index, static_cast<uint16_t>(r.code), message,
+                                            r.retry_after_ms));
+  }
+  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Rejected>>> list;
+  if (!rejected.empty()) list = builder_.CreateVector(rejected);
+  return Finish(wire::CreateSubmitAck(builder_, ack.seq, ack.first_id, ack.accepted, ack.reached,
+                                      ack.duplicate, list, kSubmitWindowTasks, kSubmitWindowBytes));
+}
+
+std::string_view Encoder::ResultAck(const ResultAckEffect& ack) {
+  builder_.Clear();
+  flatbuffers::Offset<flatbuffers::Vector<uint64_t>> stale;
+  if (!ack.stale.empty()) stale = builder_.CreateVector(ack.stale);
+  return Finish(wire::CreateResultAck(builder_, ack.seq, stale));
+}
+
+std::string_view Encoder::Cancel(const CancelEffect& cancel) {
+  builder_.Clear();
+  auto leases = builder_.CreateVector(cancel.leases);
+  return Finish(wire::CreateCancel(builder_, leases, static_cast<uint16_t>(cancel.code)));
+}
+
+std::string_view Encoder::ItemReply(const ItemReplyEffect& reply) {
+  builder_.Clear();
+  std::vector<flatbuffers::Offset<wire::ItemResult>> items;
+  for (const ItemCode& item : reply.items) {
+    auto message = Str(builder_, item.message);
+    items.push_back(
+        wire::CreateItemResult(builder_, item.id, static_cast<uint16_t>(item.code), message));
+  }
+  auto list = builder_.CreateVector(items);
+  return Finish(wire::CreateItemReply(builder_, reply.request, list));
+}
+
+void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes,
+                    absl::FunctionRef<std::string_view(TaskId)> spec_of, Sink sink) {
+  std::vector<flatbuffers::Offset<wire::Assignment>> list;
+  list.reserve(std::min(effect.tasks.size(), kMaxAssignTasks));
+  for (size_t i = 0; i < effect.tasks.size();) {
+    builder_.Clear();
+    list.clear();
+    uint32_t named_lane = 0;  // whose names are in the buffer last: neighbours mostly share them
+    flatbuffers::Offset<flatbuffers::String> type, queue;
+    for (; i < effect.tasks.size() && list.size() < kMaxAssignTasks &&
+           (list.empty() || builder_.GetSize() < kBatchTargetBytes);
+         ++i) {
+      const Assign& assign = effect.tasks[i];
+      std::optional<SpecView> spec = ReadSpec(spec_of(assign.task));
+      ZS_CHECK(spec.has_value());
+      if (assign.lane != named_lane) {
+        type = Str(builder_, lanes[assign.lane].type);
+        queue = Str(builder_, lanes.queue_of(assign.lane).name);
+        named_lane = assign.lane;
+      }
+      flatbuffers::Offset<flatbuffers::Vector<uint8_t>> payload;
+      if (!spec->payload.empty()) payload = Bytes(builder_, spec->payload);
+      flatbuffers::Offset<flatbuffers::String> content_type;
+      if (!spec->content_type.empty()) content_type = Str(builder_, spec->content_type);
+      flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Label>>> labels;
+      if (spec->head.labels > 0) {
+        std::vector<flatbuffers::Offset<wire::Label>> pairs;
+        ReadLabels(*spec, [&](LabelView label) {
+          auto key = Str(builder_, label.key), value = Str(builder_, label.value);
+          pairs.push_back(wire::CreateLabel(builder_, key, value));
+        });
+        labels = builder_.CreateVector(pairs);
+      }
+      list.push_back(wire::CreateAssignment(
+          builder_, assign.task.value(), assign.lease.value(), assign.attempt, assign.max_attempts,
+          assign.timeout_ms, assign.priority, type, queue, payload, content_type,
+          spec->head.submitted_ms, labels));
+    }
+    auto tasks = builder_.CreateVector(list);
+    sink(Finish(wire::CreateTasks(builder_, tasks)));
+  }
+}
+
+void Encoder::Outcomes(const OutcomesEffect& effect, std::string_view rows, Sink sink) {
+  for (size_t i = 0; i < effect.succeeded.size(); i += kMaxPushedOutcomes) {
+    builder_.Clear();
+    size_t count = std::min(kMaxPushedOutcomes, effect.succeeded.size() - i);
+    auto ids = builder_.CreateVector(effect.succeeded.data() + i, count);
+    sink(Finish(wire::CreateOutcomes(builder_, 0, ids)));
+  }
+  std::vector<flatbuffers::Offset<wire::Outcome>> list;
+  for (size_t i = 0; i < effect.items.size();) {
+    builder_.Clear();
+    list.clear();
+    for (; i < effect.items.size() && list.size() < kMaxPushedOutcomes &&
+           (list.empty() || builder_.GetSize() < kBatchTargetBytes);
+         ++i) {
+      const OutcomeItem& item = effect.items[i];
+      std::optional<OutcomeView> row = ReadOutcome(rows.substr(item.offset, item.size));
+      ZS_CHECK(item.size == 0 || row.has_value());
+      flatbuffers::Offset<flatbuffers::Vector<uint8_t>> result;
+      flatbuffers::Offset<flatbuffers::String> content_type, message;
+      uint16_t code = row ? row->head.error_code : 0;
+      if (row && code == 0) result = Bytes(builder_, row->body);
+      if (row && code != 0) message = Str(builder_, row->body);
+      if (row && !row->content_type.empty()) content_type = Str(builder_, row->content_type);
+      list.push_back(wire::CreateOutcome(builder_, item.task.value(), item.state, item.attempt, result,
+                                         content_type, code, message));
+    }
+    auto outcomes = builder_.CreateVector(list);
+    sink(Finish(wire::CreateOutcomes(builder_, 0, 0, outcomes)));
+  }
+}
+
+std::string_view Encoder::Status(const StatusInput& input, const Core& core, const ClusterView& view) {
+  builder_.Clear();
+  std::vector<const Queue*> queues;
+  for (const Queue& queue : core.state().lanes().queues()) queues.push_back(&queue);
+  std::sort(queues.begin(), queues.end(),
+            [](const Queue* a, const Queue* b) { return a->name < b->name; });
+  if (queues.size() > kMaxStatusQueues) queues.resize(kMaxStatusQueues);
+  std::vector<flatbuffers::Offset<wire::QueueStatus>> queue_list;
+  for (const Queue* queue : queues) {
+    auto name = Str(builder_, queue->name);
+    auto counts = builder_.CreateVector(queue->counts.data(), queue->counts.size());
+    queue_list.push_back(wire::CreateQueueStatus(builder_, name, counts, queue->bytes));
+  }
+  std::vector<flatbuffers::Offset<wire::Counter>> counters;
+  for (size_t i = 0; i < kMetricNames.size(); ++i) {
+    auto name = Str(builder_, kMetricNames[i]);
+    counters.push_back(wire::CreateCounter(
+        builder_, name, core.metrics().values()[i]));
+  }
+  auto brokers = BrokerList(view);
+  auto queue_vector = builder_.CreateVector(queue_list);
+  auto counter_vector = builder_.CreateVector(counters);
+  auto node = Str(builder_, input.node), version = Str(builder_, input.version);
+  wire::Uuid cluster(view.cluster.hi, view.cluster.lo);
+  wire::Role role = view.brokers.empty() ? wire::Role::kRecovering : view.brokers.front().role;
+  return Finish(wire::CreateStatusReply(
+      builder_, input.request, node, role, view.epoch.value(), core.appended().value(),
+      input.durable_lsn, input.uptime_ms, version, &cluster, brokers, queue_vector,
+      static_cast<uint32_t>(core.worker_count()), static_cast<uint32_t>(core.client_count()),
+      counter_vector));
+}
+
+std::string_view Encoder::Workers(uint64_t request, const Core& core, int64_t mono_ms) {
+  builder_.Clear();
+  std::vector<flatbuffers::Offset<wire::WorkerInfo>> list;
+  auto strings = [&](const std::vector<std::string>& names) {
+    return builder_.CreateVectorOfStrings(names);
+  };
+  for (const WorkerSession& session : core.workers()) {
+    if (!session.id || list.size() >= kMaxListedWorkers) continue;
+    const Worker& worker = core.state().workers().at(session.worker);
+    auto name = Str(builder_, worker.name), host = Str(builder_, worker.host),
+         version = Str(builder_, worker.version);
+    auto queues = strings(session.queues), types = strings(session.types);
+    std::vector<flatbuffers::Offset<wire::Label>> pairs;
+    for (const auto& [key, value] : session.labels) {
+      auto k = Str(builder_, key), v = Str(builder_, value);
+      pairs.push_back(wire::CreateLabel(builder_, k, v));
+    }
+    auto labels = builder_.CreateVector(pairs);
+    wire::Uuid id(worker.id.hi, worker.id.lo);
+    list.push_back(wire::CreateWorkerInfo(
+        builder_, &id, name, host, version, worker.pid, queues, types, labels, session.concurrency,
+        session.grant_tasks, worker.leases, session.running, session.draining,
+        static_cast<uint32_t>(std::max<int64_t>(0, mono_ms - session.seen_ms)), session.finished));
+  }
+  auto workers = builder_.CreateVector(list);
+  return Finish(wire::CreateWorkerInfos(builder_, request, workers));
+}
+
+}  // namespace zsched::broker

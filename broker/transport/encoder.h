@@ -1,0 +1,82 @@
+// Effects of the core as bodies of frames. Owned by broker/transport; does no I/O.
+//
+// Example:
+//   Encoder encoder;
+//   socket.Send(routing_id, header, encoder.SubmitAck(ack, window_tasks, window_bytes));
+//
+// Every method returns bytes that live until the next call. Methods that may need several frames take a sink that is called
+// for each body in turn.
+//
+// Threads: one owner; the query thread has its own.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "broker/core/core.h"
+#include "flatbuffers/flatbuffers.h"
+#include "schemas/wire_generated.h"
+
+namespace zsched::broker {
+
+// This broker and its peers as WELCOME and VIEW name them.
+struct BrokerEntry {
+  std::string node;
+  wire::Role role{};
+  std::string address;
+  std::string worker_address;
+  bool self = false;
+};
+struct ClusterView {
+  Uuid cluster;
+  Epoch epoch;
+  std::vector<BrokerEntry> brokers;
+};
+
+class Encoder {
+ public:
+  Encoder() : builder_(kInitialBytes) {}
+
+  std::string_view Error(ErrorCode code, std::string_view message, uint64_t request,
+                         uint32_t retry_after_ms = 0);
+  std::string_view View(const ClusterView& view);
+  std::string_view Welcome(SessionId session, const ClusterView& view, const CoreConfig& config);
+  std::string_view WorkerWelcome(const WorkerWelcomeEffect& effect, const ClusterView& view,
+                                 const CoreConfig& config);
+  std::string_view HeartbeatAck(bool resync);
+  std::string_view SubmitAck(const SubmitAckEffect& ack);
+  std::string_view ResultAck(const ResultAckEffect& ack);
+  std::string_view Cancel(const CancelEffect& cancel);
+  std::string_view ItemReply(const ItemReplyEffect& reply);
+
+  using Sink = absl::FunctionRef<void(std::string_view body)>;
+
+  // `spec` finds the spec row of a task; it lives until the body was given to the sink.
+  void Tasks(const TasksEffect& effect, const Lanes& lanes,
+             absl::FunctionRef<std::string_view(TaskId)> spec, Sink sink);
+  // `rows`: of the batch that the effect waited for.
+  void Outcomes(const OutcomesEffect& effect, std::string_view rows, Sink sink);
+
+  struct StatusInput {
+    uint64_t request = 0;
+    std::string node, version;
+    uint64_t durable_lsn = 0, uptime_ms = 0;
+  };
+  std::string_view Status(const StatusInput& input, const Core& core, const ClusterView& view);
+  std::string_view Workers(uint64_t request, const Core& core, int64_t mono_ms);
+
+ private:
+  static constexpr size_t kInitialBytes = 64 << 10;
+  using Brokers = flatbuffers::Offset<
+      flatbuffers::Vector<flatbuffers::Offset<wire::BrokerInfo>>>;
+  Brokers BrokerList(const ClusterView& view);
+  template <class Table>
+  std::string_view Finish(flatbuffers::Offset<Table> root);
+
+  flatbuffers::FlatBufferBuilder builder_;
+};
+
+}  // namespace zsched::broker

@@ -1,0 +1,59 @@
+// One listening ROUTER socket: messages in, messages out, nothing that blocks. Owned by broker/transport.
+//
+// A message is a routing id and exactly one part; others are dropped and counted. Sends to a peer that is gone or whose
+// queue is full fail at once and say which. zmq's exceptions and errno end here.
+//
+// Example:
+//   auto socket = RouterSocket::Bind(context, {"127.0.0.1", 5570});
+//   (*socket)->Receive(256, [&](std::string_view routing_id, std::string_view bytes) { … });
+//   (*socket)->Send(routing_id, header, body) == SendResult::kSent;
+//
+// Threads: one owner.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "base/text.h"
+#include "schemas/frame.h"
+
+namespace zsched::broker {
+
+enum class SendResult { kSent, kFull, kGone };
+
+class RouterSocket {
+ public:
+  // Port 0 takes a free port. UNAVAILABLE: the address cannot be bound, and why. `zmq_context` outlives the socket.
+  static absl::StatusOr<std::unique_ptr<RouterSocket>> Bind(void* zmq_context, const HostPort& address);
+  ~RouterSocket();
+  RouterSocket(const RouterSocket&) = delete;
+  RouterSocket& operator=(const RouterSocket&) = delete;
+
+  // As bound, with the real port.
+  const HostPort& address() const { return address_; }
+  // For zmq_poll.
+  void* handle() const { return socket_; }
+
+  // Takes up to `max_messages` that have arrived. `visit` gets a frame that starts at a multiple of 8 and lives for the
+  // call. Returns how many messages were taken, dropped ones included.
+  size_t Receive(size_t max_messages,
+                 absl::FunctionRef<void(std::string_view routing_id, std::string_view frame)> visit);
+
+  // Seals header and body into one message.
+  SendResult Send(std::string_view routing_id, const FrameHeader& header, std::string_view body);
+
+  uint64_t malformed() const { return malformed_; }
+
+ private:
+  RouterSocket(void* socket, HostPort address) : socket_(socket), address_(std::move(address)) {}
+
+  void* socket_;
+  HostPort address_;
+  uint64_t malformed_ = 0;  // messages that were not (routing id, one part)
+  AlignedCopy aligned_;
+};
+
+}  // namespace zsched::broker
