@@ -39,6 +39,9 @@ function(zsched_program name)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
   add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+  # -fPIC as the libraries have, in place of CMake's -fPIE: the precompiled header fits only its own flags.
+  set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${name} PRIVATE -fPIC)
   zsched_precompile(${name})
 endfunction()
 

@@ -1,0 +1,132 @@
+#include "broker/journal/codec.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/check.h"
+#include "schemas/errors.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace zsched::broker {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "stored integers are little-endian");
+
+constexpr size_t kChecksummedHeaderBytes = offsetof(SegmentHeader, checksum);
+// Spreads the table number over the whole seed, so that (table, key) pairs do not meet.
+constexpr uint64_t kTableSeed = 0x9E3779B97F4A7C15;
+
+uint64_t RowChecksum(Table table, uint64_t key, std::string_view row) {
+  uint64_t seed = key ^ (static_cast<uint64_t>(table) + 1) * kTableSeed;
+  return XXH3_64bits_withSeed(row.data(), row.size(), seed);
+}
+
+uint64_t SegmentChecksum(const SegmentHeader& header, std::string_view records) {
+  uint64_t seed = XXH3_64bits(&header, kChecksummedHeaderBytes);
+  return XXH3_64bits_withSeed(records.data(), records.size(), seed);
+}
+
+absl::Status RowLost(Table table, uint64_t key, const char* what) {
+  return Error(ErrorCode::kDataLoss, std::string("table ") +
+                                         kTableNames[static_cast<size_t>(table)] + ", key " +
+                                         std::to_string(key) + ": " + what +
+                                         "; the disk returned other bytes than were written");
+}
+
+absl::Status SegmentLost(Lsn key, const char* what) {
+  return Error(ErrorCode::kDataLoss, "log segment at LSN " + std::to_string(key.value()) + ": " +
+                                         what +
+                                         "; the disk returned other bytes than were written");
+}
+
+}  // namespace
+
+void StoreRow(Table table, uint64_t key, std::string_view row, char* out) {
+  uint64_t checksum = RowChecksum(table, key, row);
+  if (!row.empty()) std::memcpy(out, row.data(), row.size());
+  std::memcpy(out + row.size(), &checksum, kRowChecksumBytes);
+}
+
+absl::StatusOr<std::string_view> LoadRow(Table table, uint64_t key, std::string_view stored) {
+  if (stored.size() < kRowChecksumBytes) return RowLost(table, key, "shorter than its checksum");
+  std::string_view row = stored.substr(0, stored.size() - kRowChecksumBytes);
+  uint64_t checksum;
+  std::memcpy(&checksum, stored.data() + row.size(), kRowChecksumBytes);
+  if (checksum != RowChecksum(table, key, row))
+    return RowLost(table, key, "checksum does not match");
+  return row;
+}
+
+absl::Status ForEachSegment(const Batch& batch,
+                            absl::FunctionRef<absl::Status(const LogSegment&)> visit) {
+  const std::vector<uint32_t>& ends = batch.record_ends();
+  std::string_view records = batch.records();
+  ZS_CHECK(records.size() == (ends.empty() ? 0 : ends.back()));  // no record is left open
+  constexpr size_t kMaxRecords = kMaxSegmentBytes - kSegmentHeaderBytes;
+  size_t next = 0;
+  uint32_t begin = 0;
+  while (next < ends.size()) {
+    size_t first = next++;
+    while (next < ends.size() && ends[next] - begin <= kMaxRecords) ++next;
+    uint32_t end = ends[next - 1];
+    LogSegment segment{.first_lsn = Lsn(batch.first_lsn().value() + first),
+                       .count = static_cast<uint32_t>(next - first),
+                       .epoch = batch.epoch(),
+                       .records = records.substr(begin, end - begin)};
+    ZS_RETURN_IF_ERROR(visit(segment));
+    begin = end;
+  }
+  return absl::OkStatus();
+}
+
+void StoreSegment(const LogSegment& segment, char* out) {
+  SegmentHeader header{.first_lsn = segment.first_lsn.value(),
+                       .epoch = segment.epoch.value(),
+                       .count = segment.count,
+                       .bytes = static_cast<uint32_t>(segment.records.size())};
+  header.checksum = SegmentChecksum(header, segment.records);
+  std::memcpy(out, &header, kSegmentHeaderBytes);
+  std::memcpy(out + kSegmentHeaderBytes, segment.records.data(), segment.records.size());
+}
+
+absl::StatusOr<LogSegment> LoadSegment(Lsn key, std::string_view stored) {
+  if (stored.size() < kSegmentHeaderBytes) return SegmentLost(key, "shorter than its header");
+  SegmentHeader header;
+  std::memcpy(&header, stored.data(), kSegmentHeaderBytes);
+  std::string_view records = stored.substr(kSegmentHeaderBytes);
+  if (header.bytes != records.size() || header.first_lsn != key.value() || header.count == 0)
+    return SegmentLost(key, "header does not match");
+  if (header.checksum != SegmentChecksum(header, records))
+    return SegmentLost(key, "checksum does not match");
+  return LogSegment{
+      .first_lsn = key, .count = header.count, .epoch = Epoch(header.epoch), .records = records};
+}
+
+void SortMutations(std::vector<Mutation>& mutations) {
+  auto by_key = [](const Mutation& a, const Mutation& b) { return a.key < b.key; };
+  auto not_rising = [](const Mutation& a, const Mutation& b) { return a.key >= b.key; };
+  if (std::adjacent_find(mutations.begin(), mutations.end(), not_rising) == mutations.end()) return;
+  std::stable_sort(mutations.begin(), mutations.end(), by_key);
+  size_t kept = 0;
+  for (size_t i = 0; i < mutations.size(); ++i) {
+    bool replaced = i + 1 < mutations.size() && mutations[i + 1].key == mutations[i].key;
+    if (!replaced) mutations[kept++] = mutations[i];
+  }
+  mutations.resize(kept);
+}
+
+absl::Status CheckFollows(const Batch& batch, Lsn last) {
+  Lsn first = batch.first_lsn();
+  if (last ? first == Next(last) : bool(first)) return absl::OkStatus();
+  return Error(ErrorCode::kInternal, "batch begins at LSN " + std::to_string(first.value()) +
+                                         ", the log ends at " + std::to_string(last.value()));
+}
+
+absl::Status PoisonedBy(const absl::Status& cause) {
+  return Error(CodeOf(cause), "an earlier commit failed, restart to recover: " + MessageOf(cause));
+}
+
+}  // namespace zsched::broker

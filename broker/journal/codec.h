@@ -1,0 +1,89 @@
+// How rows and log segments lie in storage: a row is its bytes and a checksum, a segment is a header
+// and whole records. Owned by broker/journal; LmdbJournal and MemoryJournal share it.
+// docs/journal.md shows the bytes.
+//
+// LMDB has no checksums, so each row carries one that is bound to its table and key, and each
+// segment one that is bound to its LSN and epoch: bytes that turn up in another place fail too.
+//
+// Threads: pure functions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "broker/core/batch.h"
+#include "broker/journal/journal.h"
+#include "schemas/ids.h"
+
+namespace zsched::broker {
+
+// --- Keys: big-endian, so that LMDB's byte order is the order of numbers.
+inline constexpr size_t kKeyBytes = 8;
+inline void StoreKey(uint64_t key, void* out) {
+  uint64_t big_endian = __builtin_bswap64(key);
+  __builtin_memcpy(out, &big_endian, kKeyBytes);
+}
+inline uint64_t LoadKey(const void* bytes) {
+  uint64_t big_endian;
+  __builtin_memcpy(&big_endian, bytes, kKeyBytes);
+  return __builtin_bswap64(big_endian);
+}
+
+// --- Rows: the row's bytes, then the checksum.
+inline constexpr size_t kRowChecksumBytes = 8;
+inline size_t StoredRowBytes(size_t row_bytes) { return row_bytes + kRowChecksumBytes; }
+// Writes StoredRowBytes(row.size()) bytes to `out`.
+void StoreRow(Table table, uint64_t key, std::string_view row, char* out);
+// The row inside `stored`. DATA_LOSS names table and key.
+absl::StatusOr<std::string_view> LoadRow(Table table, uint64_t key, std::string_view stored);
+
+// --- Log segments: the header, then `count` records back to back.
+struct SegmentHeader {
+  uint64_t first_lsn = 0;
+  uint64_t epoch = 0;
+  uint32_t count = 0;
+  uint32_t bytes = 0;     // of the records
+  uint64_t checksum = 0;  // XXH3_64(records, seed = XXH3_64(the header before this field))
+};
+inline constexpr size_t kSegmentHeaderBytes = 32;
+static_assert(sizeof(SegmentHeader) == kSegmentHeaderBytes);
+static_assert(offsetof(SegmentHeader, epoch) == 8 && offsetof(SegmentHeader, count) == 16 &&
+              offsetof(SegmentHeader, bytes) == 20 && offsetof(SegmentHeader, checksum) == 24);
+
+// A segment with its header fills at most four 4 KiB pages less LMDB's page header of 16 bytes. LMDB
+// stores it as one contiguous run of pages and must find such a run in its free list: short runs are
+// found at once, long ones by a search that grows with the list.
+inline constexpr size_t kMaxSegmentBytes = 4 * 4096 - 16;
+
+// One piece of a batch's records: whole records, and with its header no larger than kMaxSegmentBytes
+// unless it is a single record.
+inline size_t StoredSegmentBytes(const LogSegment& segment) {
+  return kSegmentHeaderBytes + segment.records.size();
+}
+// Calls `visit` for the batch's segments in order; stops at the first error and returns it.
+absl::Status ForEachSegment(const Batch& batch,
+                            absl::FunctionRef<absl::Status(const LogSegment&)> visit);
+// Writes StoredSegmentBytes(segment) bytes to `out`.
+void StoreSegment(const LogSegment& segment, char* out);
+// DATA_LOSS names the LSN. The records point into `stored`.
+absl::StatusOr<LogSegment> LoadSegment(Lsn key, std::string_view stored);
+
+inline Lsn LastLsn(const LogSegment& segment) {
+  return Lsn(segment.first_lsn.value() + segment.count - 1);
+}
+
+// --- Batches.
+// Sorts by key and drops every mutation that a later one of the same key replaces.
+void SortMutations(std::vector<Mutation>& mutations);
+// INTERNAL unless batch.first_lsn() is the one after `last`; with last 0 (an empty log) any but 0.
+absl::Status CheckFollows(const Batch& batch, Lsn last);
+// The error of every Commit after one that failed with `cause`.
+absl::Status PoisonedBy(const absl::Status& cause);
+
+}  // namespace zsched::broker

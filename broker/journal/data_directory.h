@@ -1,0 +1,57 @@
+// The broker's data directory: made, recognised, and locked against a second broker. Owned by
+// broker/journal.
+//
+//   lock      held with flock() while a broker uses the directory; names its process
+//   FORMAT    "zsched-journal 1": written last when a directory is made, so it tells a finished one
+//   data.mdb, lock.mdb   LMDB's
+//
+// Example:
+//   ZS_ASSIGN_OR_RETURN(DataDirectory directory, DataDirectory::Open("/var/lib/zsched"));
+//   if (directory.is_new()) { create tables; ZS_RETURN_IF_ERROR(directory.FinishCreation()); }
+//
+// Threads: one at a time.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace zsched::broker {
+
+// The version of everything in the directory: raised when an older broker could not read it.
+inline constexpr int kJournalFormat = 1;
+
+class DataDirectory {
+ public:
+  // Makes the directory (0700, not its parents) when missing, takes the lock, checks FORMAT.
+  // CONFLICT: another broker has it. INVALID_ARGUMENT: newer format, or other files live there.
+  // UNAVAILABLE: the system refused. DATA_LOSS: FORMAT is there and data.mdb is not.
+  static absl::StatusOr<DataDirectory> Open(const std::string& path);
+
+  DataDirectory(DataDirectory&& other) noexcept;
+  DataDirectory& operator=(DataDirectory&&) = delete;
+  // Releases the lock.
+  ~DataDirectory();
+
+  const std::string& path() const { return path_; }
+  // No FORMAT yet: either just made, or an earlier start was cut off before FinishCreation.
+  bool is_new() const { return is_new_; }
+  // Writes FORMAT and makes it and every file's name durable. UNAVAILABLE on failure.
+  absl::Status FinishCreation();
+  // Bytes that the file system has left for us. UNAVAILABLE on failure.
+  absl::StatusOr<uint64_t> FreeBytes() const;
+  // Size of data.mdb. UNAVAILABLE on failure.
+  absl::StatusOr<uint64_t> DataFileBytes() const;
+
+ private:
+  DataDirectory(std::string path, int lock_fd) : path_(std::move(path)), lock_fd_(lock_fd) {}
+  absl::Status CheckFormat();
+
+  std::string path_;
+  int lock_fd_ = -1;
+  bool is_new_ = false;
+};
+
+}  // namespace zsched::broker

@@ -1,0 +1,76 @@
+// The journal on disk: data directory, environment, writer and views put together.
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "base/check.h"
+#include "broker/journal/codec.h"
+#include "broker/journal/data_directory.h"
+#include "broker/journal/journal.h"
+#include "broker/journal/lmdb_env.h"
+#include "broker/journal/lmdb_view.h"
+#include "broker/journal/lmdb_writer.h"
+#include "schemas/errors.h"
+
+namespace zsched::broker {
+namespace {
+
+// LMDB turns a short write into EIO; with less than this left on the disk, that is a full disk.
+constexpr uint64_t kDiskFullBytes = 1 << 20;
+
+class LmdbJournal final : public Journal {
+ public:
+  static absl::StatusOr<std::unique_ptr<Journal>> Open(const LmdbOptions& options) {
+    ZS_ASSIGN_OR_RETURN(DataDirectory directory, DataDirectory::Open(options.directory));
+    std::unique_ptr<LmdbJournal> journal(new LmdbJournal(std::move(directory)));
+    ZS_ASSIGN_OR_RETURN(journal->env_, LmdbEnv::Open(journal->directory_, options.map_bytes));
+    ZS_ASSIGN_OR_RETURN(journal->writer_, LmdbWriter::Open(*journal->env_, options.keep_log_bytes));
+    journal->views_ = std::make_unique<LmdbViewPool>(*journal->env_);
+    if (journal->directory_.is_new()) ZS_RETURN_IF_ERROR(journal->directory_.FinishCreation());
+    return journal;
+  }
+
+  absl::Status Commit(Batch& batch) override {
+    if (!failure_.ok()) return PoisonedBy(failure_);
+    absl::Status status = writer_->Commit(batch);
+    if (!status.ok()) status = failure_ = Explain(std::move(status));
+    return status;
+  }
+
+  absl::StatusOr<std::unique_ptr<JournalView>> View() override { return views_->View(); }
+
+  absl::StatusOr<JournalUsage> Usage() override {
+    ZS_ASSIGN_OR_RETURN(uint64_t disk_free_bytes, directory_.FreeBytes());
+    ZS_ASSIGN_OR_RETURN(std::unique_ptr<LmdbReader> reader, views_->Take());
+    JournalUsage usage = env_->Usage(reader->txn());
+    views_->GiveBack(std::move(reader));
+    usage.disk_free_bytes = disk_free_bytes;
+    return usage;
+  }
+
+ private:
+  explicit LmdbJournal(DataDirectory directory) : directory_(std::move(directory)) {}
+
+  absl::Status Explain(absl::Status status) const {
+    std::string text = "data directory " + directory_.path() + ": " + MessageOf(status);
+    auto free_bytes = directory_.FreeBytes();
+    if (CodeOf(status) == ErrorCode::kInternal && free_bytes.ok() && *free_bytes < kDiskFullBytes)
+      return Error(ErrorCode::kResourceExhausted, text + "; the disk is full");
+    return Error(CodeOf(status), text);
+  }
+
+  // Destroyed from the last to the first: views, then the environment, then the lock.
+  DataDirectory directory_;
+  std::unique_ptr<LmdbEnv> env_;
+  std::unique_ptr<LmdbWriter> writer_;
+  std::unique_ptr<LmdbViewPool> views_;
+  absl::Status failure_;  // of the first commit that failed
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Journal>> OpenLmdbJournal(const LmdbOptions& options) {
+  return LmdbJournal::Open(options);
+}
+
+}  // namespace zsched::broker

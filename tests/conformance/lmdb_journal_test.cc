@@ -1,0 +1,388 @@
+// What only the journal on disk can meet: other brokers, other versions, damaged files, full disks
+// and kill -9.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <fstream>
+#include <iterator>
+#include <random>
+
+#include "base/check.h"
+#include "tests/conformance/journal_fixture.h"
+
+namespace zsched::broker {
+namespace {
+
+class LmdbJournalTest : public testing::Test {
+ protected:
+  LmdbOptions Options() const { return {.directory = path(), .map_bytes = uint64_t{1} << 30}; }
+  // A directory that does not exist yet.
+  std::string path() const { return scratch_.path() + "/data"; }
+  std::string File(const std::string& name) const { return path() + "/" + name; }
+
+  absl::Status OpenStatus() const { return OpenLmdbJournal(Options()).status(); }
+
+  static std::string Read(const std::string& file) {
+    std::ifstream in(file, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  static void Write(const std::string& file, const std::string& bytes) {
+    std::ofstream(file, std::ios::binary | std::ios::trunc) << bytes;
+  }
+  // Flips one bit inside every place where `pattern` lies in data.mdb. Returns how many there were.
+  int FlipIn(const std::string& pattern) const {
+    std::string bytes = Read(File("data.mdb"));
+    int found = 0;
+    for (size_t at = 0; (at = bytes.find(pattern, at)) != std::string::npos; ++at) {
+      bytes[at + pattern.size() / 2] ^= 4;
+      ++found;
+    }
+    Write(File("data.mdb"), bytes);
+    return found;
+  }
+
+  ScratchDirectory scratch_;
+};
+
+TEST_F(LmdbJournalTest, MakesAPrivateDirectoryWithItsFormat) {
+  OpenOrDie(Options());
+  struct stat info;
+  ASSERT_EQ(stat(path().c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0700u);
+  EXPECT_EQ(Read(File("FORMAT")), "zsched-journal 1\n");
+}
+
+TEST_F(LmdbJournalTest, ASecondBrokerIsRefusedUntilTheFirstEnds) {
+  auto journal = OpenOrDie(Options());
+  absl::Status status = OpenStatus();
+  EXPECT_EQ(CodeOf(status), ErrorCode::kConflict);
+  EXPECT_NE(MessageOf(status).find("pid " + std::to_string(getpid())), std::string::npos);
+  EXPECT_NE(MessageOf(status).find(path()), std::string::npos);
+  journal.reset();
+  EXPECT_TRUE(OpenStatus().ok());
+}
+
+TEST_F(LmdbJournalTest, ANewerFormatIsRefused) {
+  OpenOrDie(Options());
+  Write(File("FORMAT"), "zsched-journal 2\n");
+  absl::Status status = OpenStatus();
+  EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidArgument);
+  EXPECT_NE(MessageOf(status).find("newer"), std::string::npos);
+}
+
+TEST_F(LmdbJournalTest, SomebodyElsesDirectoryIsRefusedAndLeftAlone) {
+  ASSERT_EQ(mkdir(path().c_str(), 0755), 0);
+  Write(File("thesis.tex"), "text");
+  EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(path()), {}), 1);
+}
+
+TEST_F(LmdbJournalTest, AForeignFormatFileIsRefused) {
+  ASSERT_EQ(mkdir(path().c_str(), 0755), 0);
+  for (const char* text : {"", "something else\n", "zsched-journal x\n", "zsched-journal 0\n"}) {
+    Write(File("FORMAT"), text);
+    EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kInvalidArgument) << text;
+  }
+}
+
+TEST_F(LmdbJournalTest, AFileInPlaceOfTheDirectoryIsRefused) {
+  Write(path(), "not a directory");
+  EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kInvalidArgument);
+}
+
+TEST_F(LmdbJournalTest, ADirectoryThatCannotBeMadeIsUnavailable) {
+  LmdbOptions options = Options();
+  options.directory = path() + "/missing/parents";
+  EXPECT_EQ(CodeOf(OpenLmdbJournal(options).status()), ErrorCode::kUnavailable);
+}
+
+TEST_F(LmdbJournalTest, AnEmptyDirectoryAndAnUnfinishedOneAreTaken) {
+  ASSERT_EQ(mkdir(path().c_str(), 0755), 0);
+  ASSERT_EQ(mkdir(File("lost+found").c_str(), 0755), 0);
+  OpenOrDie(Options());
+  // As if power had failed just before FORMAT was written.
+  std::filesystem::remove(File("FORMAT"));
+  ASSERT_TRUE(Filler(1, 1).Record("x").CommitTo(*OpenOrDie(Options())).ok());
+  EXPECT_TRUE(OpenStatus().ok());
+}
+
+TEST_F(LmdbJournalTest, TasksWithoutAFormatFileAreNotTaken) {
+  ASSERT_TRUE(Filler(1, 1).Record("x").CommitTo(*OpenOrDie(Options())).ok());
+  std::filesystem::remove(File("FORMAT"));
+  EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kInvalidArgument);
+}
+
+TEST_F(LmdbJournalTest, AMissingEmptyGarbageOrShortDataFileIsDataLoss) {
+  Filler filler(1, 1);
+  filler.Put(Table::kSpecs, 1, std::string(100'000, 'x'));
+  ASSERT_TRUE(filler.CommitTo(*OpenOrDie(Options())).ok());
+  std::string good = Read(File("data.mdb"));
+  Write(File("data.mdb"), std::string(good.size(), 'g'));
+  EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kDataLoss);
+  Write(File("data.mdb"), good.substr(0, good.size() / 2));
+  EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kDataLoss);
+  Write(File("data.mdb"), "");
+  EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kDataLoss);
+  std::filesystem::remove(File("data.mdb"));
+  EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kDataLoss);
+  Write(File("data.mdb"), good);
+  EXPECT_TRUE(OpenStatus().ok());
+}
+
+TEST_F(LmdbJournalTest, AFlippedBitInARowIsDataLossThatNamesIt) {
+  const std::string small = "a row that is nowhere else", large(20'000, 'L');
+  ASSERT_TRUE(Filler(1, 1)
+                  .Put(Table::kTasks, 41, "good")
+                  .Put(Table::kTasks, 42, small)
+                  .Put(Table::kSpecs, 43, large)
+                  .CommitTo(*OpenOrDie(Options()))
+                  .ok());
+  ASSERT_GT(FlipIn(small), 0);
+  ASSERT_GT(FlipIn(large), 0);
+  auto journal = OpenOrDie(Options());
+  auto view = ViewOf(*journal);
+  EXPECT_EQ(RowIn(*view, Table::kTasks, 41), "good");
+  absl::Status lost = view->Get(Table::kTasks, 42).status();
+  EXPECT_EQ(CodeOf(lost), ErrorCode::kDataLoss);
+  EXPECT_NE(MessageOf(lost).find("table tasks, key 42"), std::string::npos) << lost;
+  EXPECT_EQ(CodeOf(view->Get(Table::kSpecs, 43).status()), ErrorCode::kDataLoss);
+  auto keep_going = [](uint64_t, std::string_view) { return true; };
+  EXPECT_EQ(CodeOf(view->Scan(Table::kTasks, 0, keep_going)), ErrorCode::kDataLoss);
+}
+
+TEST_F(LmdbJournalTest, ARowUnderAnotherKeyIsDataLoss) {
+  // Same bytes, same size: only the checksum's seed tells the two keys apart.
+  ASSERT_TRUE(Filler(1, 1)
+                  .Put(Table::kTasks, 0x0102030405060708, "row")
+                  .CommitTo(*OpenOrDie(Options()))
+                  .ok());
+  std::string bytes = Read(File("data.mdb"));
+  const std::string key("\x01\x02\x03\x04\x05\x06\x07\x08", 8);
+  size_t at = bytes.find(key + "row");
+  ASSERT_NE(at, std::string::npos);
+  bytes[at + 7] = 9;
+  Write(File("data.mdb"), bytes);
+  auto journal = OpenOrDie(Options());
+  EXPECT_EQ(CodeOf(ViewOf(*journal)->Get(Table::kTasks, 0x0102030405060709).status()),
+            ErrorCode::kDataLoss);
+}
+
+TEST_F(LmdbJournalTest, AFlippedBitInTheLogIsDataLoss) {
+  {
+    auto journal = OpenOrDie(Options());
+    ASSERT_TRUE(Filler(1, 1).Record("a record that is nowhere else").CommitTo(*journal).ok());
+    ASSERT_TRUE(Filler(1, 2).Record("the last one is read at open").CommitTo(*journal).ok());
+  }
+  ASSERT_GT(FlipIn("a record that is nowhere else"), 0);
+  {
+    auto journal = OpenOrDie(Options());
+    absl::Status lost = ViewOf(*journal)->ScanLog(Lsn(1), [](const LogSegment&) { return true; });
+    EXPECT_EQ(CodeOf(lost), ErrorCode::kDataLoss);
+    EXPECT_NE(MessageOf(lost).find("LSN 1"), std::string::npos) << lost;
+  }
+  ASSERT_GT(FlipIn("the last one is read at open"), 0);
+  EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kDataLoss);
+}
+
+TEST_F(LmdbJournalTest, TheLogIsTrimmedToItsBoundAndKeepsItsEnd) {
+  constexpr uint64_t kKeepBytes = 1 << 20;
+  LmdbOptions options = Options();
+  options.keep_log_bytes = kKeepBytes;
+  uint64_t lsn = 1;
+  {
+    auto journal = OpenOrDie(options);
+    for (int batch = 0; batch < 100; ++batch) {
+      Filler filler(1, lsn);
+      for (int i = 0; i < 100; ++i, ++lsn) filler.Record(std::string(1000, 'r'));
+      ASSERT_TRUE(filler.CommitTo(*journal).ok());
+      EXPECT_LE(journal->Usage()->log_bytes, kKeepBytes);
+    }
+    EXPECT_EQ(BoundsOf(*journal).second, lsn - 1);
+    EXPECT_GT(BoundsOf(*journal).first, 1u);
+    EXPECT_EQ(LogOf(*journal).front().first_lsn, BoundsOf(*journal).first);
+    // Trimmed pages are used again: 10 MB went through.
+    EXPECT_LT(journal->Usage()->used_bytes, 4 * kKeepBytes);
+  }
+  // A bound that was lowered is reached in steps, and the last segment stays.
+  options.keep_log_bytes = 0;
+  auto journal = OpenOrDie(options);
+  for (int batch = 0; batch < 10; ++batch, ++lsn)
+    ASSERT_TRUE(Filler(1, lsn).Record("r").CommitTo(*journal).ok());
+  EXPECT_EQ(BoundsOf(*journal), std::make_pair(lsn - 1, lsn - 1));
+}
+
+TEST_F(LmdbJournalTest, FreeBytesCountWhatErasingGaveBack) {
+  auto journal = OpenOrDie(Options());
+  ASSERT_TRUE(
+      Filler(1, 1).Put(Table::kSpecs, 1, std::string(1 << 20, 'x')).CommitTo(*journal).ok());
+  uint64_t before = journal->Usage()->free_bytes;
+  ASSERT_TRUE(Filler(1, 1).Erase(Table::kSpecs, 1).CommitTo(*journal).ok());
+  EXPECT_GE(journal->Usage()->free_bytes, before + (1 << 20));
+}
+
+TEST_F(LmdbJournalTest, AFullMapIsResourceExhaustedAndPoisons) {
+  LmdbOptions options = Options();
+  options.map_bytes = 1 << 20;
+  {
+    auto journal = OpenOrDie(options);
+    ASSERT_TRUE(Filler(1, 1).Record("fits").Put(Table::kTasks, 1, "x").CommitTo(*journal).ok());
+    absl::Status full = Filler(1, 2)
+                            .Record("y")
+                            .Put(Table::kSpecs, 1, std::string(2 << 20, 'y'))
+                            .CommitTo(*journal);
+    EXPECT_EQ(CodeOf(full), ErrorCode::kResourceExhausted) << full;
+    absl::Status later = Filler(1, 2).Record("small").CommitTo(*journal);
+    EXPECT_EQ(CodeOf(later), ErrorCode::kResourceExhausted) << later;
+    EXPECT_EQ(BoundsOf(*journal).second, 1u);
+  }
+  options.map_bytes = 8 << 20;
+  auto journal = OpenOrDie(options);
+  EXPECT_EQ(RowOf(*journal, Table::kTasks, 1), "x");
+  EXPECT_EQ(RowOf(*journal, Table::kSpecs, 1), std::nullopt);
+  EXPECT_TRUE(Filler(1, 2).Record("small").CommitTo(*journal).ok());
+}
+
+TEST_F(LmdbJournalTest, ViewsAreBoundedAndReusable) {
+  auto journal = OpenOrDie(Options());
+  ASSERT_TRUE(Filler(1, 1).Put(Table::kTasks, 1, "x").CommitTo(*journal).ok());
+  std::vector<std::unique_ptr<JournalView>> views;
+  absl::Status status;
+  constexpr size_t kMoreThanThereAre = 1000;
+  while (views.size() < kMoreThanThereAre) {
+    auto view = journal->View();
+    if (!view.ok()) {
+      status = view.status();
+      break;
+    }
+    views.push_back(*std::move(view));
+  }
+  EXPECT_EQ(CodeOf(status), ErrorCode::kResourceExhausted);
+  EXPECT_GT(views.size(), 100u);
+  views.pop_back();
+  EXPECT_EQ(RowOf(*journal, Table::kTasks, 1), "x");
+}
+
+// --- In child processes
+
+// Runs `body` in a child and returns its exit status as waitpid gives it. The child never returns
+// into gtest.
+int InChild(const std::function<int()>& body) {
+  pid_t child = fork();
+  ZS_CHECK(child >= 0);
+  if (child == 0) _exit(body());
+  int status = 0;
+  ZS_CHECK(waitpid(child, &status, 0) == child);
+  return status;
+}
+
+TEST_F(LmdbJournalTest, AnotherProcessIsRefused) {
+  auto journal = OpenOrDie(Options());
+  int status = InChild([&] { return CodeOf(OpenStatus()) == ErrorCode::kConflict ? 0 : 1; });
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+std::string RowFor(uint64_t lsn) { return "row " + std::to_string(lsn); }
+
+absl::Status CommitOne(Journal& journal, uint64_t lsn) {
+  return Filler(1, lsn)
+      .Record("record " + std::to_string(lsn) + std::string(lsn % 700, '.'))
+      .Put(Table::kSpecs, lsn, RowFor(lsn))
+      .Put(Table::kTasks, lsn % 100, RowFor(lsn))
+      .CommitTo(journal);
+}
+
+// Everything up to `acknowledged` is there, and what is there ends at one commit.
+void ExpectWhole(Journal& journal, uint64_t acknowledged) {
+  uint64_t last = BoundsOf(journal).second;
+  ASSERT_GE(last, acknowledged);
+  Rows specs = RowsOf(journal, Table::kSpecs);
+  ASSERT_EQ(specs.size(), last);
+  for (const auto& [lsn, row] : specs) ASSERT_EQ(row, RowFor(lsn));
+  std::vector<Segment> log = LogOf(journal, 1);
+  ASSERT_EQ(log.empty() ? 0 : log.back().first_lsn + log.back().count - 1, last);
+  if (last > 0) {
+    ASSERT_EQ(RowOf(journal, Table::kTasks, last % 100), RowFor(last));
+  }
+}
+
+TEST_F(LmdbJournalTest, AFailedWriteIsAnErrorPoisonsAndLosesNothingAcknowledged) {
+  OpenOrDie(Options());
+  int acks[2];
+  ASSERT_EQ(pipe(acks), 0);
+  int status = InChild([&] {
+    signal(SIGXFSZ, SIG_IGN);
+    rlimit limit{.rlim_cur = 1 << 20, .rlim_max = 1 << 20};  // data.mdb may not grow further
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 2;
+    auto journal = OpenOrDie(Options());
+    uint64_t lsn = 1;
+    while (CommitOne(*journal, lsn).ok()) ++lsn;
+    if (CommitOne(*journal, lsn).ok()) return 3;
+    uint64_t acknowledged = lsn - 1;
+    return write(acks[1], &acknowledged, sizeof(acknowledged)) == sizeof(acknowledged) ? 0 : 4;
+  });
+  ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  uint64_t acknowledged = 0;
+  ASSERT_EQ(read(acks[0], &acknowledged, sizeof(acknowledged)), ssize_t{sizeof(acknowledged)});
+  close(acks[0]);
+  close(acks[1]);
+  EXPECT_GT(acknowledged, 100u);
+  auto journal = OpenOrDie(Options());
+  ASSERT_NO_FATAL_FAILURE(ExpectWhole(*journal, acknowledged));
+  EXPECT_TRUE(CommitOne(*journal, BoundsOf(*journal).second + 1).ok());
+}
+
+// Commits for ever, reporting each LSN once it is durable.
+[[noreturn]] void CommitUntilKilled(const LmdbOptions& options, int acks) {
+  auto journal = OpenOrDie(options);
+  for (uint64_t lsn = BoundsOf(*journal).second + 1;; ++lsn) {
+    ZS_CHECK_OK(CommitOne(*journal, lsn));
+    if (write(acks, &lsn, sizeof(lsn)) != sizeof(lsn)) _exit(1);
+  }
+}
+
+// The last LSN that the child reported before it was killed, after `reports` of them and a short
+// spin that moves the blow within a commit.
+uint64_t KillAfter(const LmdbOptions& options, int reports, int spins) {
+  int acks[2];
+  ZS_CHECK(pipe(acks) == 0);
+  pid_t child = fork();
+  ZS_CHECK(child >= 0);
+  if (child == 0) {
+    close(acks[0]);
+    CommitUntilKilled(options, acks[1]);
+  }
+  close(acks[1]);
+  uint64_t lsn = 0, last = 0;
+  auto next = [&] { return read(acks[0], &lsn, sizeof(lsn)) == sizeof(lsn); };
+  for (int i = 0; i < reports && next(); ++i) last = lsn;
+  for (std::atomic<int> spin = 0; spin < spins; ++spin) {
+  }
+  kill(child, SIGKILL);
+  ZS_CHECK(waitpid(child, nullptr, 0) == child);
+  while (next()) last = lsn;
+  close(acks[0]);
+  return last;
+}
+
+TEST_F(LmdbJournalTest, KillDashNineLosesNothingThatWasReportedDurable) {
+  constexpr int kRounds = 20;
+  constexpr int kMaxReports = 40;
+  constexpr int kMaxSpins = 200'000;  // about one commit
+  std::mt19937 random(9);
+  for (int round = 0; round < kRounds; ++round) {
+    int reports = static_cast<int>(random() % kMaxReports);
+    int spins = static_cast<int>(random() % kMaxSpins);
+    uint64_t acknowledged = KillAfter(Options(), reports, spins);
+    auto journal = OpenOrDie(Options());
+    ASSERT_NO_FATAL_FAILURE(ExpectWhole(*journal, acknowledged)) << "round " << round;
+    ASSERT_GE(acknowledged, static_cast<uint64_t>(reports));
+  }
+}
+
+}  // namespace
+}  // namespace zsched::broker
