@@ -1,0 +1,264 @@
+#include "client/lib/codec.h"
+
+#include <algorithm>
+
+namespace zsched {
+namespace {
+
+using Builder = flatbuffers::FlatBufferBuilder;
+constexpr size_t kSmallBody = 256;
+
+// The wire's numbers are ours, so that a cast converts them.
+static_assert(static_cast<int>(wire::TaskState::kCancelled) ==
+              static_cast<int>(TaskState::kCancelled));
+static_assert(static_cast<int>(wire::TaskState::MAX) + 1 == kTaskStates);
+static_assert(static_cast<int>(wire::Durability::kReplicated) ==
+              static_cast<int>(Durability::kReplicated));
+static_assert(static_cast<int>(wire::Role::kFenced) == static_cast<int>(BrokerRole::kFenced));
+
+void Assign(const flatbuffers::String* from, std::string* to) {
+  if (from != nullptr)
+    to->assign(from->data(), from->size());
+  else
+    to->clear();
+}
+
+void Assign(const flatbuffers::Vector<uint8_t>* from, std::string* to) {
+  if (from != nullptr)
+    to->assign(reinterpret_cast<const char*>(from->data()), from->size());
+  else
+    to->clear();
+}
+
+template <class Field>
+std::string Text(const Field* from) {
+  std::string text;
+  Assign(from, &text);
+  return text;
+}
+
+std::vector<Label> ReadLabels(const flatbuffers::Vector<flatbuffers::Offset<wire::Label>>* from) {
+  std::vector<Label> labels;
+  if (from == nullptr) return labels;
+  for (const wire::Label* label : *from)
+    labels.push_back({Text(label->key()), Text(label->value())});
+  return labels;
+}
+
+std::vector<std::string> ReadStrings(
+    const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* from) {
+  std::vector<std::string> strings;
+  if (from == nullptr) return strings;
+  for (const flatbuffers::String* text : *from) strings.push_back(text->str());
+  return strings;
+}
+
+Uuid ReadUuid(const wire::Uuid* from) {
+  return from != nullptr ? Uuid{from->hi(), from->lo()} : Uuid{};
+}
+
+// An enumerator of a newer peer reads as `otherwise`.
+template <class Enum, class WireEnum>
+Enum ReadEnum(WireEnum from, Enum otherwise) {
+  return from <= WireEnum::MAX ? static_cast<Enum>(from) : otherwise;
+}
+
+template <class Table>
+std::string Finish(Builder* builder, flatbuffers::Offset<Table> root) {
+  builder->Finish(root);
+  return {reinterpret_cast<const char*>(builder->GetBufferPointer()), builder->GetSize()};
+}
+
+flatbuffers::Offset<flatbuffers::Vector<uint64_t>> WriteIds(Builder* builder,
+                                                            std::span<const TaskId> ids) {
+  static_assert(sizeof(TaskId) == sizeof(uint64_t));
+  return builder->CreateVector(reinterpret_cast<const uint64_t*>(ids.data()), ids.size());
+}
+
+flatbuffers::Offset<flatbuffers::String> WriteOptional(Builder* builder, const std::string& text) {
+  return text.empty() ? 0 : builder->CreateString(text);
+}
+
+}  // namespace
+
+void ResetOutcome(Outcome* outcome) {
+  outcome->state = TaskState::kSucceeded;
+  outcome->attempt = 0;
+  outcome->error = ErrorCode::kOk;
+  outcome->result.clear();
+  outcome->content_type.clear();
+  outcome->error_message.clear();
+}
+
+bool ReadOutcome(const wire::Outcome& from, Outcome* outcome) {
+  outcome->id = TaskId(from.id());
+  outcome->error = ErrorFromNumber(from.error_code());
+  outcome->state = ReadEnum(from.state(), TaskState::kReady);
+  if (outcome->error != ErrorCode::kNotFound && !IsFinal(outcome->state)) return false;
+  outcome->attempt = from.attempt();
+  Assign(from.result(), &outcome->result);
+  Assign(from.content_type(), &outcome->content_type);
+  Assign(from.error_message(), &outcome->error_message);
+  return true;
+}
+
+TaskInfo ReadTaskInfo(const wire::TaskInfo& from) {
+  TaskInfo task;
+  task.id = TaskId(from.id());
+  task.queue = Text(from.queue());
+  task.type = Text(from.type());
+  task.state = ReadEnum(from.state(), TaskState::kReady);
+  task.priority = from.priority();
+  task.attempt = from.attempt();
+  task.max_attempts = from.max_attempts();
+  task.timeout_ms = from.timeout_ms();
+  task.submitted_at_ms = from.submitted_at_ms();
+  task.run_at_ms = from.run_at_ms();
+  task.started_at_ms = from.started_at_ms();
+  task.finished_at_ms = from.finished_at_ms();
+  task.worker = Text(from.worker());
+  task.payload = Text(from.payload());
+  task.content_type = Text(from.content_type());
+  task.result = Text(from.result());
+  task.result_content_type = Text(from.result_content_type());
+  task.error = ErrorFromNumber(from.error_code());
+  task.error_message = Text(from.error_message());
+  task.labels = ReadLabels(from.labels());
+  task.durability = ReadEnum(from.durability(), Durability::kReplicated);
+  return task;
+}
+
+StatusInfo ReadStatus(const wire::StatusReply& from) {
+  StatusInfo status;
+  status.node = Text(from.node());
+  status.role = ReadEnum(from.role(), BrokerRole::kRecovering);
+  status.epoch = Epoch(from.epoch());
+  status.lsn = Lsn(from.lsn());
+  status.durable_lsn = Lsn(from.durable_lsn());
+  status.uptime_ms = from.uptime_ms();
+  status.version = Text(from.version());
+  status.cluster = ReadUuid(from.cluster());
+  status.workers = from.workers();
+  status.clients = from.clients();
+  if (from.brokers() != nullptr)
+    for (const wire::BrokerInfo* broker : *from.brokers())
+      status.brokers.push_back({.node = Text(broker->node()),
+                                .role = ReadEnum(broker->role(), BrokerRole::kRecovering),
+                                .address = Text(broker->address()),
+                                .worker_address = Text(broker->worker_address()),
+                                .self = broker->self()});
+  if (from.queues() != nullptr)
+    for (const wire::QueueStatus* queue : *from.queues()) {
+      QueueSummary& summary = status.queues.emplace_back();
+      summary.name = Text(queue->name());
+      summary.bytes = queue->bytes();
+      if (queue->counts() == nullptr) continue;
+      const size_t counts = std::min<size_t>(queue->counts()->size(), kTaskStates);
+      for (size_t i = 0; i < counts; ++i)
+        summary.counts[i] = queue->counts()->Get(static_cast<flatbuffers::uoffset_t>(i));
+    }
+  if (from.counters() != nullptr)
+    for (const wire::Counter* counter : *from.counters())
+      status.counters.push_back({.name = Text(counter->name()), .value = counter->value()});
+  return status;
+}
+
+WorkerSummary ReadWorker(const wire::WorkerInfo& from) {
+  return {.id = ReadUuid(from.id()),
+          .name = Text(from.name()),
+          .host = Text(from.host()),
+          .version = Text(from.version()),
+          .pid = from.pid(),
+          .queues = ReadStrings(from.queues()),
+          .types = ReadStrings(from.types()),
+          .labels = ReadLabels(from.labels()),
+          .concurrency = from.concurrency(),
+          .credit_tasks = from.credit_tasks(),
+          .outstanding = from.outstanding(),
+          .running = from.running(),
+          .draining = from.draining(),
+          .silent_ms = from.silent_ms(),
+          .finished = from.finished()};
+}
+
+absl::Status ReadItemStatus(const wire::ItemResult& from) {
+  return Error(ErrorFromNumber(from.code()), Text(from.message()));
+}
+
+std::string EncodeHello(Uuid id, const std::string& name, const std::string& version) {
+  Builder builder(kSmallBody);
+  const wire::Uuid uuid(id.hi, id.lo);
+  const auto name_text = builder.CreateString(name);
+  const auto version_text = builder.CreateString(version);
+  return Finish(&builder, wire::CreateHello(builder, &uuid, name_text, version_text));
+}
+
+std::string EncodeWait(uint64_t request, std::span<const TaskId> ids) {
+  Builder builder(kSmallBody + ids.size_bytes());
+  return Finish(&builder, wire::CreateWait(builder, request, WriteIds(&builder, ids)));
+}
+
+std::string EncodeGet(uint64_t request, std::span<const TaskId> ids) {
+  Builder builder(kSmallBody + ids.size_bytes());
+  return Finish(&builder, wire::CreateGet(builder, request, WriteIds(&builder, ids)));
+}
+
+std::string EncodeRetry(uint64_t request, std::span<const TaskId> ids) {
+  Builder builder(kSmallBody + ids.size_bytes());
+  return Finish(&builder, wire::CreateRetry(builder, request, WriteIds(&builder, ids)));
+}
+
+std::string EncodeList(uint64_t request, const ListQuery& query) {
+  Builder builder(kSmallBody);
+  uint32_t states = 0;
+  for (TaskState state : query.states) states |= 1u << static_cast<int>(state);
+  const auto queue = WriteOptional(&builder, query.queue);
+  const auto type = WriteOptional(&builder, query.type);
+  flatbuffers::Offset<wire::Label> label;
+  if (!query.label.empty()) {
+    const auto key = builder.CreateString(query.label.front().key);
+    const auto value = builder.CreateString(query.label.front().value);
+    label = wire::CreateLabel(builder, key, value);
+  }
+  return Finish(&builder,
+                wire::CreateList(builder, request, queue, type, states, label,
+                                 static_cast<uint32_t>(query.limit), query.cursor.value()));
+}
+
+std::string EncodeStatus(uint64_t request) {
+  Builder builder(kSmallBody);
+  return Finish(&builder, wire::CreateStatus(builder, request));
+}
+
+std::string EncodeWorkerList(uint64_t request) {
+  Builder builder(kSmallBody);
+  return Finish(&builder, wire::CreateWorkerList(builder, request));
+}
+
+std::string EncodeWorkerDrain(uint64_t request, const std::string& worker) {
+  Builder builder(kSmallBody);
+  const auto name = builder.CreateString(worker);
+  return Finish(&builder, wire::CreateWorkerDrain(builder, request, name));
+}
+
+std::string_view NameOf(TaskState state) {
+  static constexpr std::string_view kNames[] = {"scheduled", "ready",     "leased", "retry_wait",
+                                                "blocked",   "succeeded", "dead",   "cancelled"};
+  const auto index = static_cast<size_t>(state);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
+}
+
+std::string_view NameOf(Durability durability) {
+  static constexpr std::string_view kNames[] = {"memory", "disk", "replicated"};
+  const auto index = static_cast<size_t>(durability);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
+}
+
+std::string_view NameOf(BrokerRole role) {
+  static constexpr std::string_view kNames[] = {
+      "recovering", "catchup", "standby", "promoting", "active_sync", "active_solo", "fenced"};
+  const auto index = static_cast<size_t>(role);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
+}
+
+}  // namespace zsched

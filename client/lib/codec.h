@@ -1,0 +1,36 @@
+// Bodies to plain values and back, for everything but SUBMIT. Owned by client/lib; the only place besides frame_builder
+// that knows both sides. Readers expect verified tables.
+//
+// Threads: pure functions.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "schemas/wire_generated.h"
+#include "zsched/types.h"
+
+namespace zsched {
+
+// An outcome as a bare success, its strings emptied but kept for reuse. The id is left.
+void ResetOutcome(Outcome* outcome);
+// False for one that is no end of a task: to be ignored.
+bool ReadOutcome(const wire::Outcome& from, Outcome* outcome);
+
+TaskInfo ReadTaskInfo(const wire::TaskInfo& from);
+StatusInfo ReadStatus(const wire::StatusReply& from);
+WorkerSummary ReadWorker(const wire::WorkerInfo& from);
+absl::Status ReadItemStatus(const wire::ItemResult& from);
+
+std::string EncodeHello(Uuid id, const std::string& name, const std::string& version);
+std::string EncodeWait(uint64_t request, std::span<const TaskId> ids);
+std::string EncodeGet(uint64_t request, std::span<const TaskId> ids);
+std::string EncodeRetry(uint64_t request, std::span<const TaskId> ids);
+std::string EncodeList(uint64_t request, const ListQuery& query);
+std::string EncodeStatus(uint64_t request);
+std::string EncodeWorkerList(uint64_t request);
+std::string EncodeWorkerDrain(uint64_t request, const std::string& worker);
+
+}  // namespace zsched

@@ -1,0 +1,80 @@
+#include "client/lib/frame_builder.h"
+
+namespace zsched {
+namespace {
+
+std::string Text(const flatbuffers::String* text) {
+  return text != nullptr ? text->str() : std::string();
+}
+
+}  // namespace
+
+FrameBuilder::Text FrameBuilder::Share(std::string_view text, Shared* last) {
+  if (last->valid && last->text == text) return last->offset;
+  last->text.assign(text);
+  last->offset = builder_.CreateString(text.data(), text.size());
+  last->valid = true;
+  return last->offset;
+}
+
+void FrameBuilder::Add(const TaskRecord& task) {
+  const RecordHeader& header = task.header;
+  labels_.clear();
+  std::string_view labels = task.labels;
+  for (uint32_t i = 0; i < header.labels; ++i) {
+    const LabelView label = ReadLabel(&labels);
+    const Text key = builder_.CreateString(label.key.data(), label.key.size());
+    const Text value = builder_.CreateString(label.value.data(), label.value.size());
+    labels_.push_back(wire::CreateLabel(builder_, key, value));
+  }
+  const Text type = Share(task.type, &type_);
+  Text queue, content_type;
+  if (task.queue != kDefaultQueue) queue = Share(task.queue, &queue_);
+  if (!task.content_type.empty()) content_type = Share(task.content_type, &content_type_);
+  flatbuffers::Offset<flatbuffers::Vector<uint8_t>> payload;
+  if (!task.payload.empty())
+    payload = builder_.CreateVector(reinterpret_cast<const uint8_t*>(task.payload.data()),
+                                    task.payload.size());
+  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Label>>> label_vector;
+  if (!labels_.empty()) label_vector = builder_.CreateVector(labels_);
+  tasks_.push_back(wire::CreateTaskSpec(
+      builder_, type, queue, payload, content_type, header.priority,
+      static_cast<wire::Durability>(header.durability), header.max_attempts, header.timeout_ms,
+      header.delay_ms, header.run_at_ms, header.retry_base_ms, header.retry_cap_ms, label_vector));
+  bytes_ += BodyBytesFor(header);
+}
+
+std::string FrameBuilder::Finish(uint64_t seq, uint64_t acked_below, bool notify) {
+  const auto tasks = builder_.CreateVector(tasks_);
+  builder_.Finish(wire::CreateSubmit(builder_, seq, acked_below, notify, tasks));
+  std::string body(reinterpret_cast<const char*>(builder_.GetBufferPointer()), builder_.GetSize());
+  builder_.Clear();
+  tasks_.clear();
+  type_.valid = queue_.valid = content_type_.valid = false;
+  bytes_ = kFrameOverheadBytes;
+  return body;
+}
+
+void AppendRecord(const wire::TaskSpec& task, std::string* out) {
+  TaskSpec spec;
+  spec.type = Text(task.type());
+  if (task.queue() != nullptr) spec.queue = task.queue()->str();
+  if (task.payload() != nullptr)
+    spec.payload.assign(reinterpret_cast<const char*>(task.payload()->data()),
+                        task.payload()->size());
+  spec.content_type = Text(task.content_type());
+  spec.priority = task.priority();
+  spec.durability = static_cast<Durability>(task.durability());
+  spec.max_attempts = task.max_attempts();
+  spec.timeout_ms = task.timeout_ms();
+  spec.delay_ms = task.delay_ms();
+  spec.run_at_ms = task.run_at_ms();
+  spec.retry_base_ms = task.retry_base_ms();
+  spec.retry_cap_ms = task.retry_cap_ms();
+  if (task.labels() != nullptr)
+    for (const wire::Label* label : *task.labels())
+      spec.labels.push_back({label->key()->str(), label->value()->str()});
+  AppendRecord(spec, out);
+}
+
+}  // namespace zsched

@@ -1,0 +1,94 @@
+#include "client/lib/task_buffer.h"
+
+#include <cstring>
+#include <limits>
+
+#include "fmt/format.h"
+
+namespace zsched {
+namespace {
+
+struct LabelLengths {
+  uint32_t key_bytes;
+  uint32_t value_bytes;
+};
+
+size_t TextBytes(const TaskSpec& task) {
+  size_t bytes =
+      task.type.size() + task.queue.size() + task.payload.size() + task.content_type.size();
+  for (const Label& label : task.labels)
+    bytes += sizeof(LabelLengths) + label.key.size() + label.value.size();
+  return bytes;
+}
+
+}  // namespace
+
+absl::Status CheckEncodable(const TaskSpec& task) {
+  if (task.priority < 0 || task.priority >= kPriorities)
+    return Error(ErrorCode::kInvalidArgument,
+                 fmt::format("priority {} is not in 0..{}", task.priority, kPriorities - 1));
+  if (task.max_attempts > kMaxMaxAttempts)
+    return Error(ErrorCode::kInvalidArgument,
+                 fmt::format("max_attempts {} is over {}", task.max_attempts, kMaxMaxAttempts));
+  if (task.labels.size() > kMaxLabels)
+    return Error(ErrorCode::kInvalidArgument,
+                 fmt::format("{} labels are over {}", task.labels.size(), kMaxLabels));
+  if (const size_t bytes = TextBytes(task); bytes > kMaxTaskBytes)
+    return Error(ErrorCode::kTooLarge, fmt::format("a task of {} bytes is over the {} that a frame "
+                                                   "can carry; pass a reference to the data",
+                                                   bytes, kMaxTaskBytes));
+  return absl::OkStatus();
+}
+
+void AppendRecord(const TaskSpec& task, std::string* out) {
+  RecordHeader header{.size = static_cast<uint32_t>(sizeof(RecordHeader) + TextBytes(task)),
+                      .type_bytes = static_cast<uint32_t>(task.type.size()),
+                      .queue_bytes = static_cast<uint32_t>(task.queue.size()),
+                      .payload_bytes = static_cast<uint32_t>(task.payload.size()),
+                      .content_type_bytes = static_cast<uint32_t>(task.content_type.size()),
+                      .labels = static_cast<uint32_t>(task.labels.size()),
+                      .timeout_ms = task.timeout_ms,
+                      .retry_base_ms = task.retry_base_ms,
+                      .retry_cap_ms = task.retry_cap_ms,
+                      .max_attempts = static_cast<uint16_t>(task.max_attempts),
+                      .priority = static_cast<uint8_t>(task.priority),
+                      .durability = task.durability,
+                      .delay_ms = task.delay_ms,
+                      .run_at_ms = task.run_at_ms};
+  out->append(reinterpret_cast<const char*>(&header), sizeof(header));
+  out->append(task.type).append(task.queue).append(task.payload).append(task.content_type);
+  for (const Label& label : task.labels) {
+    LabelLengths lengths{static_cast<uint32_t>(label.key.size()),
+                         static_cast<uint32_t>(label.value.size())};
+    out->append(reinterpret_cast<const char*>(&lengths), sizeof(lengths));
+    out->append(label.key).append(label.value);
+  }
+}
+
+TaskRecord ReadRecord(std::string_view bytes) {
+  TaskRecord task;
+  std::memcpy(&task.header, bytes.data(), sizeof(RecordHeader));
+  bytes = bytes.substr(sizeof(RecordHeader), task.header.size - sizeof(RecordHeader));
+  auto take = [&bytes](size_t size) {
+    std::string_view part = bytes.substr(0, size);
+    bytes.remove_prefix(size);
+    return part;
+  };
+  task.type = take(task.header.type_bytes);
+  task.queue = take(task.header.queue_bytes);
+  task.payload = take(task.header.payload_bytes);
+  task.content_type = take(task.header.content_type_bytes);
+  task.labels = bytes;
+  return task;
+}
+
+LabelView ReadLabel(std::string_view* labels) {
+  LabelLengths lengths;
+  std::memcpy(&lengths, labels->data(), sizeof(lengths));
+  LabelView label{labels->substr(sizeof(lengths), lengths.key_bytes),
+                  labels->substr(sizeof(lengths) + lengths.key_bytes, lengths.value_bytes)};
+  labels->remove_prefix(sizeof(lengths) + lengths.key_bytes + lengths.value_bytes);
+  return label;
+}
+
+}  // namespace zsched
