@@ -47,13 +47,14 @@ inline constexpr int kMaxConcurrency = 1024;
 // Changes worth a line in a log. Reported on the thread in Run(); the callback must not block.
 struct WorkerEvent {
   enum class Kind : uint8_t {
-    kConnected,        // a session is open; `session` names it
-    kDisconnected,     // it was lost; `message` says why. Running attempts go on
-    kNoBroker,         // no session could be opened; said once, then the worker keeps trying
-    kDraining,         // asked to, by Drain() or by the broker (`message`)
-    kAttemptAbandoned, // handlers did not return after their timeout; `count` slots are blocked now
-    kSlotsReturned,    // abandoned handlers returned; `count` slots are still blocked
-    kResultsRefused,   // the broker called `count` results stale: other attempts had taken over
+    kConnected,       // a session is open; `session` names it
+    kDisconnected,    // it was lost; `message` says why. Running attempts go on
+    kNoBroker,        // no session could be opened; said once, then the worker keeps trying
+    kDraining,        // asked to, by Drain() or by the broker (`message`)
+    kSlotsBlocked,    // `count` slots are held by handlers whose attempt is over (timed out, taken
+                      // away) and that do not return: the worker has so much less concurrency
+    kSlotsReturned,   // some did return; `count` are still held
+    kResultsRefused,  // the broker called `count` results stale: other attempts had taken over
   };
   Kind kind;
   std::string message;
@@ -73,13 +74,13 @@ struct WorkerOptions {
 
 // Figures since Create. A snapshot, at most one round of the thread in Run() old.
 struct WorkerStats {
-  uint64_t ended = 0;      // attempts whose outcome was reported
+  uint64_t ended = 0;  // attempts whose outcome was reported
   uint64_t timed_out = 0;
   uint64_t abandoned = 0;
-  uint64_t refused = 0;    // results that the broker called stale
-  uint64_t released = 0;   // tasks given back unstarted
-  uint64_t unacked = 0;    // results not acknowledged at the moment
-  uint32_t granted = 0;    // credit in force
+  uint64_t refused = 0;   // results that the broker called stale
+  uint64_t released = 0;  // tasks given back unstarted
+  uint64_t unacked = 0;   // results not acknowledged at the moment
+  uint32_t granted = 0;   // credit in force
 };
 
 class Worker {

@@ -1,0 +1,59 @@
+// One attempt as a handler sees it, and how its end becomes an outcome. Owned by worker/server.
+//
+// Threads: CancelSignal::Request from the session thread, the rest from the handler's.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "schemas/ids.h"
+#include "schemas/wire_generated.h"
+#include "worker/core/ledger.h"
+#include "zsched/task.h"
+
+namespace zsched::worker {
+
+// Tells the attempt that runs in one slot to end, and never the one that follows it there.
+class CancelSignal {
+ public:
+  CancelSignal() = default;
+  ~CancelSignal();
+  CancelSignal(const CancelSignal&) = delete;
+  CancelSignal& operator=(const CancelSignal&) = delete;
+
+  // The attempt under `lease` begins, the one before it is over.
+  void Begin(LeaseId lease, int64_t started_ms);
+  void End() { current_.store(0, std::memory_order_release); }
+
+  // The attempt that runs, and since when; no lease: none.
+  LeaseId Running(int64_t* started_ms) const;
+  // True when `lease` is what runs; it is told to end.
+  bool Request(LeaseId lease);
+
+  bool cancelled() const {
+    return cancelled_.load(std::memory_order_acquire) == current_.load(std::memory_order_relaxed);
+  }
+  int fd();
+  bool Wait(std::chrono::milliseconds duration);
+
+ private:
+  std::atomic<uint64_t> current_{0};
+  std::atomic<int64_t> started_ms_{0};
+  std::atomic<uint64_t> cancelled_{UINT64_MAX};  // never a lease, never equal to an idle slot's 0
+  std::mutex mutex_;
+  std::condition_variable requested_;
+  int fd_ = -1;  // made when first asked for; written only under mutex_ by the handler's thread
+  bool fd_signalled_ = false;
+};
+
+// Runs `handler` (nullptr: there is none for this type) on `task`. Nothing that a handler does or
+// throws leaves this function. Null: succeeded with an empty result.
+std::unique_ptr<Outcome> RunAttempt(const wire::Assignment& task, const TaskHandler* handler,
+                                    std::chrono::steady_clock::time_point started,
+                                    CancelSignal* signal);
+
+}  // namespace zsched::worker

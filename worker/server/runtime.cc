@@ -1,0 +1,299 @@
+#include "worker/server/runtime.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "schemas/verify.h"
+
+namespace zsched::worker {
+namespace {
+
+// How soon the session thread looks which attempts have begun, while some wait to: bounds how late a
+// timeout is noticed and how long an outcome may wait behind a slow attempt in the same thread.
+constexpr int64_t kObserveMs = 5;
+// A full socket is tried again after this.
+constexpr int64_t kSendRetryMs = 10;
+// A broker that is there but does not acknowledge results for this long has lost or refused a frame:
+// a new session settles what it has. Longer than any commit may take, shorter than anybody's patience.
+constexpr int64_t kResultAckTimeoutMs = 30'000;
+// How long GOODBYE may wait for its echo, and Stop for handlers and acknowledgements.
+constexpr int64_t kGoodbyeMs = 2'000;
+constexpr int64_t kStopMs = kAbandonAfterMs;
+// After a drain all handlers have returned, or were abandoned.
+constexpr int64_t kShutdownMs = 100;
+
+std::vector<LeaseId> ToLeases(const flatbuffers::Vector<uint64_t>* ids) {
+  std::vector<LeaseId> leases;
+  if (ids == nullptr) return leases;
+  leases.reserve(ids->size());
+  for (uint64_t id : *ids) leases.emplace_back(id);
+  return leases;
+}
+
+int64_t NowMs() { return SystemNow().mono_ms; }
+
+}  // namespace
+
+Runtime::Runtime(RuntimeOptions options) : options_(std::move(options)), ledger_(options_.ledger) {}
+
+absl::Status Runtime::Open() {
+  SessionHooks hooks;
+  hooks.hello = [this] {
+    return std::string(
+        EncodeHello(options_.identity, ledger_.draining(), ledger_.Held(), &builder_));
+  };
+  hooks.heartbeat = [this] {
+    return std::string(EncodeHeartbeat(ledger_.TakeHeartbeat(), &builder_));
+  };
+  ZS_ASSIGN_OR_RETURN(dealer_, Dealer::Create(options_.session, std::move(hooks), this));
+  return absl::OkStatus();
+}
+
+absl::Status Runtime::Run(HandlerMap handlers) {
+  for (const auto& [type, handler] : handlers) options_.identity.types.push_back(type);
+  std::sort(options_.identity.types.begin(), options_.identity.types.end());
+  pool_ = std::make_unique<Pool>(options_.ledger.concurrency, std::move(handlers),
+                                 [this] { dealer_->Wake(); });
+  ZS_RETURN_IF_ERROR(pool_->Start());
+  while (!Done(NowMs())) dealer_->Poll(Round());
+  return Finish();
+}
+
+int64_t Runtime::Round() {
+  int64_t now_ms = NowMs();
+  HandleAsked(now_ms);
+  CollectEnded(now_ms);
+  ledger_.OnTick(now_ms);
+  CarryOut(ledger_.TakeOrders(now_ms));
+  SendDue(now_ms);
+  ResetWhenUnanswered(now_ms);
+  if (int64_t until = ledger_.StartsUntilMs(); until != starts_until_ms_)
+    pool_->SetStartsUntil(starts_until_ms_ = until);
+  ReportChanges();
+  PublishStats();
+  if (Done(now_ms)) return now_ms;
+  int64_t deadline = std::min(ledger_.NextDeadlineMs(), stop_by_ms_);
+  if (!unsent_.empty()) deadline = std::min(deadline, now_ms + kSendRetryMs);
+  if (ledger_.waiting() > 0 && starts_until_ms_ > now_ms)
+    deadline = std::min(deadline, now_ms + kObserveMs);
+  return deadline;
+}
+
+void Runtime::CollectEnded(int64_t now_ms) {
+  pool_->TakeEnded(&ended_);
+  ledger_.OnEnded(ended_, now_ms);
+  ended_.clear();
+  // Afterwards: what has ended since is reported by the next round.
+  pool_->ObserveRunning(&observed_);
+  for (const Pool::RunningAttempt& running : observed_)
+    ledger_.OnStarted(running.lease, running.started_ms);
+  observed_.clear();
+}
+
+void Runtime::CarryOut(const Orders& orders) {
+  if (!orders.cancel.empty()) ledger_.OnWithdrawn(pool_->Cancel(orders.cancel));
+  if (orders.withdraw > 0) ledger_.OnWithdrawn(pool_->Withdraw(orders.withdraw));
+}
+
+// --- Sending --------------------------------------------------------------------------------------
+
+void Runtime::SendDue(int64_t now_ms) {
+  while (!unsent_.empty() && dealer_->Send(unsent_.front().first, unsent_.front().second))
+    unsent_.pop_front();
+  // With the socket full, nothing new is taken from the ledger, where it is bounded.
+  if (!unsent_.empty() || !dealer_->ready()) return;
+  Frames frames = ledger_.TakeFrames(now_ms);
+  if (frames.credit) Send(MessageType::kCredit, EncodeCredit(*frames.credit, &builder_));
+  if (!frames.release.empty())
+    Send(MessageType::kRelease, EncodeRelease(frames.release, &builder_));
+  if (!frames.results.empty() && oldest_unacked_ms_ == 0) oldest_unacked_ms_ = now_ms;
+  for (const ResultsFrame* frame : frames.results)
+    Send(MessageType::kResults, EncodeResults(*frame, &builder_));
+}
+
+void Runtime::Send(MessageType type, std::string_view body) {
+  if (!unsent_.empty() || !dealer_->Send(type, body)) unsent_.emplace_back(type, body);
+}
+
+void Runtime::ResetWhenUnanswered(int64_t now_ms) {
+  if (broken_.ok() && oldest_unacked_ms_ != 0 && dealer_->ready() &&
+      now_ms - oldest_unacked_ms_ >= kResultAckTimeoutMs)
+    broken_ = Error(ErrorCode::kTimedOut, "the broker does not acknowledge results");
+  if (!broken_.ok()) dealer_->Restart(std::exchange(broken_, absl::OkStatus()));
+}
+
+// --- Dealer::Handler ------------------------------------------------------------------------------
+
+void Runtime::OnUp(const FrameView& welcome) {
+  const auto* body = VerifyBody<wire::WorkerWelcome>(welcome.body);
+  if (body == nullptr) {
+    broken_ = Error(ErrorCode::kMalformed, "WORKER_WELCOME cannot be read");
+    return;
+  }
+  unsent_.clear();
+  oldest_unacked_ms_ = 0;
+  uint32_t timeout_ms = body->visibility_timeout_ms();
+  ledger_.OnSessionUp(timeout_ms != 0 ? timeout_ms : kVisibilityTimeoutMs, ToLeases(body->stale()),
+                      NowMs());
+  no_broker_reported_ = false;
+  Report(WorkerEvent::Kind::kConnected);
+}
+
+void Runtime::OnDown(const absl::Status& reason) {
+  unsent_.clear();
+  oldest_unacked_ms_ = 0;
+  ledger_.OnSessionDown(NowMs());
+  Report(WorkerEvent::Kind::kDisconnected, MessageOf(reason));
+}
+
+void Runtime::OnRetry(const absl::Status& reason) {
+  if (std::exchange(no_broker_reported_, true)) return;
+  Report(WorkerEvent::Kind::kNoBroker, MessageOf(reason));
+}
+
+void Runtime::OnFrame(const FrameView& frame) {
+  ledger_.OnHeard(NowMs());
+  switch (frame.header.type) {
+    case MessageType::kTasks:
+      return OnTasks(frame);
+    case MessageType::kResultAck:
+      return OnResultAck(frame);
+    case MessageType::kCancel:
+      return OnCancel(frame);
+    case MessageType::kDrain:
+      return StartDrain("the broker asked for it", NowMs());
+    case MessageType::kError:
+      return OnError(frame);
+    default:
+      return;  // HEARTBEAT_ACK, and what newer brokers may say
+  }
+}
+
+void Runtime::OnTasks(const FrameView& frame) {
+  if (VerifyBody<wire::Tasks>(frame.body) == nullptr) {
+    // The broker counts on these tasks; only a new session tells it that they never came.
+    broken_ = Error(ErrorCode::kMalformed, "a TASKS frame cannot be read");
+    return;
+  }
+  int64_t now_ms = NowMs();
+  auto batch = std::make_shared<Batch>(frame.body);
+  for (const wire::Assignment* task : *batch->tasks().tasks()) {
+    Assigned assigned{TaskId(task->task_id()), LeaseId(task->lease_id()), task->attempt(),
+                      task->timeout_ms()};
+    if (ledger_.OnAssigned(assigned, now_ms)) batch->Add(task);
+  }
+  if (int64_t until = ledger_.StartsUntilMs(); until != starts_until_ms_)
+    pool_->SetStartsUntil(starts_until_ms_ = until);
+  pool_->Push(std::move(batch));
+}
+
+void Runtime::OnResultAck(const FrameView& frame) {
+  const auto* ack = VerifyBody<wire::ResultAck>(frame.body);
+  if (ack == nullptr) {
+    broken_ = Error(ErrorCode::kMalformed, "a RESULT_ACK frame cannot be read");
+    return;
+  }
+  ledger_.OnResultAck(ack->seq(), ack->stale() == nullptr ? 0 : ack->stale()->size());
+  oldest_unacked_ms_ = ledger_.unacked() == 0 ? 0 : NowMs();
+}
+
+void Runtime::OnCancel(const FrameView& frame) {
+  const auto* cancel = VerifyBody<wire::Cancel>(frame.body);
+  if (cancel == nullptr) {
+    broken_ = Error(ErrorCode::kMalformed, "a CANCEL frame cannot be read");
+    return;
+  }
+  ledger_.OnCancel(ToLeases(cancel->leases()));
+}
+
+// The broker could not take one of our frames. What it was and what it changed is not known, so both
+// sides begin again from what HELLO and WELCOME say.
+void Runtime::OnError(const FrameView& frame) {
+  const auto* error = VerifyBody<wire::Error>(frame.body);
+  ErrorCode code = error == nullptr ? ErrorCode::kMalformed : ErrorFromNumber(error->code());
+  std::string text =
+      error == nullptr || error->message() == nullptr ? "no reason given" : error->message()->str();
+  broken_ = Error(code, "the broker refused a frame: " + text);
+}
+
+// --- Ends -----------------------------------------------------------------------------------------
+
+void Runtime::Ask(Asked what) noexcept {
+  int value = static_cast<int>(what), before = asked_.load();
+  while (before < value && !asked_.compare_exchange_weak(before, value)) continue;
+  dealer_->Wake();
+}
+
+void Runtime::HandleAsked(int64_t now_ms) {
+  int asked = asked_.load();
+  if (asked == asked_done_) return;
+  asked_done_ = asked;
+  StartDrain(asked == static_cast<int>(Asked::kStop) ? "this process was told to stop"
+                                                     : "this process was asked to end",
+             now_ms);
+  if (asked != static_cast<int>(Asked::kStop)) return;
+  ledger_.OnStop();
+  stop_by_ms_ = now_ms + kStopMs;
+}
+
+void Runtime::StartDrain(std::string why, int64_t now_ms) {
+  if (ledger_.draining()) return;
+  ledger_.OnDrain(now_ms);
+  Report(WorkerEvent::Kind::kDraining, std::move(why));
+}
+
+bool Runtime::Done(int64_t now_ms) const {
+  return (ledger_.drained(now_ms) && unsent_.empty()) || now_ms >= stop_by_ms_;
+}
+
+absl::Status Runtime::Finish() {
+  size_t held = ledger_.outstanding() + ledger_.unacked();
+  if (dealer_->ready()) dealer_->Close(kGoodbyeMs);
+  pool_->Shutdown(kShutdownMs);
+  PublishStats();
+  if (held == 0) return absl::OkStatus();
+  return Error(
+      ErrorCode::kUnavailable,
+      std::to_string(held) +
+          " attempts were left without the broker having their results; it will have these "
+          "tasks done again");
+}
+
+// --- Reports --------------------------------------------------------------------------------------
+
+void Runtime::Report(WorkerEvent::Kind kind, std::string message, uint64_t count) {
+  if (!options_.on_event) return;
+  options_.on_event({kind, std::move(message), dealer_->session().id(), count});
+}
+
+void Runtime::ReportChanges() {
+  if (uint64_t stuck = ledger_.stuck(); stuck != stuck_reported_) {
+    auto kind = stuck > stuck_reported_ ? WorkerEvent::Kind::kSlotsBlocked
+                                        : WorkerEvent::Kind::kSlotsReturned;
+    stuck_reported_ = stuck;
+    Report(kind, {}, stuck);
+  }
+  if (uint64_t refused = ledger_.counters().refused; refused != refused_reported_)
+    Report(WorkerEvent::Kind::kResultsRefused, {},
+           refused - std::exchange(refused_reported_, refused));
+}
+
+void Runtime::PublishStats() {
+  const LedgerCounters& counters = ledger_.counters();
+  auto set = [](auto& atomic, auto value) { atomic.store(value, std::memory_order_relaxed); };
+  set(stats_.ended, counters.ended);
+  set(stats_.timed_out, counters.timed_out);
+  set(stats_.abandoned, counters.abandoned);
+  set(stats_.refused, counters.refused);
+  set(stats_.released, counters.released);
+  set(stats_.unacked, uint64_t{ledger_.unacked()});
+  set(stats_.granted, ledger_.granted());
+}
+
+WorkerStats Runtime::stats() const {
+  auto get = [](const auto& atomic) { return atomic.load(std::memory_order_relaxed); };
+  return {get(stats_.ended),    get(stats_.timed_out), get(stats_.abandoned), get(stats_.refused),
+          get(stats_.released), get(stats_.unacked),   get(stats_.granted)};
+}
+
+}  // namespace zsched::worker
