@@ -22,10 +22,6 @@ bool IsActive(uint8_t role) {
          role == static_cast<uint8_t>(wire::Role::kActiveSolo);
 }
 
-std::string TextOf(const flatbuffers::String* text) {
-  return text != nullptr ? text->str() : std::string();
-}
-
 // An address as a broker says it; port 0 when there is none that can be used.
 HostPort ReadAddress(const flatbuffers::String* text, const std::string& reached_host) {
   if (text == nullptr) return {};
@@ -160,7 +156,7 @@ void Session::OnEarlyFrame(const FrameView& frame, Now now, SessionActions* out)
       options_.kind == SessionKind::kClient ? MessageType::kWelcome : MessageType::kWorkerWelcome;
   if (frame.header.type == MessageType::kError) {
     const auto* error = VerifyBody<wire::Error>(frame.body);
-    const std::string text = error != nullptr ? TextOf(error->message()) : "unreadable ERROR";
+    const std::string text(error != nullptr ? TextOf(error->message()) : "unreadable ERROR");
     const ErrorCode code =
         error != nullptr ? ErrorFromNumber(error->code()) : ErrorCode::kMalformed;
     return Fail(Error(code, fmt::format("{}: {}", ToString(reached_), text)), /*advance=*/true, now,
@@ -252,7 +248,7 @@ void Session::ReadBrokers(const Brokers* brokers) {
   if (brokers == nullptr) return;
   for (const wire::BrokerInfo* info : *brokers) {
     if (brokers_.size() == kMaxBrokers) return;
-    brokers_.push_back({.node = TextOf(info->node()),
+    brokers_.push_back({.node = std::string(TextOf(info->node())),
                         .role = static_cast<uint8_t>(info->role()),
                         .address = ReadAddress(info->address(), reached_.host),
                         .worker_address = ReadAddress(info->worker_address(), reached_.host),
