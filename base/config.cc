@@ -187,6 +187,9 @@ struct Flags::Impl {
   std::vector<ConfigItem> file_items;
   std::string command;
   std::optional<std::vector<std::string>> rest;
+  UsageReporter usage_reporter;
+  int argc = 0;
+  const char* const* argv = nullptr;
 
   void UpdateFooter();
   void ForEachLevel(const std::function<void(Impl&)>& visit);
@@ -473,6 +476,10 @@ Flags::Option& Flags::Brokers(std::string names, std::vector<HostPort>* target, 
               }});
 }
 
+void Flags::ReportUsageErrors(UsageReporter reporter) {
+  impl_->root->usage_reporter = std::move(reporter);
+}
+
 void Flags::Positional(std::string name, std::string* target, std::string help, bool required) {
   CLI::Option* cli = impl_->app->add_option(std::move(name), CLI::callback_t(), std::move(help));
   cli->required(required)->expected(1)->allow_extra_args(false);
@@ -488,6 +495,8 @@ void Flags::Positionals(std::string name, std::vector<std::string>* target, std:
 
 std::optional<int> Flags::Parse(int argc, const char* const* argv) {
   Impl& impl = *impl_;
+  impl.argc = argc;
+  impl.argv = argv;
   impl.ForEachLevel([](Impl& level) {
     for (Impl::Slot& slot : level.slots) slot.cli->description(HelpOf(slot.option));
   });
@@ -540,6 +549,8 @@ Source Flags::SourceOf(std::string_view name) const {
 
 int Flags::UsageError(std::string_view message) const {
   const Impl& root = *impl_->root;
+  if (root.usage_reporter && root.usage_reporter(root.argc, root.argv, std::string(message)))
+    return kUsageExit;
   std::string path = root.command.empty() ? root.name : root.name + " " + root.command;
   std::string line = root.name + ": " + std::string(message) + " (see '" + path + " --help')\n";
   std::cerr << line << std::flush;

@@ -136,6 +136,12 @@ class Flags {
   void Positionals(std::string name, std::vector<std::string>* target, std::string help,
                    bool required = true);
 
+  // Called with each usage error instead of printing it; false: it is to be printed after all.
+  // `argc` and `argv` are Parse's. For programs whose errors have another form on demand.
+  using UsageReporter =
+      std::function<bool(int argc, const char* const* argv, const std::string& message)>;
+  void ReportUsageErrors(UsageReporter reporter);
+
   // Reads the three sources and sets the targets. nullopt: go on. Otherwise the program ends with
   // this code: 0 after --help or --version (printed on stdout), 2 after a usage error (one line on
   // stderr that names the flag, variable or file and line at fault). Call once, on the outermost.
