@@ -16,6 +16,8 @@ constexpr int64_t kSendRetryMs = 10;
 // A broker that is there but does not acknowledge results for this long has lost or refused a frame:
 // a new session settles what it has. Longer than any commit may take, shorter than anybody's patience.
 constexpr int64_t kResultAckTimeoutMs = 30'000;
+// How long a drained worker waits for the broker to have heard that it takes nothing more.
+constexpr int64_t kLastCallMs = 2'000;
 // How long GOODBYE may wait for its echo, and Stop for handlers and acknowledgements.
 constexpr int64_t kGoodbyeMs = 2'000;
 constexpr int64_t kStopMs = kAbandonAfterMs;
@@ -39,10 +41,12 @@ Runtime::Runtime(RuntimeOptions options) : options_(std::move(options)), ledger_
 absl::Status Runtime::Open() {
   SessionHooks hooks;
   hooks.hello = [this] {
+    beats_sent_ = beats_answered_ = last_call_ = 0;
     return std::string(
         EncodeHello(options_.identity, ledger_.draining(), ledger_.Held(), &builder_));
   };
   hooks.heartbeat = [this] {
+    ++beats_sent_;
     return std::string(EncodeHeartbeat(ledger_.TakeHeartbeat(), &builder_));
   };
   ZS_ASSIGN_OR_RETURN(dealer_, Dealer::Create(options_.session, std::move(hooks), this));
@@ -73,6 +77,7 @@ int64_t Runtime::Round() {
   PublishStats();
   if (Done(now_ms)) return now_ms;
   int64_t deadline = std::min(ledger_.NextDeadlineMs(), stop_by_ms_);
+  if (last_call_ != 0 && ledger_.drained(now_ms)) deadline = std::min(deadline, last_call_by_ms_);
   if (!unsent_.empty()) deadline = std::min(deadline, now_ms + kSendRetryMs);
   if (ledger_.waiting() > 0 && starts_until_ms_ > now_ms)
     deadline = std::min(deadline, now_ms + kObserveMs);
@@ -109,6 +114,15 @@ void Runtime::SendDue(int64_t now_ms) {
   if (!frames.results.empty() && oldest_unacked_ms_ == 0) oldest_unacked_ms_ = now_ms;
   for (const ResultsFrame* frame : frames.results)
     Send(MessageType::kResults, EncodeResults(*frame, &builder_));
+  if (ledger_.draining() && last_call_ == 0) SendLastCall(now_ms);
+}
+
+// A heartbeat right behind the grant of 0. When its answer is there, so is every task that was sent
+// before the broker knew: it can be given back properly, instead of being lost with GOODBYE.
+void Runtime::SendLastCall(int64_t now_ms) {
+  Send(MessageType::kHeartbeat, EncodeHeartbeat(ledger_.TakeHeartbeat(), &builder_));
+  last_call_ = ++beats_sent_;
+  last_call_by_ms_ = now_ms + kLastCallMs;
 }
 
 void Runtime::Send(MessageType type, std::string_view body) {
@@ -130,8 +144,7 @@ void Runtime::OnUp(const FrameView& welcome) {
     broken_ = Error(ErrorCode::kMalformed, "WORKER_WELCOME cannot be read");
     return;
   }
-  unsent_.clear();
-  oldest_unacked_ms_ = 0;
+  ForgetSession();
   uint32_t timeout_ms = body->visibility_timeout_ms();
   ledger_.OnSessionUp(timeout_ms != 0 ? timeout_ms : kVisibilityTimeoutMs, ToLeases(body->stale()),
                       NowMs());
@@ -139,9 +152,13 @@ void Runtime::OnUp(const FrameView& welcome) {
   Report(WorkerEvent::Kind::kConnected);
 }
 
-void Runtime::OnDown(const absl::Status& reason) {
+void Runtime::ForgetSession() {
   unsent_.clear();
   oldest_unacked_ms_ = 0;
+}
+
+void Runtime::OnDown(const absl::Status& reason) {
+  ForgetSession();
   ledger_.OnSessionDown(NowMs());
   Report(WorkerEvent::Kind::kDisconnected, MessageOf(reason));
 }
@@ -164,8 +181,11 @@ void Runtime::OnFrame(const FrameView& frame) {
       return StartDrain("the broker asked for it", NowMs());
     case MessageType::kError:
       return OnError(frame);
+    case MessageType::kHeartbeatAck:
+      ++beats_answered_;
+      return;
     default:
-      return;  // HEARTBEAT_ACK, and what newer brokers may say
+      return;  // what newer brokers may say
   }
 }
 
@@ -243,7 +263,10 @@ void Runtime::StartDrain(std::string why, int64_t now_ms) {
 }
 
 bool Runtime::Done(int64_t now_ms) const {
-  return (ledger_.drained(now_ms) && unsent_.empty()) || now_ms >= stop_by_ms_;
+  if (now_ms >= stop_by_ms_) return true;
+  if (!ledger_.drained(now_ms) || !unsent_.empty()) return false;
+  if (!dealer_->ready()) return true;
+  return last_call_ != 0 && (beats_answered_ >= last_call_ || now_ms >= last_call_by_ms_);
 }
 
 absl::Status Runtime::Finish() {

@@ -66,6 +66,8 @@ class Runtime final : private Dealer::Handler {
   void CarryOut(const Orders& orders);
   void SendDue(int64_t now_ms);
   void Send(MessageType type, std::string_view body);
+  void SendLastCall(int64_t now_ms);
+  void ForgetSession();
   void ResetWhenUnanswered(int64_t now_ms);
   bool Done(int64_t now_ms) const;
   absl::Status Finish();
@@ -83,7 +85,12 @@ class Runtime final : private Dealer::Handler {
   std::deque<std::pair<MessageType, std::string>> unsent_;
   absl::Status broken_;            // why the session has to begin again; OK: it has not
   int64_t oldest_unacked_ms_ = 0;  // since when some result waits for its RESULT_ACK
-  int64_t starts_until_ms_ = 0;    // as the pool knows it
+  // Heartbeats and answers of the current session; they answer each other in order.
+  uint64_t beats_sent_ = 0;
+  uint64_t beats_answered_ = 0;
+  uint64_t last_call_ = 0;  // which heartbeat of this session followed the grant of 0; 0: none
+  int64_t last_call_by_ms_ = 0;
+  int64_t starts_until_ms_ = 0;  // as the pool knows it
   int64_t stop_by_ms_ = Ledger::kNever;
   int asked_done_ = 0;  // how much of asked_ was carried out
   bool no_broker_reported_ = false;

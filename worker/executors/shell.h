@@ -1,0 +1,44 @@
+// The executor of task type `shell`: runs one program. Despite its name it starts no shell unless the argv says so.
+// Owned by worker/executors.
+//
+//   payload  {"argv":["prog","arg"…], "env":{"K":"V"}, "cwd":"/dir", "stdin":"text"}     all but argv may be absent
+//   result   {"exit_code":0, "stdout":"…", "stderr":"…"}                                  application/json
+//            output that is not UTF-8 is {"base64":"…"}; what was cut adds "stdout_truncated":true, "stderr_truncated":true
+//   failure  PROCESS_FAILED with exit code or signal and the end of stderr; INVALID_ARGUMENT, without retry, for a payload
+//            that is not the above
+//
+// argv[0] is looked up in PATH (the payload's, else the worker's) when it has no slash. The environment is the worker's PATH,
+// HOME, USER, LOGNAME, SHELL, LANG, LC_*, TZ and TMPDIR, then the payload's, then ZSCHED_TASK_ID, ZSCHED_ATTEMPT and ZSCHED_LEASE_ID.
+// process.h says how the processes are ended.
+//
+// Threads: as Executor.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/executors/executor.h"
+
+namespace zsched::worker {
+
+inline constexpr size_t kMaxArguments = 4096;
+inline constexpr size_t kMaxEnvironment = 1024;
+// Linux refuses a longer single argument or variable (MAX_ARG_STRLEN, 32 pages).
+inline constexpr size_t kMaxArgumentBytes = (128 << 10) - 1;
+
+std::unique_ptr<Executor> MakeShellExecutor(const ExecutorOptions& options);
+
+struct ShellCommand {
+  std::vector<std::string> argv;  // at least one, the first not empty
+  std::vector<std::pair<std::string, std::string>> env;
+  std::string cwd;  // empty, or absolute
+  std::string stdin_text;
+};
+// INVALID_ARGUMENT names the field.
+absl::StatusOr<ShellCommand> ParseShellCommand(std::string_view payload);
+
+}  // namespace zsched::worker

@@ -1,0 +1,78 @@
+#include "worker/server/builtin.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/check.h"
+#include "schemas/errors.h"
+#include "schemas/limits.h"
+
+namespace zsched::worker {
+namespace {
+
+using Json = nlohmann::json;
+
+absl::Status Invalid(const TaskContext& task, const std::string& what) {
+  return Error(ErrorCode::kInvalidArgument, std::string(task.type()) + " payload: " + what);
+}
+
+// The payload as an object that has no other fields than `fields`.
+absl::StatusOr<Json> ReadObject(const TaskContext& task, std::initializer_list<const char*> fields,
+                                const std::string& example) {
+  std::string_view payload = task.payload();
+  Json json = Json::parse(payload.begin(), payload.end(), nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded() || !json.is_object())
+    return Invalid(task, "it is not a JSON object like " + example);
+  for (const auto& [key, value] : json.items())
+    if (std::find(fields.begin(), fields.end(), key) == fields.end())
+      return Invalid(task, "unknown field '" + key + "'; write it like " + example);
+  return json;
+}
+
+absl::StatusOr<int64_t> ReadNumber(const TaskContext& task, const Json& json, const char* field,
+                                   int64_t max) {
+  auto it = json.find(field);
+  if (it == json.end()) return Invalid(task, std::string(field) + " is missing");
+  if (!it->is_number_unsigned() || it->get<uint64_t>() > static_cast<uint64_t>(max))
+    return Invalid(task,
+                   std::string(field) + " is not a whole number from 0 to " + std::to_string(max));
+  return it->get<int64_t>();
+}
+
+TaskResult Sleep(TaskContext& task) {
+  auto json = ReadObject(task, {"ms"}, R"({"ms":250})");
+  if (!json.ok()) return TaskResult(json.status()).DoNotRetry();
+  auto ms = ReadNumber(task, *json, "ms", kMaxTimeoutMs);
+  if (!ms.ok()) return TaskResult(ms.status()).DoNotRetry();
+  if (task.WaitCancelled(std::chrono::milliseconds(*ms)))
+    return Error(ErrorCode::kCancelled, "woken before the end");
+  return TaskResult::Ok();
+}
+
+TaskResult Fail(TaskContext& task) {
+  auto json = ReadObject(task, {"times", "message"}, R"({"times":2,"message":"not yet"})");
+  if (!json.ok()) return TaskResult(json.status()).DoNotRetry();
+  auto times = ReadNumber(task, *json, "times", kMaxMaxAttempts);
+  if (!times.ok()) return TaskResult(times.status()).DoNotRetry();
+  auto message = json->find("message");
+  if (message != json->end() && !message->is_string())
+    return TaskResult(Invalid(task, "message is not a string")).DoNotRetry();
+  if (task.attempt() > *times) return TaskResult::Ok();
+  return Error(ErrorCode::kHandlerFailed, message != json->end()
+                                              ? message->get<std::string>()
+                                              : "failed on purpose, attempt " +
+                                                    std::to_string(task.attempt()) + " of " +
+                                                    std::to_string(*times));
+}
+
+}  // namespace
+
+absl::Status RegisterBuiltinTypes(Worker* worker) {
+  ZS_RETURN_IF_ERROR(worker->Register("noop", [](TaskContext&) { return TaskResult::Ok(); }));
+  ZS_RETURN_IF_ERROR(worker->Register("echo", [](TaskContext& task) {
+    return TaskResult::Ok(std::string(task.payload()), std::string(task.content_type()));
+  }));
+  ZS_RETURN_IF_ERROR(worker->Register("sleep", Sleep));
+  return worker->Register("fail", Fail);
+}
+
+}  // namespace zsched::worker

@@ -1,0 +1,19 @@
+// The task types of zsched-worker for trials and tests. Owned by worker/server.
+//
+//   noop    succeeds at once, no result
+//   echo    its result is its payload, with the content type
+//   sleep   {"ms":N}: succeeds after N ms; ends early when cancelled
+//   fail    {"times":N,"message":"…"}: attempts 1..N fail with the message, the next one succeeds
+// Another payload fails with INVALID_ARGUMENT, without retry.
+//
+// Threads: the handlers are stateless.
+#pragma once
+
+#include "absl/status/status.h"
+#include "zsched/worker.h"
+
+namespace zsched::worker {
+
+absl::Status RegisterBuiltinTypes(Worker* worker);
+
+}  // namespace zsched::worker
