@@ -21,6 +21,7 @@ constexpr int kUsageExit = 2;
 constexpr size_t kHelpIndent = 30;
 constexpr size_t kHelpWidth = 100;
 constexpr char kEnvironmentPrefix[] = "ZSCHED_";
+constexpr char kConfigVariable[] = "ZSCHED_CONFIG";
 
 // "-o,--output" -> "output".
 std::string LongName(const std::string& names) {
@@ -38,6 +39,9 @@ std::string VariableName(const std::string& long_name) {
   return name;
 }
 
+// A blank at which a line is not broken.
+constexpr char kTie = '\x1f';
+
 // Words of `text` in lines that fit, every line but the first indented.
 std::string Wrap(const std::string& text, size_t indent, size_t width) {
   std::string out;
@@ -54,6 +58,7 @@ std::string Wrap(const std::string& text, size_t indent, size_t width) {
     out += word;
     column += word.size();
   }
+  std::replace(out.begin(), out.end(), kTie, ' ');
   return out;
 }
 
@@ -92,8 +97,9 @@ std::string HelpOf(const Flags::Option& option) {
   if (!option.choices.empty()) help += ": " + CLI::detail::join(option.choices, ", ");
   if (option.repeated) help += "; may be given several times";
   if (option.required) help += " [required]";
-  if (!option.default_text.empty()) help += " [default: " + option.default_text + "]";
-  return help + " [env: " + VariableName(LongName(option.names)) + "]";
+  if (!option.default_text.empty())
+    help += std::string(" [default:") + kTie + option.default_text + "]";
+  return help + " [env:" + kTie + VariableName(LongName(option.names)) + "]";
 }
 
 absl::StatusOr<bool> ParseSwitch(std::string_view text) {
@@ -234,7 +240,7 @@ std::vector<Flags::Impl*> Flags::Impl::Chosen() {
 absl::Status Flags::Impl::LoadFile() {
   if (config_option->count() > 0) {
     config_path = config_option->results().back();
-  } else if (const char* variable = std::getenv("ZSCHED_CONFIG")) {
+  } else if (const char* variable = std::getenv(kConfigVariable)) {
     config_path = variable;
   }
   if (config_path.empty()) return absl::OkStatus();
@@ -527,7 +533,13 @@ const std::string& Flags::command() const { return impl_->root->command; }
 const std::optional<std::vector<std::string>>& Flags::rest() const { return impl_->root->rest; }
 
 std::vector<Setting> Flags::Settings() const {
-  std::vector<Setting> settings;
+  const Impl& root = *impl_->root;
+  std::vector<Setting> settings = {{.command = "", .name = "config", .value = root.config_path}};
+  if (!root.config_path.empty()) {
+    bool flag = root.config_option->count() > 0;
+    settings[0].source = flag ? Source::kFlag : Source::kEnvironment;
+    settings[0].where = flag ? "--config" : kConfigVariable;
+  }
   impl_->root->ForEachLevel([&](Impl& level) {
     for (const Impl::Slot& slot : level.slots) {
       bool unset = slot.source == Source::kDefault;

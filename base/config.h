@@ -57,7 +57,8 @@ struct Setting {
   std::string name;     // "max-attempts"
   std::string value;    // as it was typed; values of an option that repeats are joined by ','
   Source source = Source::kDefault;
-  std::string where;  // "--max-attempts", "ZSCHED_MAX_ATTEMPTS", "/etc/z.conf:3", "" for a default
+  std::string where =
+      {};  // "--max-attempts", "ZSCHED_MAX_ATTEMPTS", "/etc/z.conf:3", "" for a default
 };
 
 class Flags {

@@ -1,0 +1,37 @@
+// JSON for scripts, with the field names that INTERFACE promises (docs/cli.md lists them). Owned by
+// zsched-ctl; pure functions. Every result is one line without a newline.
+//
+// Bytes that are UTF-8 appear as a string, others as {"base64":"…"}; times are RFC 3339 UTC with
+// milliseconds, or null.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/config.h"
+#include "zsched/types.h"
+
+namespace zsched::ctl {
+
+std::string TaskJson(const TaskInfo& task);
+std::string WorkerJson(const WorkerSummary& worker);
+std::string StatusJson(const StatusInfo& status);
+// The brokers and the epoch of `status`.
+std::string ClusterJson(const StatusInfo& status);
+// {"id":…,"code":…,"message":…}
+std::string ItemJson(const ItemResult& item);
+std::string SettingJson(const Setting& setting);
+// {"error":{"code":…,"message":…,"retryable":…}}
+std::string ErrorJson(const absl::Status& status);
+// "\"text\""; what is not UTF-8 becomes U+FFFD.
+std::string Quote(std::string_view text);
+
+std::string Base64(std::string_view bytes);
+
+// The payload of a shell task: {"argv":[…]}. An argument that is not UTF-8 becomes
+// {"base64":"…"}, since JSON has no other way to hold a file name in an old encoding.
+std::string ShellPayload(const std::vector<std::string>& argv);
+
+}  // namespace zsched::ctl
