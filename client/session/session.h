@@ -66,8 +66,8 @@ std::string_view NameOf(SessionState state);
 
 struct SessionOptions {
   SessionKind kind = SessionKind::kClient;
-  std::vector<HostPort> brokers;  // base addresses, at least one; tried in this order
-  uint64_t seed = 0;              // of the back-off jitter
+  std::vector<HostPort> brokers{};  // base addresses, at least one; tried in this order
+  uint64_t seed = 0;                // of the back-off jitter
   // The defaults are the protocol's; tests shorten them.
   uint32_t hello_timeout_ms = kHelloTimeoutMs;
   uint32_t reconnect_min_ms = kReconnectMinMs;
@@ -79,9 +79,9 @@ struct SessionOptions {
 struct SessionHooks {
   // The FlatBuffer of HELLO (client) or WORKER_HELLO (worker, with the leases held at this moment).
   // Required.
-  std::function<std::string()> hello;
+  std::function<std::string()> hello{};
   // The FlatBuffer of HEARTBEAT. Absent or returning "": an empty body.
-  std::function<std::string()> heartbeat;
+  std::function<std::string()> heartbeat{};
 };
 
 // --- What the driver has to do, in this order ---
@@ -89,34 +89,34 @@ struct SessionHooks {
 // Close the socket there is, with all that is queued in it, and open one to `endpoint`
 // ("tcp://host:port").
 struct ConnectAction {
-  std::string endpoint;
+  std::string endpoint{};
 };
 // Close the socket. Frames already given to SendAction may still go out (a GOODBYE should).
 struct DisconnectAction {};
 // Send one frame. When the socket cannot take it at once, drop it: the session's timeouts cover the
 // loss.
 struct SendAction {
-  std::string frame;
+  std::string frame{};
 };
 // The session is open. `welcome` is the verified frame of WELCOME or WORKER_WELCOME; it lives as
 // long as the bytes given to OnFrame.
 struct UpAction {
-  FrameView welcome;
+  FrameView welcome{};
 };
 // The session that was up is gone; everything sent and not answered has an unknown fate.
 struct DownAction {
-  absl::Status reason;
+  absl::Status reason{};
 };
 // An attempt to open a session failed; another follows by itself after the back-off. For logs, and
 // for the message of a timeout.
 struct RetryAction {
-  absl::Status reason;
+  absl::Status reason{};
 };
 // A frame of the open session for the owner: every type that the session does not consume.
 // HEARTBEAT_ACK and ERROR are delivered too. Header, session and epoch are checked; the body is
 // not: read it with VerifyBody (schemas/verify.h). Lives as long as the bytes given to OnFrame.
 struct DeliverAction {
-  FrameView frame;
+  FrameView frame{};
 };
 using SessionAction = std::variant<ConnectAction, DisconnectAction, SendAction, UpAction,
                                    DownAction, RetryAction, DeliverAction>;
@@ -124,10 +124,10 @@ using SessionActions = std::vector<SessionAction>;
 
 // A broker of the last VIEW or WELCOME, with empty hosts replaced by the one it was reached at.
 struct BrokerView {
-  std::string node;
+  std::string node{};
   uint8_t role = 0;  // wire::Role
-  HostPort address;
-  HostPort worker_address;
+  HostPort address{};
+  HostPort worker_address{};
   bool self = false;
 };
 

@@ -62,7 +62,7 @@ using OutcomeCallback = absl::AnyInvocable<void(Outcome&)>;
 
 struct ClientOptions {
   std::string brokers = "127.0.0.1:5570";  // HOST:PORT[,HOST:PORT…], base addresses
-  std::string name;                        // what people see in status; empty: "PROGRAM@HOST"
+  std::string name{};                      // what people see in status; empty: "PROGRAM@HOST"
 
   // Tasks and bytes of them that may wait here for the broker (not counting what it was sent); a
   // Submit beyond it blocks.
@@ -82,9 +82,9 @@ struct ClientOptions {
   // Outcomes of tasks submitted with SubmitOptions::notify and no callback of their own, many at
   // once. They live until the call returns. An outcome may come before the ack of its task was
   // delivered to another callback, and after a reconnect never twice.
-  std::function<void(std::span<Outcome>)> on_outcomes;
+  std::function<void(std::span<Outcome>)> on_outcomes{};
   // The session came up (OK), or went down or an attempt to connect failed (why).
-  std::function<void(const absl::Status&)> on_connection;
+  std::function<void(const absl::Status&)> on_connection{};
 };
 
 struct SubmitOptions {

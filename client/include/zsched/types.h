@@ -52,17 +52,17 @@ enum class BrokerRole : uint8_t {
 std::string_view NameOf(BrokerRole role);
 
 struct Label {
-  std::string key;
-  std::string value;
+  std::string key{};
+  std::string value{};
   bool operator==(const Label&) const = default;
 };
 
 // A task to be submitted. Only `type` is required.
 struct TaskSpec {
-  std::string type;
+  std::string type{};
   std::string queue = kDefaultQueue;
-  std::string payload;
-  std::string content_type;
+  std::string payload{};
+  std::string content_type{};
   int priority = kDefaultPriority;  // 0..9, 9 first
   Durability durability = Durability::kReplicated;
   uint32_t max_attempts = 0;   // 0: the broker's default
@@ -71,35 +71,35 @@ struct TaskSpec {
   int64_t run_at_ms = 0;       // 0: at once
   uint32_t retry_base_ms = 0;  // 0: default
   uint32_t retry_cap_ms = 0;   // 0: default
-  std::vector<Label> labels;
+  std::vector<Label> labels{};
 };
 
 // One task of a batch that was not accepted.
 struct Rejection {
   uint32_t index = 0;  // into the batch as it was submitted
-  absl::Status status;
+  absl::Status status{};
 };
 
 // What became of a batch, once every task of it was judged.
 struct BatchAck {
   // One id per task, in the order of the batch; TaskId(0) where the task was rejected.
-  std::vector<TaskId> ids;
-  std::vector<Rejection> rejected;  // by rising index
+  std::vector<TaskId> ids{};
+  std::vector<Rejection> rejected{};  // by rising index
   // The weakest that all accepted tasks have reached.
   Durability durability = Durability::kReplicated;
 };
 
 // How a task ended.
 struct Outcome {
-  TaskId id;
+  TaskId id{};
   TaskState state = TaskState::kSucceeded;  // kSucceeded, kDead or kCancelled
   uint32_t attempt = 0;                     // 0 when the broker did not say (a bare success)
-  std::string result;
-  std::string content_type;  // of the result
+  std::string result{};
+  std::string content_type{};  // of the result
   // kOk for a success. kNotFound: there is no such task (pruned, or it never was); `state` then
   // means nothing.
   ErrorCode error = ErrorCode::kOk;
-  std::string error_message;
+  std::string error_message{};
 
   bool succeeded() const { return error == ErrorCode::kOk && state == TaskState::kSucceeded; }
   // OK, or the error with its code.
@@ -112,9 +112,9 @@ struct Outcome {
 
 // A task as the broker has it.
 struct TaskInfo {
-  TaskId id;
-  std::string queue;
-  std::string type;
+  TaskId id{};
+  std::string queue{};
+  std::string type{};
   TaskState state = TaskState::kReady;
   int priority = kDefaultPriority;
   uint32_t attempt = 0;
@@ -124,89 +124,89 @@ struct TaskInfo {
   int64_t run_at_ms = 0;
   int64_t started_at_ms = 0;
   int64_t finished_at_ms = 0;
-  std::string worker;
-  std::string payload;
-  std::string content_type;
-  std::string result;
-  std::string result_content_type;
+  std::string worker{};
+  std::string payload{};
+  std::string content_type{};
+  std::string result{};
+  std::string result_content_type{};
   ErrorCode error = ErrorCode::kOk;  // of the last failed attempt
-  std::string error_message;
-  std::vector<Label> labels;
+  std::string error_message{};
+  std::vector<Label> labels{};
   Durability durability = Durability::kReplicated;
 };
 
 struct GetResult {
-  std::vector<TaskInfo> tasks;  // in the order asked for, without the missing ones
-  std::vector<TaskId> missing;
+  std::vector<TaskInfo> tasks{};  // in the order asked for, without the missing ones
+  std::vector<TaskId> missing{};
 };
 
 // Which tasks List answers; empty fields match everything.
 struct ListQuery {
-  std::string queue;
-  std::string type;
-  std::vector<TaskState> states;
-  std::vector<Label> label;  // none or one
+  std::string queue{};
+  std::string type{};
+  std::vector<TaskState> states{};
+  std::vector<Label> label{};  // none or one
   // Tasks in all (ListTasks) or in one page (ListPage, at most kMaxListLimit); 0 means all, and for
   // ListPage kDefaultListLimit.
   size_t limit = 0;
-  TaskId cursor;  // continue after this id
+  TaskId cursor{};  // continue after this id
 };
 
 struct ListPageResult {
-  std::vector<TaskInfo> tasks;  // by rising id; may be short, even empty, before the end
-  TaskId next_cursor;           // TaskId(0): complete
+  std::vector<TaskInfo> tasks{};  // by rising id; may be short, even empty, before the end
+  TaskId next_cursor{};           // TaskId(0): complete
 };
 
 // What became of one id of a Retry.
 struct ItemResult {
-  TaskId id;
-  absl::Status status;
+  TaskId id{};
+  absl::Status status{};
 };
 
 struct BrokerSummary {
-  std::string node;
+  std::string node{};
   BrokerRole role = BrokerRole::kRecovering;
-  std::string address;         // for clients; as the broker says it, the host may be empty
-  std::string worker_address;  // for workers
-  bool self = false;           // the broker that answered
+  std::string address{};         // for clients; as the broker says it, the host may be empty
+  std::string worker_address{};  // for workers
+  bool self = false;             // the broker that answered
 };
 
 struct QueueSummary {
-  std::string name;
+  std::string name{};
   std::array<uint64_t, kTaskStates> counts{};  // by TaskState
   uint64_t bytes = 0;                          // payload bytes of unfinished tasks
 };
 
 struct CounterValue {
-  std::string name;
+  std::string name{};
   uint64_t value = 0;
 };
 
 struct StatusInfo {
-  std::string node;
+  std::string node{};
   BrokerRole role = BrokerRole::kRecovering;
-  Epoch epoch;
-  Lsn lsn;          // last appended
-  Lsn durable_lsn;  // last on disk
+  Epoch epoch{};
+  Lsn lsn{};          // last appended
+  Lsn durable_lsn{};  // last on disk
   uint64_t uptime_ms = 0;
-  std::string version;
-  Uuid cluster;
-  std::vector<BrokerSummary> brokers;
-  std::vector<QueueSummary> queues;
+  std::string version{};
+  Uuid cluster{};
+  std::vector<BrokerSummary> brokers{};
+  std::vector<QueueSummary> queues{};
   uint32_t workers = 0;
   uint32_t clients = 0;
-  std::vector<CounterValue> counters;
+  std::vector<CounterValue> counters{};
 };
 
 struct WorkerSummary {
-  Uuid id;
-  std::string name;
-  std::string host;
-  std::string version;
+  Uuid id{};
+  std::string name{};
+  std::string host{};
+  std::string version{};
   uint32_t pid = 0;
-  std::vector<std::string> queues;  // empty: every queue
-  std::vector<std::string> types;   // empty: every type
-  std::vector<Label> labels;
+  std::vector<std::string> queues{};  // empty: every queue
+  std::vector<std::string> types{};   // empty: every type
+  std::vector<Label> labels{};
   uint32_t concurrency = 0;
   uint32_t credit_tasks = 0;
   uint32_t outstanding = 0;
