@@ -27,12 +27,6 @@ constexpr int kHandshakeTimeoutMs = 3000;
 // How long a GOODBYE without echo may take to leave while the socket is closed.
 constexpr int kGoodbyeLingerMs = 200;
 
-int64_t ClockMs(clockid_t clock) {
-  timespec now;
-  clock_gettime(clock, &now);
-  return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
-}
-
 template <class Value>
 void SetOption(void* socket, int option, Value value) {
   ZS_CHECK(zmq_setsockopt(socket, option, &value, sizeof(value)) == 0);
@@ -61,10 +55,6 @@ class Message {
 };
 
 }  // namespace
-
-Now SystemNow() {
-  return {.wall_ms = ClockMs(CLOCK_REALTIME), .mono_ms = ClockMs(CLOCK_MONOTONIC)};
-}
 
 class Dealer::Impl {
  public:

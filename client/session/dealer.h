@@ -21,12 +21,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/clock.h"
 #include "client/session/session.h"
 
 namespace zsched {
-
-// This machine's clocks as a Now.
-Now SystemNow();
 
 class Dealer {
  public:

@@ -1,0 +1,512 @@
+#include "broker/server/engine.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "schemas/limits.h"
+#include "schemas/verify.h"
+
+namespace zsched::broker {
+namespace {
+
+constexpr size_t kMaxHeldQueries = 4096;  // beyond it a query is refused, not queued
+
+// Checksum kind of a frame that may be malformed: the answer should come in a kind its sender can read.
+uint16_t FlagsOf(std::string_view frame) {
+  if (frame.size() < kFrameHeaderBytes) return 0;
+  FrameHeader header;
+  std::memcpy(&header, frame.data(), sizeof header);
+  return header.flags & kFlagCrc32;
+}
+
+bool IsGreeting(MessageType type) {
+  return type == MessageType::kDiscover || type == MessageType::kHello ||
+         type == MessageType::kWorkerHello;
+}
+
+}  // namespace
+
+Engine::Engine(EngineConfig config, Journal& journal, Outbox& outbox)
+    : config_(std::move(config)), journal_(journal), outbox_(outbox), core_(config_.core) {}
+
+absl::Status Engine::Start(const Uuid& fresh_cluster, Now now) {
+  now_ = now;
+  started_ms_ = now.mono_ms;
+  auto view = journal_.View();
+  if (!view.ok()) return view.status();
+  auto scan = [&](Table table,
+                  const std::function<absl::Status(uint64_t, std::string_view)>& visit) {
+    absl::Status inner;
+    absl::Status outer = (*view)->Scan(table, 0, [&](uint64_t key, std::string_view row) {
+      inner = visit(key, row);
+      return inner.ok();
+    });
+    return outer.ok() ? inner : outer;
+  };
+  ZS_RETURN_IF_ERROR(core_.state().Rebuild(scan));
+  durable_ = in_flight_ = core_.state().lsn();
+  uint64_t node = config_.node == "backup" ? 1 : 0;
+  return core_.Start(fresh_cluster, node, now);
+}
+
+ClusterView Engine::View() const {
+  ClusterView view;
+  view.cluster = core_.state().meta().cluster;
+  view.epoch = core_.state().epoch();
+  view.brokers.push_back(
+      {config_.node, wire::Role::kActiveSolo, config_.address, config_.worker_address, true});
+  return view;
+}
+
+// --- Frames in --------------------------------------------------------------------------------------------------------
+
+void Engine::Refuse(Endpoint endpoint, std::string_view routing_id, uint16_t flags, ErrorCode code,
+                    std::string_view message, uint64_t request) {
+  core_.metrics().Add(Metric::kFramesRefused);
+  FrameHeader header;
+  header.type = MessageType::kError;
+  header.flags = flags;
+  header.epoch = core_.state().epoch().value();
+  outbox_.Send(endpoint, routing_id, header, encoder_.Error(code, message, request));
+}
+
+void Engine::OnFrame(Endpoint endpoint, std::string_view routing_id, std::string_view bytes, Now now) {
+  now_ = now;
+  core_.metrics().Add(Metric::kFramesIn);
+  absl::StatusOr<FrameView> frame = OpenFrame(bytes);
+  if (!frame.ok()) {
+    ErrorCode code = CodeOf(frame.status());
+    if (code == ErrorCode::kBadMagic || bytes.size() < kFrameHeaderBytes)
+      core_.metrics().Add(Metric::kFramesDropped);
+    else
+      Refuse(endpoint, routing_id, FlagsOf(bytes), code, MessageOf(frame.status()));
+    return;
+  }
+  const FrameHeader& header = frame->header;
+  uint16_t flags = header.flags & kFlagCrc32;
+  if (header.epoch > core_.state().epoch().value()) {
+    Refuse(endpoint, routing_id, flags, ErrorCode::kNotActive,
+           "this broker's epoch is over: a later one is known");
+    return;
+  }
+  if (IsGreeting(header.type)) {
+    Greet(endpoint, routing_id, *frame, now);
+    return;
+  }
+  auto peer = peers_.find(header.session);
+  if (peer == peers_.end() || peer->second.routing_id != routing_id ||
+      peer->second.endpoint != endpoint) {
+    Refuse(endpoint, routing_id, flags, ErrorCode::kNoSession, "no such session here; say hello again");
+    return;
+  }
+  Dispatch(endpoint, routing_id, *frame, now);
+}
+
+void Engine::Greet(Endpoint endpoint, std::string_view routing_id, const FrameView& frame, Now now) {
+  uint16_t flags = frame.header.flags & kFlagCrc32;
+  auto refuse = [&](ErrorCode code, std::string_view message) {
+    Refuse(endpoint, routing_id, flags, code, message);
+  };
+  MessageType type = frame.header.type;
+  bool here = endpoint == Endpoint::kClient ? type != MessageType::kWorkerHello
+                                            : type == MessageType::kWorkerHello;
+  if (!here)
+    return refuse(ErrorCode::kUnknownMessage, "this message belongs on the other endpoint");
+  if (type == MessageType::kDiscover) {
+    FrameHeader header;
+    header.type = MessageType::kView;
+    header.flags = flags;
+    header.epoch = core_.state().epoch().value();
+    outbox_.Send(endpoint, routing_id, header, encoder_.View(View()));
+    core_.metrics().Add(Metric::kFramesOut);
+    return;
+  }
+  SessionId session;
+  if (type == MessageType::kHello) {
+    const auto* hello = VerifyBody<wire::Hello>(frame.body);
+    if (hello == nullptr) return refuse(ErrorCode::kMalformed, "the body is not a Hello");
+    session = core_.OnHello(*hello, now);
+    if (!session)
+      return refuse(ErrorCode::kResourceExhausted, "the broker serves as many clients as it may");
+  } else {
+    const auto* hello = VerifyBody<wire::WorkerHello>(frame.body);
+    if (hello == nullptr) return refuse(ErrorCode::kMalformed, "the body is not a WorkerHello");
+    auto opened = core_.OnWorkerHello(*hello, now);
+    if (!opened.ok()) return refuse(CodeOf(opened.status()), MessageOf(opened.status()));
+    session = *opened;
+  }
+  peers_[session.value()] = Peer{endpoint, std::string(routing_id), flags};
+}
+
+void Engine::Dispatch(Endpoint endpoint, std::string_view routing_id, const FrameView& frame,
+                      Now now) {
+  SessionId from(frame.header.session);
+  core_.Touch(from, now);
+  bool understood = endpoint == Endpoint::kClient ? OnClientFrame(from, frame, now)
+                                                  : OnWorkerFrame(from, frame, now);
+  if (!understood)
+    Refuse(endpoint, routing_id, frame.header.flags & kFlagCrc32, ErrorCode::kMalformed,
+           "the body is not what its type says");
+}
+
+// False: the body is malformed.
+bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
+  switch (frame.header.type) {
+    case MessageType::kSubmit: {
+      const auto* submit = VerifyBody<wire::Submit>(frame.body);
+      if (submit != nullptr) core_.OnSubmit(from, *submit, frame.body, now);
+      return submit != nullptr;
+    }
+    case MessageType::kHeartbeat: {
+      const wire::Heartbeat* heartbeat;
+      if (!VerifyOptionalBody(frame.body, &heartbeat)) return false;
+      core_.OnHeartbeat(from, nullptr, now);
+      return true;
+    }
+    case MessageType::kGoodbye: core_.OnClientGoodbye(from, now); return true;
+    case MessageType::kStatus: {
+      const auto* status = VerifyBody<wire::Status>(frame.body);
+      if (status == nullptr) return false;
+      Encoder::StatusInput input{status->request(), config_.node, config_.version, durable_.value(),
+                                 static_cast<uint64_t>(now.mono_ms - started_ms_)};
+      Send(from, MessageType::kStatusReply, encoder_.Status(input, core_, View()));
+      return true;
+    }
+    case MessageType::kWorkerList: {
+      const auto* list = VerifyBody<wire::WorkerList>(frame.body);
+      if (list == nullptr) return false;
+      Send(from, MessageType::kWorkerInfos, encoder_.Workers(list->request(), core_, now.mono_ms));
+      return true;
+    }
+    case MessageType::kWorkerDrain: {
+      const auto* drain = VerifyBody<wire::WorkerDrain>(frame.body);
+      if (drain != nullptr) core_.OnWorkerDrain(from, drain->request(), TextOf(drain->worker()));
+      return drain != nullptr;
+    }
+    case MessageType::kWait:
+    case MessageType::kGet:
+    case MessageType::kList:
+    case MessageType::kRetry: return OnQuery(from, frame);
+    default:
+      Send(from, MessageType::kError,
+           encoder_.Error(ErrorCode::kUnknownMessage, "no such message on the client endpoint", 0));
+      core_.metrics().Add(Metric::kFramesRefused);
+      return true;
+  }
+}
+
+bool Engine::OnQuery(SessionId from, const FrameView& frame) {
+  Query query;
+  query.to = from;
+  auto too_many = [&](size_t ids) {
+    if (ids <= kMaxQueryIds) return false;
+    Send(from, MessageType::kError,
+         encoder_.Error(ErrorCode::kTooLarge,
+                        "at most " + std::to_string(kMaxQueryIds) + " ids in one request",
+                        query.request));
+    core_.metrics().Add(Metric::kFramesRefused);
+    return true;
+  };
+  if (frame.header.type == MessageType::kList) {
+    const auto* list = VerifyBody<wire::List>(frame.body);
+    if (list == nullptr) return false;
+    query.kind = QueryKind::kList;
+    query.request = list->request();
+    query.queue = std::string(TextOf(list->queue()));
+    query.type = std::string(TextOf(list->type()));
+    if (list->label() != nullptr) {
+      query.label_key = std::string(TextOf(list->label()->key()));
+      query.label_value = std::string(TextOf(list->label()->value()));
+    }
+    query.states = list->states();
+    query.limit = list->limit() == 0 ? static_cast<uint32_t>(kDefaultListLimit) : list->limit();
+    query.cursor = list->cursor();
+    Ask(std::move(query));
+    return true;
+  }
+  const flatbuffers::Vector<uint64_t>* ids = nullptr;
+  const wire::Wait* wait = nullptr;
+  if (frame.header.type == MessageType::kWait) {
+    if ((wait = VerifyBody<wire::Wait>(frame.body)) == nullptr) return false;
+    query.kind = QueryKind::kOutcomes;
+    query.request = wait->request();
+    ids = wait->ids();
+  } else if (frame.header.type == MessageType::kGet) {
+    const auto* get = VerifyBody<wire::Get>(frame.body);
+    if (get == nullptr) return false;
+    query.kind = QueryKind::kGet;
+    query.request = get->request();
+    ids = get->ids();
+  } else {
+    const auto* retry = VerifyBody<wire::Retry>(frame.body);
+    if (retry == nullptr) return false;
+    query.kind = QueryKind::kRetryRows;
+    query.request = retry->request();
+    ids = retry->ids();
+  }
+  if (too_many(ids->size())) return true;
+  if (wait != nullptr)
+    query.ids = core_.OnWait(from, *wait);
+  else
+    query.ids.assign(ids->begin(), ids->end());
+  Ask(std::move(query));
+  return true;
+}
+
+bool Engine::OnWorkerFrame(SessionId from, const FrameView& frame, Now now) {
+  switch (frame.header.type) {
+    case MessageType::kResults: {
+      const auto* results = VerifyBody<wire::Results>(frame.body);
+      if (results != nullptr) core_.OnResults(from, *results, now);
+      return results != nullptr;
+    }
+    case MessageType::kCredit: {
+      const auto* credit = VerifyBody<wire::Credit>(frame.body);
+      if (credit != nullptr) core_.OnCredit(from, *credit);
+      return credit != nullptr;
+    }
+    case MessageType::kHeartbeat: {
+      const wire::Heartbeat* heartbeat;
+      if (!VerifyOptionalBody(frame.body, &heartbeat)) return false;
+      core_.OnHeartbeat(from, heartbeat, now);
+      return true;
+    }
+    case MessageType::kRelease: {
+      const auto* release = VerifyBody<wire::Release>(frame.body);
+      if (release != nullptr) core_.OnRelease(from, *release, now);
+      return release != nullptr;
+    }
+    case MessageType::kGoodbye: core_.OnWorkerGoodbye(from, now); return true;
+    default:
+      Send(from, MessageType::kError,
+           encoder_.Error(ErrorCode::kUnknownMessage, "no such message on the worker endpoint", 0));
+      core_.metrics().Add(Metric::kFramesRefused);
+      return true;
+  }
+}
+
+// --- Queries ----------------------------------------------------------------------------------------------------------
+
+void Engine::Ask(Query query) {
+  if (held_queries_.size() + retries_.size() >= kMaxHeldQueries) {
+    Send(query.to, MessageType::kError,
+         encoder_.Error(ErrorCode::kResourceExhausted, "too many queries wait; ask again later",
+                        query.request, /*retry_after_ms=*/100));
+    return;
+  }
+  if (query.kind == QueryKind::kRetryRows && retry_running_) {
+    retries_.push_back(std::move(query));
+    return;
+  }
+  retry_running_ |= query.kind == QueryKind::kRetryRows;
+  query.wait = core_.appended();
+  held_queries_.push_back(std::move(query));
+}
+
+void Engine::AskForFinished(Now now) {
+  if (finished_running_) return;
+  uint64_t from = core_.PruneFrom(now);
+  if (from == 0) return;
+  finished_running_ = true;
+  Query query;
+  query.kind = QueryKind::kFinished;
+  query.cursor = from;
+  query.wait = core_.appended();
+  held_queries_.push_back(std::move(query));
+}
+
+absl::Status Engine::OnReply(QueryReply reply, Now now) {
+  now_ = now;
+  if (!reply.status.ok()) return reply.status;
+  for (const auto& [type, body] : reply.frames)
+    if (Send(reply.to, type, body) == Delivery::kFull && reply.kind == QueryKind::kOutcomes)
+      core_.OnPushDropped(reply.to);
+  if (reply.kind == QueryKind::kRetryRows) {
+    core_.OnRetry(reply.to, reply.request, reply.rows, now);
+    retry_running_ = false;
+    if (!retries_.empty()) {
+      Query next = std::move(retries_.front());
+      retries_.pop_front();
+      Ask(std::move(next));
+    }
+  } else if (reply.kind == QueryKind::kFinished) {
+    finished_running_ = false;
+    core_.OnPrune(reply.finished, now);
+  }
+  return absl::OkStatus();
+}
+
+// --- Rounds and the commit gate -----------------------------------------------------------------------------------------
+
+void Engine::OnTick(Now now) {
+  now_ = now;
+  core_.OnTick(now);
+  AskForFinished(now);
+}
+
+void Engine::Hold(Effect effect) {
+  Lsn wait = std::visit([](const auto& e) { return e.wait; }, effect);
+  if (wait <= durable_)
+    failure_.Update(Release(effect));
+  else if (wait <= in_flight_)
+    held_in_flight_.push_back(std::move(effect));
+  else
+    held_open_.push_back(std::move(effect));
+}
+
+absl::Status Engine::EndRound(Now now) {
+  now_ = now;
+  for (SessionId session : std::exchange(unreachable_, {})) core_.OnUnreachable(session, now);
+  core_.EndRound(now);
+  for (Effect& effect : core_.effects()) Hold(std::move(effect));
+  core_.effects().clear();
+  view_.reset();
+  while (!held_queries_.empty() && held_queries_.front().wait <= durable_) {
+    ready_queries_.push_back(std::move(held_queries_.front()));
+    held_queries_.pop_front();
+  }
+  return failure_;
+}
+
+bool Engine::TakeBatch(Batch& batch) {
+  ZS_CHECK(in_flight_ == durable_ && held_in_flight_.empty());
+  if (!core_.HasRecords()) return false;
+  core_.TakeBatch(batch);
+  in_flight_ = batch.last_lsn();
+  std::swap(held_in_flight_, held_open_);
+  return true;
+}
+
+absl::Status Engine::OnCommitted(const Batch& batch, uint64_t commit_us, Now now) {
+  now_ = now;
+  ZS_CHECK(batch.last_lsn() == in_flight_);
+  durable_ = in_flight_;
+  committed_ = &batch;
+  core_.metrics().Add(Metric::kCommits);
+  core_.metrics().Add(Metric::kCommitBytes, batch.bytes());
+  core_.metrics().Add(Metric::kCommitMicros, commit_us);
+  for (Effect& effect : held_in_flight_) failure_.Update(Release(effect));
+  held_in_flight_.clear();
+  view_.reset();
+  return failure_;
+}
+
+absl::Status Engine::Release(Effect& effect) {
+  return std::visit(
+      [&](auto& e) -> absl::Status {
+        using E = std::decay_t<decltype(e)>;
+        if constexpr (std::is_same_v<E, TasksEffect>) {
+          return ReleaseTasks(e);
+        } else if constexpr (std::is_same_v<E, OutcomesEffect>) {
+          ReleaseOutcomes(e);
+        } else if constexpr (std::is_same_v<E, SubmitAckEffect>) {
+          core_.OnSubmitAckSent(e);
+          SendOrClose(e.to, MessageType::kSubmitAck, encoder_.SubmitAck(e));
+        } else if constexpr (std::is_same_v<E, ResultAckEffect>) {
+          SendOrClose(e.to, MessageType::kResultAck, encoder_.ResultAck(e));
+        } else if constexpr (std::is_same_v<E, WelcomeEffect>) {
+          SendOrClose(e.to, MessageType::kWelcome, encoder_.Welcome(e.to, View(), config_.core));
+        } else if constexpr (std::is_same_v<E, WorkerWelcomeEffect>) {
+          SendOrClose(e.to, MessageType::kWorkerWelcome,
+                      encoder_.WorkerWelcome(e, View(), config_.core));
+        } else if constexpr (std::is_same_v<E, CancelEffect>) {
+          SendOrClose(e.to, MessageType::kCancel, encoder_.Cancel(e));
+        } else if constexpr (std::is_same_v<E, DrainEffect>) {
+          SendOrClose(e.to, MessageType::kDrain, "");
+        } else if constexpr (std::is_same_v<E, HeartbeatAckEffect>) {
+          Send(e.to, MessageType::kHeartbeatAck, encoder_.HeartbeatAck(e.resync));
+        } else if constexpr (std::is_same_v<E, ErrorEffect>) {
+          Send(e.to, MessageType::kError, encoder_.Error(e.code, e.message, e.request));
+        } else if constexpr (std::is_same_v<E, ItemReplyEffect>) {
+          Send(e.to, MessageType::kItemReply, encoder_.ItemReply(e));
+        } else {
+          static_assert(std::is_same_v<E, ClosedEffect>);
+          if (e.echo) Send(e.to, MessageType::kGoodbye, "");
+          peers_.erase(e.to.value());
+        }
+        return absl::OkStatus();
+      },
+      effect);
+}
+
+absl::StatusOr<std::string_view> Engine::SpecOf(TaskId task) {
+  // Specs of a batch have rising keys, mostly without gaps.
+  if (committed_ != nullptr && !committed_->mutations(Table::kSpecs).empty()) {
+    const auto& specs = committed_->mutations(Table::kSpecs);
+    if (task.value() >= specs.front().key && task.value() <= specs.back().key) {
+      auto it = std::lower_bound(specs.begin(), specs.end(), task.value(),
+                                 [](const Mutation& m, uint64_t key) { return m.key < key; });
+      if (it != specs.end() && it->key == task.value() && it->size != Mutation::kErase)
+        return committed_->row(*it);
+    }
+  }
+  if (view_ == nullptr) {
+    auto view = journal_.View();
+    if (!view.ok()) return view.status();
+    view_ = *std::move(view);
+  }
+  ZS_ASSIGN_OR_RETURN(auto row, view_->Get(Table::kSpecs, task.value()));
+  if (!row)
+    return Error(ErrorCode::kDataLoss, "the spec of task " + ToString(task) + " is missing");
+  return *row;
+}
+
+absl::Status Engine::ReleaseTasks(const TasksEffect& effect) {
+  if (!peers_.contains(effect.to.value())) return absl::OkStatus();  // its leases went back with it
+  absl::Status status;
+  auto spec = [&](TaskId task) {
+    auto row = SpecOf(task);
+    if (row.ok()) return *row;
+    status.Update(row.status());
+    static constexpr SpecRow kEmpty{};
+    return std::string_view(reinterpret_cast<const char*>(&kEmpty), sizeof kEmpty);
+  };
+  encoder_.Tasks(effect, core_.state().lanes(), spec, [&](std::string_view body) {
+    if (status.ok()) SendOrClose(effect.to, MessageType::kTasks, body);
+  });
+  return status;
+}
+
+void Engine::ReleaseOutcomes(const OutcomesEffect& effect) {
+  if (!peers_.contains(effect.to.value())) return;
+  encoder_.Outcomes(effect, committed_->rows(), [&](std::string_view body) {
+    if (Send(effect.to, MessageType::kOutcomes, body) == Delivery::kFull)
+      core_.OnPushDropped(effect.to);
+  });
+}
+
+Delivery Engine::Send(SessionId to, MessageType type, std::string_view body) {
+  auto peer = peers_.find(to.value());
+  if (peer == peers_.end()) return Delivery::kGone;
+  FrameHeader header;
+  header.type = type;
+  header.flags = peer->second.flags;
+  header.epoch = core_.state().epoch().value();
+  header.session = to.value();
+  Delivery delivery = outbox_.Send(peer->second.endpoint, peer->second.routing_id, header, body);
+  if (delivery == Delivery::kSent)
+    core_.metrics().Add(Metric::kFramesOut);
+  else if (delivery == Delivery::kFull)
+    core_.metrics().Add(Metric::kSendsBlocked);
+  else
+    unreachable_.push_back(to);
+  return delivery;
+}
+
+void Engine::SendOrClose(SessionId to, MessageType type, std::string_view body) {
+  if (Send(to, type, body) == Delivery::kFull) unreachable_.push_back(to);
+}
+
+void Engine::Resign() {
+  for (const auto& [session, peer] : peers_) {
+    FrameHeader header;
+    header.type = MessageType::kError;
+    header.flags = peer.flags;
+    header.epoch = core_.state().epoch().value();
+    header.session = session;
+    outbox_.Send(peer.endpoint, peer.routing_id, header,
+                 encoder_.Error(ErrorCode::kNotActive, "the broker is shutting down", 0));
+  }
+}
+
+}  // namespace zsched::broker

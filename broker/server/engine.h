@@ -1,0 +1,133 @@
+// The broker without sockets and threads: frames in, frames out, batches for a journal. Owned by broker/server, which
+// runs it on the loop thread; the simulator runs the same object on a seeded schedule.
+//
+//   OnFrame ──▶ checks, session ──▶ Core ──▶ effects ──▶ commit gate ──(durable)──▶ Outbox
+//                                    └──▶ TakeBatch ──▶ journal ──▶ OnCommitted
+//
+// The commit gate: an effect leaves when the LSN it names is durable. There are at most two batches that are not: the one
+// at the journal and the open one, so effects wait in two lists.
+//
+// Example (one round): see Server::Run in server.cc.
+//
+// Threads: one owner, the loop. Errors that mean lost durability are returned as DATA_LOSS or INTERNAL; the process must
+// end on them.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "broker/core/core.h"
+#include "broker/journal/journal.h"
+#include "broker/server/query.h"
+#include "broker/transport/encoder.h"
+#include "schemas/frame.h"
+
+namespace zsched::broker {
+
+enum class Endpoint : uint8_t { kClient, kWorker };
+
+// Where frames go. Must not block. kFull: the peer does not read; kGone: there is no such peer any more.
+enum class Delivery : uint8_t { kSent, kFull, kGone };
+class Outbox {
+ public:
+  virtual ~Outbox() = default;
+  virtual Delivery Send(Endpoint endpoint, std::string_view routing_id, const FrameHeader& header,
+                        std::string_view body) = 0;
+};
+
+struct EngineConfig {
+  CoreConfig core;
+  std::string node = "primary";
+  std::string version;
+  // As VIEW and WELCOME name this broker: ":5570" when peers shall use the host they know.
+  std::string address, worker_address;
+};
+
+class Engine {
+ public:
+  // `journal` and `outbox` outlive the engine. The journal is only read here.
+  Engine(EngineConfig config, Journal& journal, Outbox& outbox);
+
+  // Rebuilds the state from the journal's tables and opens an epoch. `fresh_cluster` names the cluster when the journal is new.
+  absl::Status Start(const Uuid& fresh_cluster, Now now);
+
+  // `frame` starts at a multiple of 8.
+  void OnFrame(Endpoint endpoint, std::string_view routing_id, std::string_view frame, Now now);
+  void OnTick(Now now);
+  int64_t next_tick_ms(Now now) const { return core_.next_tick_ms(now); }
+  // Dispatches, and lets go what need not wait. Ends every round.
+  absl::Status EndRound(Now now);
+
+  // Moves the open batch into `batch` when there is something in it. One batch may be at the journal at a time.
+  bool TakeBatch(Batch& batch);
+  // `batch`, the one taken last, is durable. Keeps a reference to it until the next call: its rows are the cache of what
+  // was just submitted.
+  absl::Status OnCommitted(const Batch& batch, uint64_t commit_us, Now now);
+
+  // Queries that may run now. Each must be answered by OnReply.
+  std::vector<Query> TakeQueries() { return std::exchange(ready_queries_, {}); }
+  absl::Status OnReply(QueryReply reply, Now now);
+
+  // Sends NOT_ACTIVE to every session: the broker leaves.
+  void Resign();
+
+  void SetDiskLow(std::string reason) { core_.SetDiskLow(std::move(reason)); }
+  Core& core() { return core_; }
+  const Core& core() const { return core_; }
+  Lsn durable() const { return durable_; }
+
+ private:
+  struct Peer {
+    Endpoint endpoint{};
+    std::string routing_id;
+    uint16_t flags = 0;  // checksum kind of its HELLO
+  };
+
+  void Refuse(Endpoint endpoint, std::string_view routing_id, uint16_t flags, ErrorCode code,
+              std::string_view message, uint64_t request = 0);
+  void Greet(Endpoint endpoint, std::string_view routing_id, const FrameView& frame, Now now);
+  void Dispatch(Endpoint endpoint, std::string_view routing_id, const FrameView& frame, Now now);
+  bool OnClientFrame(SessionId from, const FrameView& frame, Now now);
+  bool OnWorkerFrame(SessionId from, const FrameView& frame, Now now);
+  bool OnQuery(SessionId from, const FrameView& frame);
+  void Ask(Query query);
+  Delivery Send(SessionId to, MessageType type, std::string_view body);
+  // For frames that the peer must get: a peer that takes no more, or is gone, loses its session.
+  void SendOrClose(SessionId to, MessageType type, std::string_view body);
+  void Hold(Effect effect);
+  absl::Status Release(Effect& effect);
+  absl::Status ReleaseTasks(const TasksEffect& effect);
+  void ReleaseOutcomes(const OutcomesEffect& effect);
+  absl::StatusOr<std::string_view> SpecOf(TaskId task);
+  void AskForFinished(Now now);
+  ClusterView View() const;
+
+  EngineConfig config_;
+  Journal& journal_;
+  Outbox& outbox_;
+  Core core_;
+  Encoder encoder_;
+  absl::flat_hash_map<uint64_t, Peer> peers_;  // by session
+  int64_t started_ms_ = 0;
+  Now now_;
+
+  Lsn durable_;
+  Lsn in_flight_;  // last LSN at the journal; durable_ when none is
+  std::vector<Effect> held_in_flight_, held_open_;
+  std::deque<Query> held_queries_;
+  std::vector<Query> ready_queries_;
+  std::deque<Query> retries_;  // one at a time: a retry must see what the one before it did
+  bool retry_running_ = false;
+  bool finished_running_ = false;
+  std::vector<SessionId> unreachable_;
+
+  const Batch* committed_ = nullptr;
+  std::unique_ptr<JournalView> view_;  // for specs that are not in committed_; dropped at the end of a release
+  absl::Status failure_;
+};
+
+}  // namespace zsched::broker

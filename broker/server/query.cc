@@ -1,0 +1,284 @@
+#include "broker/server/query.h"
+
+#include "base/check.h"
+#include "schemas/limits.h"
+#include "schemas/wire_generated.h"
+
+namespace zsched::broker {
+namespace {
+
+using flatbuffers::FlatBufferBuilder;
+using flatbuffers::Offset;
+
+constexpr size_t kMaxFinishedIds = 16'384;  // of one slice for the retention
+
+absl::Status BadRow(const char* table, uint64_t key) {
+  return Error(ErrorCode::kDataLoss, std::string("row ") + std::to_string(key) + " of table " + table +
+                                         " cannot be read; restore a backup");
+}
+
+absl::StatusOr<std::optional<TaskRow>> ReadTask(JournalView& view, uint64_t id) {
+  ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kTasks, id));
+  if (!bytes) return std::optional<TaskRow>();
+  TaskRow row;
+  if (RowReader in(*bytes); !in.Read(row) || row.version != kRowVersion) return BadRow("tasks", id);
+  return std::optional<TaskRow>(row);
+}
+
+Offset<flatbuffers::String> Str(FlatBufferBuilder& b, std::string_view s) {
+  return s.empty() ? Offset<flatbuffers::String>() : b.CreateString(s.data(), s.size());
+}
+Offset<flatbuffers::Vector<uint8_t>> Bytes(FlatBufferBuilder& b, std::string_view s) {
+  return b.CreateVector(reinterpret_cast<const uint8_t*>(s.data()), s.size());
+}
+std::string Body(FlatBufferBuilder& b) {
+  return std::string(reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize());
+}
+
+bool HasLabel(const SpecView& spec, std::string_view key, std::string_view value) {
+  bool found = false;
+  ReadLabels(spec, [&](LabelView label) { found |= label.key == key && label.value == value; });
+  return found;
+}
+
+// When the last attempt began: by the broker's clock, from the reported run time once it is over.
+int64_t StartedMs(const TaskRow& row) {
+  if (row.state == TaskState::kLeased) return row.leased_ms;
+  if (row.finished_ms != 0 && row.attempt > 0) return row.finished_ms - row.run_us / 1000;
+  return 0;
+}
+
+// The rows behind one task, as TaskInfo.
+struct TaskRows {
+  uint64_t id = 0;
+  TaskRow task;
+  SpecView spec;
+  std::optional<OutcomeView> outcome;
+  std::string worker;
+};
+
+Offset<wire::TaskInfo> BuildInfo(FlatBufferBuilder& b, const TaskRows& rows, std::string_view queue,
+                                 std::string_view type) {
+  auto queue_name = Str(b, queue), type_name = Str(b, type), worker = Str(b, rows.worker);
+  auto payload = Bytes(b, rows.spec.payload);
+  auto content_type = Str(b, rows.spec.content_type);
+  Offset<flatbuffers::Vector<uint8_t>> result;
+  Offset<flatbuffers::String> result_type, error_message;
+  uint16_t error = rows.outcome ? rows.outcome->head.error_code : 0;
+  bool succeeded = rows.task.state == TaskState::kSucceeded;
+  if (succeeded) error = 0;  // what is left of an earlier attempt
+  if (succeeded) {
+    bool has_row = rows.outcome && rows.outcome->head.error_code == 0;
+    result = Bytes(b, has_row ? rows.outcome->body : std::string_view());
+    if (has_row) result_type = Str(b, rows.outcome->content_type);
+  } else if (error != 0) {
+    error_message = Str(b, rows.outcome->body);
+  }
+  std::vector<Offset<wire::Label>> pairs;
+  ReadLabels(rows.spec, [&](LabelView label) {
+    auto key = b.CreateString(label.key.data(), label.key.size());
+    auto value = b.CreateString(label.value.data(), label.value.size());
+    pairs.push_back(wire::CreateLabel(b, key, value));
+  });
+  auto labels = b.CreateVector(pairs);
+  bool waits = rows.task.state == TaskState::kScheduled || rows.task.state == TaskState::kRetryWait;
+  return wire::CreateTaskInfo(
+      b, rows.id, queue_name, type_name, rows.task.state, rows.task.priority, rows.task.attempt,
+      rows.task.max_attempts, rows.task.timeout_ms, rows.spec.head.submitted_ms,
+      waits ? rows.task.order : 0, StartedMs(rows.task), rows.task.finished_ms, worker, payload,
+      content_type, result, result_type, error, error_message, labels, rows.task.durability);
+}
+
+absl::Status ReadRows(JournalView& view, uint64_t id, TaskRows& rows) {
+  rows.id = id;
+  ZS_ASSIGN_OR_RETURN(auto spec, view.Get(Table::kSpecs, id));
+  std::optional<SpecView> parsed = spec ? ReadSpec(*spec) : std::nullopt;
+  if (!parsed) return BadRow("specs", id);
+  rows.spec = *parsed;
+  ZS_ASSIGN_OR_RETURN(auto outcome, view.Get(Table::kOutcomes, id));
+  if (outcome && !(rows.outcome = ReadOutcome(*outcome))) return BadRow("outcomes", id);
+  if (rows.task.worker == kNoWorker) return absl::OkStatus();
+  ZS_ASSIGN_OR_RETURN(auto worker, view.Get(Table::kWorkers, rows.task.worker));
+  if (!worker) return absl::OkStatus();  // left long ago
+  WorkerRow head;
+  std::string_view name;
+  RowReader in(*worker);
+  if (!in.Read(head) || !in.Take(head.name_bytes, name)) return BadRow("workers", rows.task.worker);
+  rows.worker = std::string(name);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<const QueryRunner::LaneName*> QueryRunner::NameOfLane(JournalView& view,
+                                                                     uint32_t lane) {
+  auto it = lanes_.find(lane);
+  if (it != lanes_.end()) return &it->second;
+  ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kLanes, lane));
+  LaneRow row;
+  std::string_view queue, type;
+  if (!bytes) return BadRow("lanes", lane);
+  RowReader in(*bytes);
+  if (!in.Read(row) || !in.Take(row.queue_bytes, queue) || !in.Take(row.type_bytes, type))
+    return BadRow("lanes", lane);
+  LaneName& name = lanes_[lane];
+  name = {std::string(queue), std::string(type)};
+  return &name;
+}
+
+absl::Status QueryRunner::Get(JournalView& view, const Query& query, QueryReply& reply) {
+  FlatBufferBuilder b;
+  std::vector<Offset<wire::TaskInfo>> infos;
+  std::vector<uint64_t> missing;
+  uint32_t answered = 0;
+  for (uint64_t id : query.ids) {
+    if (answered > 0 && b.GetSize() >= kBatchTargetBytes) break;
+    ++answered;
+    ZS_ASSIGN_OR_RETURN(auto task, ReadTask(view, id));
+    if (!task) {
+      missing.push_back(id);
+      continue;
+    }
+    TaskRows rows;
+    rows.task = *task;
+    ZS_RETURN_IF_ERROR(ReadRows(view, id, rows));
+    ZS_ASSIGN_OR_RETURN(const LaneName* name, NameOfLane(view, task->lane));
+    infos.push_back(BuildInfo(b, rows, name->queue, name->type));
+  }
+  auto tasks = b.CreateVector(infos);
+  auto missing_ids = b.CreateVector(missing);
+  b.Finish(wire::CreateTaskInfos(b, query.request, tasks, missing_ids, answered, 0));
+  reply.frames.emplace_back(MessageType::kTaskInfos, Body(b));
+  return absl::OkStatus();
+}
+
+absl::Status QueryRunner::List(JournalView& view, const Query& query, QueryReply& reply) {
+  FlatBufferBuilder b;
+  std::vector<Offset<wire::TaskInfo>> infos;
+  size_t scanned = 0, limit = std::clamp<size_t>(query.limit, 1, kMaxListLimit);
+  uint64_t last = query.cursor;
+  bool complete = true;
+  absl::Status inner;
+  auto visit = [&](uint64_t id, std::string_view bytes) {
+    if (infos.size() >= limit || scanned >= kMaxListScan || b.GetSize() >= kBatchTargetBytes) {
+      complete = false;
+      return false;
+    }
+    ++scanned;
+    last = id;
+    TaskRows rows;
+    if (RowReader in(bytes); !in.Read(rows.task)) inner = BadRow("tasks", id);
+    if (!inner.ok()) return false;
+    if (query.states != 0 && !(query.states >> static_cast<int>(rows.task.state) & 1)) return true;
+    auto name = NameOfLane(view, rows.task.lane);
+    if (!name.ok()) {
+      inner = name.status();
+      return false;
+    }
+    if ((!query.queue.empty() && (*name)->queue != query.queue) ||
+        (!query.type.empty() && (*name)->type != query.type))
+      return true;
+    inner = ReadRows(view, id, rows);
+    if (!inner.ok()) return false;
+    if (!query.label_key.empty() && !HasLabel(rows.spec, query.label_key, query.label_value))
+      return true;
+    infos.push_back(BuildInfo(b, rows, (*name)->queue, (*name)->type));
+    return true;
+  };
+  ZS_RETURN_IF_ERROR(view.Scan(Table::kTasks, query.cursor == 0 ? 0 : query.cursor + 1, visit));
+  ZS_RETURN_IF_ERROR(inner);
+  auto tasks = b.CreateVector(infos);
+  b.Finish(wire::CreateTaskInfos(b, query.request, tasks, 0, 0, complete ? 0 : last));
+  reply.frames.emplace_back(MessageType::kTaskInfos, Body(b));
+  return absl::OkStatus();
+}
+
+absl::Status QueryRunner::Outcomes(JournalView& view, const Query& query, QueryReply& reply) {
+  for (size_t i = 0; i == 0 || i < query.ids.size();) {
+    FlatBufferBuilder b;
+    std::vector<uint64_t> succeeded;
+    std::vector<Offset<wire::Outcome>> list;
+    for (; i < query.ids.size() && (i == 0 || b.GetSize() < kBatchTargetBytes); ++i) {
+      uint64_t id = query.ids[i];
+      ZS_ASSIGN_OR_RETURN(auto task, ReadTask(view, id));
+      if (!task) {
+        auto message = b.CreateString("task " + ToString(TaskId(id)) +
+                                      " does not exist; finished tasks are kept for a limited time");
+        list.push_back(wire::CreateOutcome(b, id, TaskState::kCancelled, 0, 0, 0,
+                                           static_cast<uint16_t>(ErrorCode::kNotFound), message));
+        continue;
+      }
+      if (!IsFinished(task->state)) continue;  // retried since it was asked about: the client asks again
+      ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kOutcomes, id));
+      std::optional<OutcomeView> row = bytes ? ReadOutcome(*bytes) : std::nullopt;
+      if (bytes && !row) return BadRow("outcomes", id);
+      bool ok = task->state == TaskState::kSucceeded;
+      if (ok && (!row || row->head.error_code != 0 || row->head.body_bytes + row->content_type.size() == 0)) {
+        succeeded.push_back(id);
+        continue;
+      }
+      auto result = ok ? Bytes(b, row->body) : Offset<flatbuffers::Vector<uint8_t>>();
+      auto type = ok ? Str(b, row->content_type) : Offset<flatbuffers::String>();
+      uint16_t code = ok || !row ? 0 : row->head.error_code;
+      auto message = ok || !row ? Offset<flatbuffers::String>() : Str(b, row->body);
+      list.push_back(
+          wire::CreateOutcome(b, id, task->state, task->attempt, result, type, code, message));
+    }
+    auto done = b.CreateVector(succeeded);
+    auto outcomes = b.CreateVector(list);
+    b.Finish(wire::CreateOutcomes(b, query.request, done, outcomes));
+    reply.frames.emplace_back(MessageType::kOutcomes, Body(b));
+    if (query.ids.empty()) break;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status QueryRunner::RetryRows(JournalView& view, const Query& query, QueryReply& reply) {
+  for (uint64_t id : query.ids) {
+    ZS_ASSIGN_OR_RETURN(auto task, ReadTask(view, id));
+    reply.rows.push_back({id, task});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status QueryRunner::Finished(JournalView& view, const Query& query, QueryReply& reply) {
+  size_t ids = 0;
+  absl::Status inner;
+  auto visit = [&](uint64_t key, std::string_view bytes) {
+    FinishedRow row;
+    RowReader in(bytes);
+    if (!in.Read(row) || row.version != kRowVersion) inner = BadRow("finished", key);
+    if (!inner.ok() || (ids > 0 && ids + row.count > kMaxFinishedIds)) return false;
+    ids += row.count;
+    FinishedEntry entry{key, row.finished_ms, {}};
+    for (uint32_t i = 0; i < row.count && inner.ok(); ++i) {
+      uint64_t id = 0;
+      in.Read(id);
+      auto task = ReadTask(view, id);
+      if (!task.ok()) inner = task.status();
+      else if (!*task) inner = BadRow("tasks", id);
+      else entry.tasks.push_back({id, (*task)->lane, (*task)->state, {}});
+    }
+    reply.finished.push_back(std::move(entry));
+    return inner.ok();
+  };
+  ZS_RETURN_IF_ERROR(view.Scan(Table::kFinished, query.cursor, visit));
+  return inner;
+}
+
+QueryReply QueryRunner::Run(JournalView& view, const Query& query) {
+  QueryReply reply;
+  reply.kind = query.kind;
+  reply.to = query.to;
+  reply.request = query.request;
+  switch (query.kind) {
+    case QueryKind::kGet: reply.status = Get(view, query, reply); break;
+    case QueryKind::kList: reply.status = List(view, query, reply); break;
+    case QueryKind::kOutcomes: reply.status = Outcomes(view, query, reply); break;
+    case QueryKind::kRetryRows: reply.status = RetryRows(view, query, reply); break;
+    case QueryKind::kFinished: reply.status = Finished(view, query, reply); break;
+  }
+  return reply;
+}
+
+}  // namespace zsched::broker

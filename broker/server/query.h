@@ -1,0 +1,68 @@
+// Questions that the tables answer, not the core: what tasks look like, which ids are over, which rows a retry or the
+// retention needs. Owned by broker/server; pure apart from the view it reads.
+//
+// In the broker they run on the query thread, so that a slow page of the map never holds up the loop; in simulation they
+// run in place. A query waits for the LSN that was appended when it arrived, so it sees all that was acknowledged before.
+//
+//   engine ──Query──▶ query thread: RunQuery(view) ──QueryReply──▶ engine ──frames──▶ client
+//
+// Threads: RunQuery may run on any thread, each with its own QueryRunner.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "broker/core/core.h"
+#include "broker/journal/journal.h"
+#include "schemas/frame.h"
+#include "schemas/ids.h"
+
+namespace zsched::broker {
+
+enum class QueryKind : uint8_t { kGet, kList, kOutcomes, kRetryRows, kFinished };
+
+struct Query {
+  QueryKind kind{};
+  SessionId to;
+  Lsn wait;
+  uint64_t request = 0;
+  std::vector<uint64_t> ids;  // kGet, kOutcomes, kRetryRows
+  // kList
+  std::string queue, type, label_key, label_value;
+  uint32_t states = 0;
+  uint32_t limit = 0;
+  uint64_t cursor = 0;  // kFinished: key to read from
+};
+
+struct QueryReply {
+  QueryKind kind{};
+  SessionId to;
+  uint64_t request = 0;
+  std::vector<std::pair<MessageType, std::string>> frames;  // bodies to send, in order
+  std::vector<Core::RetryItem> rows;                        // kRetryRows
+  std::vector<FinishedEntry> finished;                      // kFinished
+  absl::Status status;  // not OK: DATA_LOSS or a journal that cannot be read; the broker must end
+};
+
+class QueryRunner {
+ public:
+  QueryReply Run(JournalView& view, const Query& query);
+
+ private:
+  struct LaneName {
+    std::string queue, type;
+  };
+  absl::Status Get(JournalView& view, const Query& query, QueryReply& reply);
+  absl::Status List(JournalView& view, const Query& query, QueryReply& reply);
+  absl::Status Outcomes(JournalView& view, const Query& query, QueryReply& reply);
+  absl::Status RetryRows(JournalView& view, const Query& query, QueryReply& reply);
+  absl::Status Finished(JournalView& view, const Query& query, QueryReply& reply);
+  absl::StatusOr<const LaneName*> NameOfLane(JournalView& view, uint32_t lane);
+
+  absl::flat_hash_map<uint32_t, LaneName> lanes_;  // never change once made
+};
+
+}  // namespace zsched::broker

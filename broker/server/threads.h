@@ -1,0 +1,96 @@
+// The threads beside the loop: one that commits batches, one that answers queries. Owned by broker/server. They exchange
+// whole objects with the loop and share nothing else; each wakes the loop through its eventfd.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "broker/core/batch.h"
+#include "broker/journal/journal.h"
+#include "broker/server/query.h"
+
+namespace zsched::broker {
+
+// An eventfd that makes zmq_poll return. Wake from any thread, Clear from the poller.
+class WakeFd {
+ public:
+  WakeFd();
+  ~WakeFd();
+  WakeFd(const WakeFd&) = delete;
+  WakeFd& operator=(const WakeFd&) = delete;
+  int fd() const { return fd_; }
+  void Wake();
+  void Clear();
+
+ private:
+  int fd_;
+};
+
+// Commits one batch at a time. The hand-over is one atomic pointer each way: no lock on the hot path.
+class JournalThread {
+ public:
+  struct Done {
+    absl::Status status;
+    uint64_t commit_us = 0;
+  };
+
+  JournalThread(Journal& journal, WakeFd& wake);
+  // Finishes the batch it has.
+  ~JournalThread();
+
+  bool idle() const { return !busy_; }
+  // Requires idle(). `batch` is the thread's until Poll returns its result.
+  void Commit(Batch& batch);
+  // The result of the batch, once.
+  std::optional<Done> Poll();
+  // Blocks until the batch is done. For the shutdown.
+  Done Wait();
+
+ private:
+  void Run();
+
+  Journal& journal_;
+  WakeFd& wake_;
+  bool busy_ = false;  // loop side
+  Done done_;          // written by the thread before finished_ is set
+  std::atomic<Batch*> work_{nullptr};
+  std::atomic<bool> finished_{false};
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+// Runs queries in the order they come. They are off the hot path, so a mutex will do. Also looks at the room left on disk and
+// in the map every second, which costs system calls.
+class QueryThread {
+ public:
+  QueryThread(Journal& journal, WakeFd& wake);
+  ~QueryThread();
+
+  void Add(std::vector<Query> queries);
+  std::vector<QueryReply> TakeReplies();
+  // The newest look at the journal's room; nullopt when there is no newer one than last time.
+  std::optional<JournalUsage> TakeUsage();
+
+ private:
+  void Run();
+  void Answer(const Query& query);
+  void LookAtUsage();
+
+  Journal& journal_;
+  WakeFd& wake_;
+  std::mutex mutex_;
+  std::condition_variable work_;
+  std::deque<Query> queries_;
+  std::vector<QueryReply> replies_;
+  std::optional<JournalUsage> usage_;
+  bool stop_ = false;
+  QueryRunner runner_;
+  std::thread thread_;
+};
+
+}  // namespace zsched::broker
