@@ -90,12 +90,12 @@ void AddFlags(Flags* flags, Settings* settings) {
   flags->Brokers("--brokers", &settings->brokers,
                  "Brokers to take tasks from; the active one is found");
   flags->List("--queues", &worker.queues, "Queues to serve; all when absent");
-  flags->Number("--concurrency", &worker.concurrency, "Tasks to run at once (default: one a core)",
-                1, kMaxConcurrency);
+  flags->Number("--concurrency", &worker.concurrency,
+                "Tasks to run at once; one a core unless given", 1, kMaxConcurrency);
   flags->List("--enable", &settings->enable,
               "Executors to offer besides noop, echo, sleep and fail: shell");
   flags->Text("--name", &worker.name, "Name that people see (default: host and process id)");
-  flags->Texts("--label", &settings->labels, "Label of this worker; may be repeated", "KEY=VALUE");
+  flags->Texts("--label", &settings->labels, "Label of this worker", "KEY=VALUE");
   flags->Duration("--grace", &settings->executor.grace_ms,
                   "From SIGTERM to SIGKILL for the processes of a task that has to end", 0,
                   kAbandonAfterMs - 1000);
