@@ -31,7 +31,9 @@ absl::Status BadDuration(std::string_view text) {
 absl::StatusOr<int64_t> ParseDurationMs(std::string_view text) {
   absl::Duration duration;
   if (!absl::ParseDuration(ToAbsl(text), &duration) || duration < absl::ZeroDuration() ||
-      duration == absl::InfiniteDuration())
+      duration == absl::InfiniteDuration() ||
+      // Rounded down it would be 0, which often means something else.
+      (duration > absl::ZeroDuration() && duration < absl::Milliseconds(1)))
     return BadDuration(text);
   return absl::ToInt64Milliseconds(duration);
 }

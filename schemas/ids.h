@@ -94,7 +94,9 @@ std::optional<Id> ParseId(std::string_view text) {
   if (error != std::errc() || dash == end || *dash != '-' || epoch > kMaxEpoch) return std::nullopt;
   auto [rest, error2] = std::from_chars(dash + 1, end, counter);
   if (error2 != std::errc() || rest != end || counter > kMaxIdCounter) return std::nullopt;
-  return MakeId<Id>(Epoch(epoch), counter);
+  auto id = MakeId<Id>(Epoch(epoch), counter);
+  if (ToString(id) != text) return std::nullopt;  // leading zeros: an id has one spelling
+  return id;
 }
 
 // 128 random bits that a client or worker process gives itself; how the broker knows it again after
