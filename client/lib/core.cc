@@ -227,6 +227,9 @@ void Client::Core::TakeInbox() {
 }
 
 void Client::Core::PumpAll() {
+  // Before Flush returns the numbers are there.
+  PublishStats();
+  submitter_.ReportJudged();
   submitter_.Pump(
       now_ms_, [this](std::string_view body) { return dealer_->Send(MessageType::kSubmit, body); });
   if (dealer_->ready()) {
@@ -241,7 +244,6 @@ void Client::Core::PumpAll() {
   }
   requests_.Expire(now_ms_, WhyDown());
   outcomes_.Expire(now_ms_);
-  PublishStats();
 }
 
 int64_t Client::Core::NextDeadline() const {

@@ -208,7 +208,6 @@ bool Submitter::OnAck(const wire::SubmitAck& ack, int64_t now_mono_ms, OnRange o
   const bool notify = frame->notify && ack.accepted() > 0;
   Judge(frame, ack, now_mono_ms, &range);
   CloseFrame(frame);
-  ReportJudged();
   if (notify) on_range(std::move(range));
   return true;
 }
@@ -316,7 +315,6 @@ bool Submitter::OnError(uint64_t seq, ErrorCode code, const std::string& message
   const absl::Status status = Error(code, message);
   for (Segment& segment : frame->segments) FailSegment(&segment, 0, status);
   CloseFrame(frame);
-  ReportJudged();
   return true;
 }
 
@@ -361,7 +359,6 @@ void Submitter::CountJudged(const Segment& segment, size_t tasks) {
   if (batch.on_ack) batch.on_ack(std::move(batch.ack));
 }
 
-// After the callbacks, so that Flush returns when they have run.
 void Submitter::ReportJudged() {
   if (!judged_.empty()) intake_->Acknowledge(judged_);
   judged_.clear();

@@ -73,6 +73,10 @@ class Submitter {
   // How much has to wait in Intake before it is worth calling Pump again.
   std::pair<size_t, size_t> WakeThreshold() const;
 
+  // Tells Intake what was judged since the last call, so that Flush returns: after the callbacks have
+  // run.
+  void ReportJudged();
+
   // Everything not acknowledged fails with `status`; nothing is left.
   void FailAll(const absl::Status& status);
   bool idle() const;  // nothing waits and nothing is under way
@@ -133,7 +137,6 @@ class Submitter {
   void FailSegment(Segment* segment, uint32_t skip, const absl::Status& status);
   void FailLot(Lot* lot, size_t segment, uint32_t taken, const absl::Status& status);
   void CountJudged(const Segment& segment, size_t tasks);
-  void ReportJudged();
 
   const Options options_;
   Intake* const intake_;
@@ -160,7 +163,7 @@ class Submitter {
   size_t released_tasks_ = 0, released_bytes_ = 0;  // of Intake, in this Pump
   std::vector<Refusal> refusals_;                   // of the ack at hand
   std::string record_;
-  std::vector<std::pair<uint32_t, size_t>> judged_;  // by generation, in this event
+  std::vector<std::pair<uint32_t, size_t>> judged_;  // by generation, not yet reported
 };
 
 }  // namespace zsched
