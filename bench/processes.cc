@@ -1,0 +1,118 @@
+#include "bench/processes.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "base/check.h"
+#include "schemas/errors.h"
+
+extern char** environ;
+
+namespace zsched::bench {
+namespace {
+
+std::string ProgramDirectory() {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path().string();
+}
+
+// A port P with P and P+1 free at this moment.
+absl::StatusOr<int> FreePorts() {
+  constexpr int kTries = 50;
+  for (int i = 0; i < kTries; ++i) {
+    int first = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), second = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    bool ok = bind(first, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
+              getsockname(first, reinterpret_cast<sockaddr*>(&address), &size) == 0;
+    int port = ntohs(address.sin_port);
+    address.sin_port = htons(static_cast<uint16_t>(port + 1));
+    ok = ok && port < 65535 && bind(second, reinterpret_cast<sockaddr*>(&address), size) == 0;
+    close(first);
+    close(second);
+    if (ok) return port;
+  }
+  return Error(ErrorCode::kUnavailable, "no two neighbouring free ports on 127.0.0.1");
+}
+
+}  // namespace
+
+absl::StatusOr<pid_t> Cluster::Spawn(const std::vector<std::string>& argv, const std::string& log) {
+  std::vector<char*> args;
+  for (const std::string& arg : argv) args.push_back(const_cast<char*>(arg.c_str()));
+  args.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+  posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  pid_t pid = 0;
+  int error = posix_spawn(&pid, args[0], &actions, nullptr, args.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0)
+    return Error(ErrorCode::kUnavailable, "cannot start " + argv[0] + ": " + std::strerror(error));
+  pids_.push_back(pid);
+  return pid;
+}
+
+absl::StatusOr<std::unique_ptr<Cluster>> Cluster::Start(const ClusterOptions& options) {
+  std::unique_ptr<Cluster> cluster(new Cluster());
+  std::string pattern = options.data_root + "/zsched-bench-XXXXXX";
+  if (mkdtemp(pattern.data()) == nullptr)
+    return Error(ErrorCode::kUnavailable, "cannot make a directory in " + options.data_root + ": " +
+                                              std::strerror(errno) + "; name another with --data-root");
+  cluster->data_ = pattern;
+  ZS_ASSIGN_OR_RETURN(int port, FreePorts());
+  cluster->brokers_ = "127.0.0.1:" + std::to_string(port);
+  std::string bin = ProgramDirectory();
+  std::vector<std::string> broker = {bin + "/zsched-broker", "--data", pattern + "/broker", "--listen",
+                                     cluster->brokers_};
+  broker.insert(broker.end(), options.broker_flags.begin(), options.broker_flags.end());
+  ZS_RETURN_IF_ERROR(cluster->Spawn(broker, pattern + "/broker.log").status());
+  for (int i = 0; i < options.workers; ++i)
+    ZS_RETURN_IF_ERROR(
+        cluster
+            ->Spawn({bin + "/zsched-worker", "--brokers", cluster->brokers_, "--name",
+                     "bench-" + std::to_string(i), "--concurrency", std::to_string(options.concurrency)},
+                    pattern + "/worker-" + std::to_string(i) + ".log")
+            .status());
+  return cluster;
+}
+
+double Cluster::Stop() {
+  double cpu = 0;
+  // Workers first: they say goodbye to a broker that still listens.
+  while (!pids_.empty()) {
+    pid_t pid = pids_.back();
+    pids_.pop_back();
+    kill(pid, SIGTERM);
+    rusage usage{};
+    int status;
+    if (wait4(pid, &status, 0, &usage) == pid)
+      cpu += static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+             static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+  }
+  return cpu;
+}
+
+Cluster::~Cluster() {
+  for (pid_t pid : pids_) {
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
+  }
+  std::error_code ignored;
+  if (!data_.empty()) std::filesystem::remove_all(data_, ignored);
+}
+
+}  // namespace zsched::bench

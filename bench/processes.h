@@ -1,0 +1,49 @@
+// The broker and workers that a benchmark starts for itself. Owned by bench.
+//
+// Example:
+//   ZS_ASSIGN_OR_RETURN(auto cluster, Cluster::Start({.workers = 2}));
+//   … cluster->brokers() …
+//   double cpu = cluster->Stop();       // CPU seconds that its processes used
+//
+// Threads: one.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace zsched::bench {
+
+struct ClusterOptions {
+  int workers = 2;
+  int concurrency = 2;                         // of each worker
+  std::string data_root = "/var/tmp";          // a directory on the disk to be measured
+  std::vector<std::string> broker_flags = {};  // beside --data and --listen
+};
+
+class Cluster {
+ public:
+  // Starts zsched-broker and zsched-worker from the directory of this program, on free ports of loopback, with a fresh data
+  // directory. UNAVAILABLE: a program is missing or ended early; its last lines are in the message.
+  static absl::StatusOr<std::unique_ptr<Cluster>> Start(const ClusterOptions& options);
+  // Kills what Stop did not end, removes the data directory.
+  ~Cluster();
+
+  const std::string& brokers() const { return brokers_; }
+  const std::string& data() const { return data_; }
+  // Ends all processes cleanly; CPU seconds (user and system) they used in their lives.
+  double Stop();
+
+ private:
+  Cluster() = default;
+  absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& argv, const std::string& log);
+
+  std::string brokers_, data_;
+  std::vector<pid_t> pids_;  // broker first
+};
+
+}  // namespace zsched::bench
