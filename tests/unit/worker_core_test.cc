@@ -466,6 +466,13 @@ TEST(CreditSizerTest, GrowsNoFasterThanWhatItHasSeen) {
   EXPECT_EQ(sizer.Next(4, kNoCeiling, 0, 0), std::nullopt);
 }
 
+TEST(CreditSizerTest, BeginsSmallAgainInANewSession) {
+  CreditSizer sizer(kMaxSelfSizedCredit);
+  Settle(&sizer, 2, 1, 0);
+  sizer.Reset();
+  EXPECT_EQ(sizer.Next(2, kNoCeiling, 0, 0), 2u);
+}
+
 TEST(CreditSizerTest, FallsAtOnceWhenTasksGetLong) {
   CreditSizer sizer(kMaxSelfSizedCredit);
   Settle(&sizer, 2, 1, 0);

@@ -12,7 +12,7 @@ uint32_t CreditSizer::Wanted(uint32_t slots, size_t waiting, int64_t now_ms) con
   if (slots == 0 || run_us == 0 || run_us >= kCreditTargetUs) return slots;
   double tasks = std::ceil(kCreditTargetUs * static_cast<double>(slots) / run_us);
   auto wanted = static_cast<uint32_t>(std::min<double>(tasks, max_tasks_));
-  if (granted_ >= slots && wanted > granted_)
+  if (wanted > granted_)
     wanted = ended_since_change_ >= granted_ ? std::min(wanted, 2 * granted_) : granted_;
   return std::max(wanted, slots);
 }
