@@ -91,8 +91,8 @@ int Status(const Context& context) {
         Printable(status->version) + "\n");
   Print("log      at " + std::to_string(status->lsn.value()) + ", durable to " +
         std::to_string(status->durable_lsn.value()) + "\n");
-  Print("peers    " + std::to_string(status->workers) + " workers, " +
-        std::to_string(status->clients) + " clients\n\n");
+  Print("workers  " + std::to_string(status->workers) + "\nclients  " +
+        std::to_string(status->clients) + "\n\n");
   Print(QueueTable(context, *status));
   return FinishOutput();
 }

@@ -1,5 +1,6 @@
 #include "client/ctl/output.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -72,8 +73,7 @@ TaskWriter::TaskWriter(const Context& context)
               {.title = "TRY", .right = true},
               {.title = "AGE", .right = true},
               {.title = "WORKER", .elastic = true},
-              {.title = "RESULT", .elastic = true}}),
-      now_ms_(WallMs()) {}
+              {.title = "RESULT", .elastic = true}}) {}
 
 bool TaskWriter::needs_details() const {
   return context_.form() != Form::kId && (context_.form() != Form::kTable || rows_ < kMaxTableRows);
@@ -97,7 +97,9 @@ void TaskWriter::Add(const TaskInfo& task) {
               {task.queue},
               {task.type},
               {std::to_string(task.attempt) + "/" + std::to_string(task.max_attempts)},
-              {task.submitted_at_ms == 0 ? "-" : ShortDuration(now_ms_ - task.submitted_at_ms)},
+              {task.submitted_at_ms == 0
+                   ? "-"
+                   : ShortDuration(std::max<int64_t>(WallMs() - task.submitted_at_ms, 0))},
               {task.worker.empty() ? "-" : task.worker},
               // A cell shows a few words; cutting first keeps a megabyte out of the table.
               {result.substr(0, 4 * context_.width()), failed ? Color::kRed : Color::kNone}});

@@ -55,7 +55,6 @@ class TaskWriter {
   ItemStream stream_;
   Table table_;
   uint64_t rows_ = 0, skipped_ = 0;
-  int64_t now_ms_;
 };
 
 Color ColorOf(TaskState state);

@@ -34,9 +34,8 @@ absl::Status Usage(std::string message) {
 
 // Reads to the end, but no further than a payload may be long.
 absl::StatusOr<std::string> ReadPayload(const std::string& path) {
-  std::FILE* file = path == "-" ? stdin : std::fopen(path.c_str(), "rb");
   std::string text(kMaxPayloadBytes + 1, '\0');
-  errno = 0;
+  std::FILE* file = path == "-" ? stdin : std::fopen(path.c_str(), "rb");
   if (file != nullptr) text.resize(std::fread(text.data(), 1, text.size(), file));
   bool failed = file == nullptr || std::ferror(file) != 0;
   int error = errno;

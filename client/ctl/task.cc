@@ -259,9 +259,7 @@ int Retry(const Context& context, const std::vector<std::string>& texts) {
       retried += item.status.ok();
       if (item.status.ok() || context.form() != Form::kId)
         stream.Add(ItemJson(item), ToString(item.id));
-      if (!item.status.ok() && first_error.ok())
-        first_error =
-            Error(CodeOf(item.status), "task " + ToString(item.id) + ": " + MessageOf(item.status));
+      if (!item.status.ok() && first_error.ok()) first_error = item.status;
     }
   }
   stream.Finish();

@@ -2,6 +2,7 @@
 // Owned by worker/executors.
 //
 //   payload  {"argv":["prog","arg"…], "env":{"K":"V"}, "cwd":"/dir", "stdin":"text"}     all but argv may be absent
+//            (a string that is not UTF-8 is {"base64":"…"})
 //   result   {"exit_code":0, "stdout":"…", "stderr":"…"}                                  application/json
 //            output that is not UTF-8 is {"base64":"…"}; what was cut adds "stdout_truncated":true, "stderr_truncated":true
 //   failure  PROCESS_FAILED with exit code or signal and the end of stderr; INVALID_ARGUMENT, without retry, for a payload

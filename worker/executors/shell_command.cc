@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/escaping.h"
 #include "base/check.h"
 #include "schemas/errors.h"
 #include "worker/executors/shell.h"
@@ -13,10 +14,21 @@ absl::Status Invalid(const std::string& what) {
   return Error(ErrorCode::kInvalidArgument, "shell payload: " + what);
 }
 
+// A string, or {"base64":"…"} for bytes that JSON cannot hold, such as a file name in an old encoding.
+absl::StatusOr<std::string> BytesOf(const Json& value, const std::string& field) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_object() || value.size() != 1 || !value.contains("base64") ||
+      !value["base64"].is_string())
+    return Invalid(field + " is not a string");
+  std::string bytes;
+  if (!absl::Base64Unescape(value["base64"].get_ref<const std::string&>(), &bytes))
+    return Invalid(field + " is not valid base64");
+  return bytes;
+}
+
 // A text that can be an argument of a system call.
 absl::StatusOr<std::string> SystemText(const Json& value, const std::string& field) {
-  if (!value.is_string()) return Invalid(field + " is not a string");
-  const auto& text = value.get_ref<const std::string&>();
+  ZS_ASSIGN_OR_RETURN(std::string text, BytesOf(value, field));
   if (text.find('\0') != std::string::npos) return Invalid(field + " contains a NUL character");
   if (text.size() > kMaxArgumentBytes)
     return Invalid(field + " has " + std::to_string(text.size()) + " bytes; the system takes " +
@@ -64,8 +76,7 @@ absl::Status ReadField(const std::string& key, const Json& value, ShellCommand* 
     return absl::OkStatus();
   }
   if (key == "stdin") {
-    if (!value.is_string()) return Invalid("stdin is not a string");
-    command->stdin_text = value.get<std::string>();
+    ZS_ASSIGN_OR_RETURN(command->stdin_text, BytesOf(value, "stdin"));
     return absl::OkStatus();
   }
   return Invalid("unknown field '" + key + "'; there are argv, env, cwd and stdin");
