@@ -127,10 +127,11 @@ Reject Core::Judge(const wire::TaskSpec& spec, uint32_t lane, std::string_view q
                 " unfinished tasks; wait until workers have finished some");
   const Queue* queue = lane != 0 ? &state_.lanes().queue_of(lane)
                                  : state_.lanes().FindQueue(queue_name);
-  if (queue != nullptr && (queue->unfinished >= config_.max_queue_tasks ||
-                           queue->bytes + bytes > config_.max_queue_bytes))
-    return full("queue '" + std::string(queue_name) + "' is full: it holds " +
-                std::to_string(queue->unfinished) + " tasks, " + std::to_string(queue->bytes) +
+  uint64_t queued = queue != nullptr ? queue->unfinished : 0;
+  uint64_t queued_bytes = queue != nullptr ? queue->bytes : 0;
+  if (queued >= config_.max_queue_tasks || queued_bytes + bytes > config_.max_queue_bytes)
+    return full("queue '" + std::string(queue_name) + "' is full: it holds " + std::to_string(queued) +
+                " tasks, " + std::to_string(queued_bytes) +
                 " bytes; wait until workers have finished some");
   if (lane == 0 && (state_.lanes().size() >= config_.max_lanes ||
                     (queue == nullptr && state_.lanes().queues().size() >= config_.max_queues)))

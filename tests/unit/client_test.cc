@@ -561,6 +561,7 @@ TEST_F(ClientTest, AwaitedOutcomesAreAskedForAfterAReconnect) {
 }
 
 TEST_F(ClientTest, AResyncAsksForWhatIsAwaited) {
+  broker_.Post([&] { broker_.heartbeat_ms = 50; });
   broker_.SetHandler([&](const FakeBroker::Peer& peer, const FrameView& frame) {
     if (frame.header.type != MessageType::kHeartbeat) return false;
     Builder builder;

@@ -76,7 +76,7 @@ class FakeBroker {
   // The window, the heartbeat and the epoch that WELCOME names.
   uint32_t window_tasks = 65'536;
   uint64_t window_bytes = 16 << 20;
-  uint32_t heartbeat_ms = 50;
+  uint32_t heartbeat_ms = 500;
   uint64_t epoch = 4;
   bool active = true;
   bool keep_frames = true;  // for received(); off for floods

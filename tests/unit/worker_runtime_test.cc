@@ -394,22 +394,21 @@ TEST_F(WorkerRuntimeTest, RunsATaskAndLeavesWhenDrained) {
 }
 
 TEST_F(WorkerRuntimeTest, TheHandlerSeesItsTask) {
-  std::string seen;
-  more_types.emplace_back("look", [&](TaskContext& task) {
-    seen = fmt::format("{} {} {} {} {} {}/{} {} {} {}", ToString(task.task_id()),
-                       ToString(task.lease_id()), task.type(), task.queue(), task.payload(),
-                       task.attempt(), task.max_attempts(), task.submitted_at_ms(),
-                       task.label("team").value_or("?"), task.label("other").value_or("none"));
-    return TaskResult::Ok("result", "text/plain");
+  more_types.emplace_back("look", [](TaskContext& task) {
+    std::string seen =
+        fmt::format("{} {} {} {} {} {}/{} {} {} {}", ToString(task.task_id()),
+                    ToString(task.lease_id()), task.type(), task.queue(), task.payload(),
+                    task.attempt(), task.max_attempts(), task.submitted_at_ms(),
+                    task.label("team").value_or("?"), task.label("other").value_or("none"));
+    return TaskResult::Ok(std::move(seen), "text/plain");
   });
   Frame frame;
   RunOne({9, "look", "the payload", 60'000, 3}, &frame);
   const wire::Result* result = Only(frame);
   ASSERT_NE(result, nullptr);
   EXPECT_TRUE(result->succeeded());
-  EXPECT_EQ(BytesOf(result->result()), "result");
   EXPECT_EQ(TextOf(result->content_type()), "text/plain");
-  EXPECT_EQ(seen, "0-1009 0-9 look default the payload 3/5 123 blue none");
+  EXPECT_EQ(BytesOf(result->result()), "0-1009 0-9 look default the payload 3/5 123 blue none");
 }
 
 TEST_F(WorkerRuntimeTest, AFailureKeepsItsCodeAndAdvice) {

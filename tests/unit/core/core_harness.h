@@ -1,0 +1,276 @@
+// A Core under a test's hand: frames built in a line, effects collected by kind, a clock that only the test moves, and a
+// journal in memory that takes each round's batch.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "broker/core/core.h"
+#include "broker/journal/journal.h"
+#include "flatbuffers/flatbuffers.h"
+#include "schemas/frame.h"
+
+namespace zsched::broker {
+
+struct TestTask {
+  std::string type = "t";
+  std::string queue = "q";
+  std::string payload = {};
+  int priority = kDefaultPriority;
+  uint16_t max_attempts = 0;
+  uint64_t delay_ms = 0;
+  uint32_t timeout_ms = 0;
+  uint32_t retry_base_ms = 0;
+  Durability durability = Durability::kReplicated;
+};
+
+class CoreHarness {
+ public:
+  explicit CoreHarness(CoreConfig config = {}) : config_(config), disk_(MakeMemoryDisk()) { Open(); }
+
+  // --- Life
+  // What is committed survives; sessions and the open batch do not.
+  void Restart() {
+    core.reset();
+    journal.reset();
+    Open();
+  }
+  void Round() {
+    core->EndRound(now);
+    for (Effect& effect : core->effects()) Keep(std::move(effect));
+    core->effects().clear();
+    ASSERT_TRUE(core->CheckInvariants().ok()) << core->CheckInvariants();
+  }
+  // A round whose batch becomes durable.
+  void Commit() {
+    Round();
+    if (!core->HasRecords()) return;
+    core->TakeBatch(batch_);
+    ASSERT_TRUE(journal->Commit(batch_).ok());
+  }
+  void Pass(int64_t ms) {
+    now.wall_ms += ms;
+    now.mono_ms += ms;
+    core->OnTick(now);
+    Commit();
+  }
+
+  // --- Clients
+  SessionId Client(uint64_t uuid) {
+    flatbuffers::FlatBufferBuilder b;
+    wire::Uuid id(uuid, uuid);
+    auto name = b.CreateString("client");
+    b.Finish(wire::CreateHello(b, &id, name));
+    return core->OnHello(*flatbuffers::GetRoot<wire::Hello>(b.GetBufferPointer()), now);
+  }
+  // The ack that the core gives; empty seq when it answered by an error instead.
+  SubmitAckEffect Submit(SessionId from, uint64_t seq, const std::vector<TestTask>& tasks,
+                         uint64_t acked_below = 1, bool notify = false) {
+    flatbuffers::FlatBufferBuilder b;
+    std::vector<flatbuffers::Offset<wire::TaskSpec>> specs;
+    for (const TestTask& task : tasks) {
+      auto type = b.CreateString(task.type), queue = b.CreateString(task.queue);
+      auto payload = b.CreateVector(reinterpret_cast<const uint8_t*>(task.payload.data()),
+                                    task.payload.size());
+      specs.push_back(wire::CreateTaskSpec(
+          b, type, queue, payload, 0, static_cast<uint8_t>(task.priority), task.durability,
+          task.max_attempts, task.timeout_ms, task.delay_ms, 0, task.retry_base_ms));
+    }
+    auto list = b.CreateVector(specs);
+    b.Finish(wire::CreateSubmit(b, seq, acked_below, notify, list));
+    std::string_view body(reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize());
+    core->OnSubmit(from, *flatbuffers::GetRoot<wire::Submit>(body.data()), body, now);
+    size_t before = acks.size();
+    Commit();
+    if (acks.size() == before) return {};
+    core->OnSubmitAckSent(acks.back());
+    return acks.back();
+  }
+  TaskId SubmitOne(SessionId from, uint64_t seq, const TestTask& task) {
+    return TaskId(Submit(from, seq, {task}).first_id);
+  }
+
+  // --- Workers
+  struct Held {
+    uint64_t task, lease;
+    uint32_t attempt;
+  };
+  SessionId Worker(uint64_t uuid, uint32_t credit, std::vector<std::string> queues = {},
+                   std::vector<std::string> types = {}, const std::vector<Held>& held = {},
+                   uint64_t credit_bytes = kMaxCreditBytes) {
+    flatbuffers::FlatBufferBuilder b;
+    wire::Uuid id(uuid, uuid);
+    auto name = b.CreateString("worker-" + std::to_string(uuid));
+    auto queue_names = b.CreateVectorOfStrings(queues), type_names = b.CreateVectorOfStrings(types);
+    std::vector<wire::LeaseRef> refs;
+    for (const Held& h : held) refs.emplace_back(h.task, h.lease, h.attempt);
+    auto leases = b.CreateVectorOfStructs(refs);
+    wire::WorkerHelloBuilder hello(b);
+    hello.add_id(&id);
+    hello.add_name(name);
+    hello.add_queues(queue_names);
+    hello.add_types(type_names);
+    hello.add_held(leases);
+    b.Finish(hello.Finish());
+    auto session = core->OnWorkerHello(
+        *flatbuffers::GetRoot<wire::WorkerHello>(b.GetBufferPointer()), now);
+    EXPECT_TRUE(session.ok()) << session.status();
+    Credit(*session, credit, credit_bytes);
+    return *session;
+  }
+  void Credit(SessionId worker, uint32_t tasks, uint64_t bytes = kMaxCreditBytes) {
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(wire::CreateCredit(b, tasks, bytes));
+    core->OnCredit(worker, *flatbuffers::GetRoot<wire::Credit>(b.GetBufferPointer()));
+  }
+  void Done(SessionId worker, const std::vector<Assign>& tasks) {
+    flatbuffers::FlatBufferBuilder b;
+    std::vector<wire::Done> done;
+    for (const Assign& a : tasks) done.emplace_back(a.task.value(), a.lease.value(), 7);
+    auto list = b.CreateVectorOfStructs(done);
+    b.Finish(wire::CreateResults(b, ++result_seq_, list));
+    core->OnResults(worker, *flatbuffers::GetRoot<wire::Results>(b.GetBufferPointer()), now);
+    Commit();
+  }
+  void Fail(SessionId worker, const Assign& task, ErrorCode code = ErrorCode::kHandlerFailed,
+            wire::RetryAdvice advice = wire::RetryAdvice::kDefault, uint64_t after_ms = 0,
+            const std::string& message = "no") {
+    Report(worker, task, false, "", code, message, advice, after_ms);
+  }
+  void Succeed(SessionId worker, const Assign& task, const std::string& result) {
+    Report(worker, task, true, result, ErrorCode::kOk, "", wire::RetryAdvice::kDefault, 0);
+  }
+  void Release(SessionId worker, const std::vector<Assign>& tasks) {
+    flatbuffers::FlatBufferBuilder b;
+    std::vector<wire::LeaseRef> refs;
+    for (const Assign& a : tasks) refs.emplace_back(a.task.value(), a.lease.value(), a.attempt);
+    auto list = b.CreateVectorOfStructs(refs);
+    b.Finish(wire::CreateRelease(b, list));
+    core->OnRelease(worker, *flatbuffers::GetRoot<wire::Release>(b.GetBufferPointer()), now);
+    Commit();
+  }
+  void Started(SessionId worker, const Assign& task) {
+    flatbuffers::FlatBufferBuilder b;
+    std::vector<wire::LeaseRef> refs{{task.task.value(), task.lease.value(), task.attempt}};
+    auto list = b.CreateVectorOfStructs(refs);
+    b.Finish(wire::CreateHeartbeat(b, list, 1, 0));
+    core->OnHeartbeat(worker, flatbuffers::GetRoot<wire::Heartbeat>(b.GetBufferPointer()), now);
+  }
+  // What was assigned to a session since the last call.
+  std::vector<Assign> Take(SessionId worker) {
+    Commit();
+    return std::exchange(assigned[worker.value()], {});
+  }
+
+  // --- Looking
+  const Task* Find(TaskId id) const {
+    uint32_t slot = core->state().tasks().Find(id);
+    return slot == kNil ? nullptr : &core->state().tasks()[slot];
+  }
+  TaskRow Row(TaskId id) const {
+    auto view = journal->View();
+    auto bytes = (*view)->Get(Table::kTasks, id.value());
+    TaskRow row;
+    EXPECT_TRUE(bytes.ok() && bytes->has_value());
+    RowReader(**bytes).Read(row);
+    return row;
+  }
+  std::string Fingerprint() const { return core->state().Fingerprint(); }
+  std::string RebuiltFingerprint() const {
+    State state;
+    auto view = journal->View();
+    EXPECT_TRUE(Rebuild(**view, state).ok());
+    return state.Fingerprint();
+  }
+  std::string ReplayedFingerprint() const {
+    State state;
+    Batch scratch;
+    scratch.Begin(Epoch(0), Lsn(1));
+    auto view = journal->View();
+    absl::Status status = (*view)->ScanLog(Lsn(1), [&](const LogSegment& segment) {
+      std::string_view rest = segment.records;
+      while (!rest.empty()) {
+        RecordHead head;
+        std::memcpy(&head, rest.data(), sizeof head);
+        absl::Status applied = state.Apply(scratch, rest.substr(0, head.bytes));
+        EXPECT_TRUE(applied.ok()) << applied;
+        rest.remove_prefix(head.bytes);
+      }
+      return true;
+    });
+    EXPECT_TRUE(status.ok()) << status;
+    state.FlushRows(scratch);
+    return state.Fingerprint();
+  }
+  static absl::Status Rebuild(JournalView& view, State& state) {
+    return state.Rebuild([&](Table table, const auto& visit) {
+      absl::Status inner;
+      absl::Status outer = view.Scan(table, 0, [&](uint64_t key, std::string_view row) {
+        inner = visit(key, row);
+        return inner.ok();
+      });
+      return outer.ok() ? inner : outer;
+    });
+  }
+
+  Now now{1'700'000'000'000, 5'000};
+  std::unique_ptr<Journal> journal;
+  std::unique_ptr<Core> core;
+  std::vector<SubmitAckEffect> acks;
+  std::vector<ResultAckEffect> result_acks;
+  std::vector<OutcomesEffect> outcomes;
+  std::vector<ErrorEffect> errors;
+  std::vector<CancelEffect> cancels;
+  std::vector<ItemReplyEffect> replies;
+  std::vector<WorkerWelcomeEffect> welcomes;
+  std::map<uint64_t, std::vector<Assign>> assigned;  // by session
+
+ private:
+  void Open() {
+    journal = OpenMemoryJournal(disk_);
+    core = std::make_unique<Core>(config_);
+    auto view = journal->View();
+    ASSERT_TRUE(Rebuild(**view, core->state()).ok());
+    ASSERT_TRUE(core->Start(Uuid{1, 2}, 0, now).ok());
+    view->reset();
+    Commit();
+  }
+  void Report(SessionId worker, const Assign& task, bool succeeded, const std::string& result,
+              ErrorCode code, const std::string& message, wire::RetryAdvice advice,
+              uint64_t after_ms) {
+    flatbuffers::FlatBufferBuilder b;
+    auto bytes = b.CreateVector(reinterpret_cast<const uint8_t*>(result.data()), result.size());
+    auto text = b.CreateString(message);
+    std::vector<flatbuffers::Offset<wire::Result>> list{
+        wire::CreateResult(b, task.task.value(), task.lease.value(), 7, succeeded, bytes, 0,
+                           static_cast<uint16_t>(code), text, advice, after_ms)};
+    auto results = b.CreateVector(list);
+    b.Finish(wire::CreateResults(b, ++result_seq_, 0, results));
+    core->OnResults(worker, *flatbuffers::GetRoot<wire::Results>(b.GetBufferPointer()), now);
+    Commit();
+  }
+  void Keep(Effect effect) {
+    if (auto* e = std::get_if<SubmitAckEffect>(&effect)) acks.push_back(*e);
+    if (auto* e = std::get_if<ResultAckEffect>(&effect)) result_acks.push_back(*e);
+    if (auto* e = std::get_if<OutcomesEffect>(&effect)) outcomes.push_back(*e);
+    if (auto* e = std::get_if<ErrorEffect>(&effect)) errors.push_back(*e);
+    if (auto* e = std::get_if<CancelEffect>(&effect)) cancels.push_back(*e);
+    if (auto* e = std::get_if<ItemReplyEffect>(&effect)) replies.push_back(*e);
+    if (auto* e = std::get_if<WorkerWelcomeEffect>(&effect)) welcomes.push_back(*e);
+    if (auto* e = std::get_if<TasksEffect>(&effect)) {
+      auto& list = assigned[e->to.value()];
+      list.insert(list.end(), e->tasks.begin(), e->tasks.end());
+    }
+  }
+
+  CoreConfig config_;
+  std::shared_ptr<MemoryDisk> disk_;
+  Batch batch_;
+  uint64_t result_seq_ = 0;
+};
+
+}  // namespace zsched::broker
