@@ -9,12 +9,16 @@ include(CMakePackageConfigHelpers)
 set(zsched_config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/zsched)
 set(zsched_detail_dir ${CMAKE_INSTALL_INCLUDEDIR}/zsched/detail)
 
-install(TARGETS zsched-broker zsched-worker zsched-ctl RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS zsched-broker zsched-worker zsched-ctl zsched-bench RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY client/include/zsched worker/include/zsched DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.h")
 # Public headers say "schemas/ids.h" as all of the source does; in a prefix shared with others that name stays ours.
 install(FILES schemas/errors.h schemas/ids.h schemas/limits.h DESTINATION ${zsched_detail_dir}/schemas)
 target_include_directories(zsched_schemas INTERFACE $<INSTALL_INTERFACE:${zsched_detail_dir}>)
+
+# The public headers are C++20, whatever standard their user's project asks for.
+target_compile_features(zsched_schemas INTERFACE cxx_std_20)
+target_compile_features(zsched_worker_api INTERFACE cxx_std_20)
 
 # In the order in which a linker must see them.
 set(zsched_libraries zsched_worker_sdk zsched_worker_core zsched_client zsched_dealer zsched_session zsched_base
