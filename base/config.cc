@@ -552,6 +552,15 @@ std::vector<Setting> Flags::Settings() const {
   return settings;
 }
 
+int Flags::PrintSettings() const {
+  for (const Setting& setting : Settings()) {
+    std::string name = (setting.command.empty() ? "" : setting.command + " ") + setting.name;
+    std::string from = setting.where.empty() ? std::string(TextOf(setting.source)) : setting.where;
+    std::printf("%-24s %-28s %s\n", name.c_str(), setting.value.c_str(), from.c_str());
+  }
+  return 0;
+}
+
 Source Flags::SourceOf(std::string_view name) const {
   for (Impl* level : impl_->root->Chosen())
     for (const Impl::Slot& slot : level->slots)

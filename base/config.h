@@ -154,6 +154,9 @@ class Flags {
   const std::optional<std::vector<std::string>>& rest() const;
   // After Parse: every option of the program and of all its commands, in the order they were added.
   std::vector<Setting> Settings() const;
+  // After Parse: prints every option in force with its value and source as a table on stdout; returns 0. For
+  // --check-config, after the program's own rules held.
+  int PrintSettings() const;
   // Where the value of the option with this long name came from, among the options in force.
   Source SourceOf(std::string_view name) const;
   // Prints `message` and where to find help on stderr as one line; returns 2. For rules between

@@ -211,9 +211,13 @@ void InitLog(const LogOptions& options) {
   output.json = options.format == "json";
   output.program = options.program;
   output.logger = MakeLogger(output.json);
+  SetLogLevel(options.level);
+}
+
+void SetLogLevel(std::string_view wanted) {
   Level chosen = Level::kInfo;
   for (const auto& [name, level] : kLevels)
-    if (name == options.level) chosen = level;
+    if (name == wanted) chosen = level;
   internal::log_level.store(chosen, std::memory_order_relaxed);
 }
 

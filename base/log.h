@@ -42,6 +42,8 @@ void AddLogFlags(Flags& flags, LogOptions* options);
 // Takes the options in force. Unknown names cannot come from AddLogFlags; others read as the
 // defaults. Colours: only for text on a terminal, and not when NO_COLOR is set.
 void InitLog(const LogOptions& options);
+// Changes the level alone; any thread, at any time.
+void SetLogLevel(std::string_view level);
 
 // One key and value. Strings are viewed until Log returns. Keys are lower-case words of our own
 // choice, none of time, level, program, message.

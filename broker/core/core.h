@@ -265,6 +265,8 @@ class Core {
   State& state() { return state_; }
   const State& state() const { return state_; }
   const CoreConfig& config() const { return config_; }
+  // New limits and times; they hold from the next event on.
+  void Reconfigure(const CoreConfig& config) { config_ = config; }
   Metrics& metrics() { return metrics_; }
   const Metrics& metrics() const { return metrics_; }
   const std::vector<ClientSession>& clients() const { return clients_; }

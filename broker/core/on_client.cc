@@ -191,7 +191,10 @@ void Core::OnHeartbeat(SessionId from, const wire::Heartbeat* heartbeat, Now now
   }
   WorkerSession* session = FindWorkerSession(from);
   if (session == nullptr) return;
-  effects_.push_back(HeartbeatAckEffect{from, Lsn(0), false});
+  // A worker that grants nothing may be about to leave, and takes the ack as the end of what is on its way to it: the ack
+  // must not overtake tasks that wait in the commit gate.
+  effects_.push_back(
+      HeartbeatAckEffect{from, session->grant_tasks == 0 ? appended() : Lsn(0), false});
   if (heartbeat == nullptr) return;
   session->running = heartbeat->running();
   if (heartbeat->started() == nullptr) return;

@@ -75,6 +75,10 @@ class Engine {
   // Sends NOT_ACTIVE to every session: the broker leaves.
   void Resign();
 
+  void Reconfigure(const CoreConfig& config) {
+    config_.core = config;
+    core_.Reconfigure(config);
+  }
   void SetDiskLow(std::string reason) { core_.SetDiskLow(std::move(reason)); }
   Core& core() { return core_; }
   const Core& core() const { return core_; }

@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "base/log.h"
+#include "base/reload.h"
 #include "broker/server/server.h"
 
 namespace zsched::broker {
@@ -41,12 +42,20 @@ bool IsLoopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0;
 }
 
-void AddFlags(Flags& flags, ServerConfig& config, std::optional<HostPort>& worker_listen) {
+struct Settings {
+  ServerConfig server;
+  std::optional<HostPort> worker_listen;
+  LogOptions log{.program = "zsched-broker"};
+  bool check = false;
+};
+
+void AddFlags(Flags& flags, Settings& settings) {
+  ServerConfig& config = settings.server;
   CoreConfig& core = config.core;
   flags.Text("--data", &config.journal.directory, "Directory of the journal; one broker each", "DIR")
       .Required();
   flags.Address("--listen", &config.listen, "Where clients connect; port 0 takes a free one");
-  flags.Address("--worker-listen", &worker_listen, "Where workers connect; default: the port after --listen");
+  flags.Address("--worker-listen", &settings.worker_listen, "Where workers connect; default: the port after --listen");
   flags.Text("--node", &config.node, "Which of a pair this is", "NODE", {"primary", "backup"});
   flags.Size("--map-size", &config.journal.map_bytes, "Address space reserved for the journal: the most it can hold",
              int64_t{16} << 20, int64_t{1} << 44);
@@ -71,24 +80,47 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
-int Main(int argc, char** argv) {
-  ServerConfig config;
+// Flags, environment and file into `settings`. A value: the program ends with it.
+std::optional<int> ReadSettings(int argc, char** argv, Settings& settings) {
+  ServerConfig& config = settings.server;
   config.listen = {kDefaultHost, kDefaultPort};
-  std::optional<HostPort> worker_listen;
-  LogOptions log{.program = "zsched-broker"};
   Flags flags("zsched-broker", "Keeps tasks durable and hands them to workers.");
-  AddFlags(flags, config, worker_listen);
-  AddLogFlags(flags, &log);
+  AddFlags(flags, settings);
+  AddLogFlags(flags, &settings.log);
+  flags.Switch("--check-config", &settings.check, "Read all settings, print them with their sources, and end");
   flags.Example("zsched-broker --data /var/lib/zsched");
   flags.Example("zsched-broker --data ./data --listen 127.0.0.1:6000 --keep-finished-for 1h");
-  flags.Notes("Stops cleanly on SIGTERM or SIGINT; a second signal ends it at once. Nothing acknowledged is lost either way.");
-  if (std::optional<int> code = flags.Parse(argc, argv)) return *code;
+  flags.Notes(
+      "Stops cleanly on SIGTERM or SIGINT; a second signal ends it at once. Nothing acknowledged is lost either way. SIGHUP "
+      "reads the settings again: limits (--max-*), retention (--keep-finished*), times and --log-level change without a "
+      "restart.");
+  if (std::optional<int> code = flags.Parse(argc, argv)) return code;
   if (config.core.heartbeat_ms * 2 > config.core.visibility_timeout_ms)
     return flags.UsageError("--visibility-timeout must be at least twice --heartbeat");
   int worker_port = config.listen.port == 0 ? 0 : config.listen.port + kWorkerPortOffset;
-  config.worker_listen = worker_listen.value_or(HostPort{config.listen.host, worker_port});
-  InitLog(log);
+  config.worker_listen = settings.worker_listen.value_or(HostPort{config.listen.host, worker_port});
+  if (settings.check) return flags.PrintSettings();
+  return std::nullopt;
+}
+
+void Reload(int argc, char** argv) {
+  Settings settings;
+  if (ReadSettings(argc, argv, settings)) {
+    Log(Level::kError, "settings were not reloaded; the old ones stay in force");
+    return;
+  }
+  SetLogLevel(settings.log.level);
+  if (Server* server = running.load()) server->Reconfigure(settings.server.core);
+  Log(Level::kInfo, "settings reloaded");
+}
+
+int Main(int argc, char** argv) {
+  Settings settings;
+  if (std::optional<int> code = ReadSettings(argc, argv, settings)) return *code;
+  const ServerConfig& config = settings.server;
+  InitLog(settings.log);
   HandleSignals();
+  ReloadOnHangup reload([&] { Reload(argc, argv); });
   RaiseFileLimit();
 
   auto server = Server::Start(config);

@@ -95,6 +95,21 @@ void Server::Stop() {
   wake_.Wake();
 }
 
+void Server::Reconfigure(const CoreConfig& config) {
+  {
+    std::lock_guard lock(reconfigure_mutex_);
+    new_config_ = config;
+  }
+  reconfigured_.store(true);
+  wake_.Wake();
+}
+
+void Server::TakeNewConfig() {
+  if (!reconfigured_.exchange(false)) return;
+  std::lock_guard lock(reconfigure_mutex_);
+  engine_->Reconfigure(new_config_);
+}
+
 absl::Status Server::Run() {
   HandOver();  // the epoch's first record
   while (!stop_.load(std::memory_order_relaxed)) {
@@ -120,6 +135,7 @@ absl::Status Server::Round() {
   ZS_RETURN_IF_ERROR(TakeCommit());
   ZS_RETURN_IF_ERROR(TakeReplies());
   WatchRoom();
+  if (reconfigured_.load(std::memory_order_relaxed)) TakeNewConfig();
   Now now = SystemNow();
   if (engine_->core().OpenBytes() <= kMaxOpenBytes) ReadSockets(now);
   if (now.mono_ms >= engine_->next_tick_ms(now)) engine_->OnTick(now);

@@ -7,11 +7,12 @@
 //   auto server = Server::Start(config);
 //   absl::Status status = (*server)->Run();     // until Stop(), from a signal handler or another thread
 //
-// Threads: Start and Run on one thread; Stop from any, async-signal-safe.
+// Threads: Start and Run on one thread; Stop from any, async-signal-safe; Reconfigure from any.
 #pragma once
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -43,6 +44,8 @@ class Server : private Outbox {
   // more could be made durable: the process must end without another word.
   absl::Status Run();
   void Stop();
+  // New limits and times for the core, from the next round on. Any thread.
+  void Reconfigure(const CoreConfig& config);
 
   const HostPort& client_address() const { return clients_->address(); }
   const HostPort& worker_address() const { return workers_->address(); }
@@ -58,6 +61,7 @@ class Server : private Outbox {
   absl::Status TakeCommit();
   absl::Status TakeReplies();
   void WatchRoom();
+  void TakeNewConfig();
   void ReadSockets(Now now);
   void HandOver();
   absl::Status Finish();
@@ -73,6 +77,9 @@ class Server : private Outbox {
   Batch batches_[2];      // one at the journal, one committed last: the cache of what was just submitted
   int at_journal_ = 0;
   bool more_input_ = false;  // a socket was left with frames in it
+  std::mutex reconfigure_mutex_;  // taken once a reload and once a flagged round
+  CoreConfig new_config_;
+  std::atomic<bool> reconfigured_{false};
   std::atomic<bool> stop_{false};
 };
 

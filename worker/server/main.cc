@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/reload.h"
 #include "schemas/errors.h"
 #include "schemas/limits.h"
 #include "worker/core/ledger.h"
@@ -29,6 +30,7 @@ struct Settings {
   ExecutorOptions executor;
   WorkerOptions worker;
   LogOptions log{.program = "zsched-worker"};
+  bool check = false;
 };
 
 // Written before the signals are armed, never afterwards.
@@ -100,11 +102,13 @@ void AddFlags(Flags* flags, Settings* settings) {
                   "From SIGTERM to SIGKILL for the processes of a task that has to end", 0,
                   kAbandonAfterMs - 1000);
   AddLogFlags(*flags, &settings->log);
+  flags->Switch("--check-config", &settings->check,
+                "Read all settings, print them with their sources, and end");
   flags->Example("zsched-worker --brokers 127.0.0.1:5570 --concurrency 8 --enable shell");
   flags->Notes(
       "SIGTERM and SIGINT drain: no new tasks, those that have not begun are given back, those "
       "that "
-      "run are finished, then exit 0. A second signal ends at once.");
+      "run are finished, then exit 0. A second signal ends at once. SIGHUP reads --log-level again.");
 }
 
 absl::StatusOr<std::unique_ptr<Worker>> MakeWorker(const Settings& settings) {
@@ -130,12 +134,28 @@ absl::StatusOr<std::unique_ptr<Worker>> MakeWorker(const Settings& settings) {
   return worker;
 }
 
+constexpr char kDescription[] = "Takes tasks from a zsched broker and runs them.";
+
+void Reload(int argc, char** argv) {
+  Settings settings;
+  Flags flags("zsched-worker", kDescription);
+  AddFlags(&flags, &settings);
+  if (flags.Parse(argc, argv)) {
+    Log(Level::kError, "settings were not reloaded; the old ones stay in force");
+    return;
+  }
+  SetLogLevel(settings.log.level);
+  Log(Level::kInfo, "log level reloaded; other settings need a restart");
+}
+
 int Main(int argc, char** argv) {
   Settings settings;
-  Flags flags("zsched-worker", "Takes tasks from a zsched broker and runs them.");
+  Flags flags("zsched-worker", kDescription);
   AddFlags(&flags, &settings);
   if (std::optional<int> code = flags.Parse(argc, argv)) return *code;
+  if (settings.check) return flags.PrintSettings();
   InitLog(settings.log);
+  ReloadOnHangup reload([&] { Reload(argc, argv); });
   absl::StatusOr<std::unique_ptr<Worker>> worker = MakeWorker(settings);
   if (!worker.ok()) return flags.UsageError(MessageOf(worker.status()));
   ArmSignals(worker->get());
