@@ -1,7 +1,7 @@
 // A worker: takes tasks from a zsched broker and runs your handlers on them. This is the public SDK; zsched-worker is a small
 // program around it. A task runs at least once: make handlers idempotent, or use the fencing token of the context.
 //
-// Example (complete; link with zsched_worker_sdk):
+// Example (complete; link with zsched::worker):
 //
 //   #include <csignal>
 //   #include "zsched/worker.h"
