@@ -24,6 +24,26 @@ bool IsGreeting(MessageType type) {
          type == MessageType::kWorkerHello;
 }
 
+// What sessions of this endpoint may send; OnClientFrame and OnWorkerFrame deal with each.
+bool IsRequest(Endpoint endpoint, MessageType type) {
+  switch (type) {
+    case MessageType::kHeartbeat:
+    case MessageType::kGoodbye: return true;
+    case MessageType::kSubmit:
+    case MessageType::kWait:
+    case MessageType::kGet:
+    case MessageType::kList:
+    case MessageType::kRetry:
+    case MessageType::kStatus:
+    case MessageType::kWorkerList:
+    case MessageType::kWorkerDrain: return endpoint == Endpoint::kClient;
+    case MessageType::kCredit:
+    case MessageType::kResults:
+    case MessageType::kRelease: return endpoint == Endpoint::kWorker;
+    default: return false;
+  }
+}
+
 }  // namespace
 
 Engine::Engine(EngineConfig config, Journal& journal, Outbox& outbox)
@@ -70,6 +90,11 @@ void Engine::Refuse(Endpoint endpoint, std::string_view routing_id, uint16_t fla
   outbox_.Send(endpoint, routing_id, header, encoder_.Error(code, message, request));
 }
 
+void Engine::OnDropped(uint64_t messages) {
+  core_.metrics().Add(Metric::kFramesIn, messages);
+  core_.metrics().Add(Metric::kFramesDropped, messages);
+}
+
 void Engine::OnFrame(Endpoint endpoint, std::string_view routing_id, std::string_view bytes, Now now) {
   now_ = now;
   core_.metrics().Add(Metric::kFramesIn);
@@ -93,6 +118,10 @@ void Engine::OnFrame(Endpoint endpoint, std::string_view routing_id, std::string
     Greet(endpoint, routing_id, *frame, now);
     return;
   }
+  if (!IsRequest(endpoint, header.type)) {
+    Refuse(endpoint, routing_id, flags, ErrorCode::kUnknownMessage, "no such message on this endpoint");
+    return;
+  }
   auto peer = peers_.find(header.session);
   if (peer == peers_.end() || peer->second.routing_id != routing_id ||
       peer->second.endpoint != endpoint) {
@@ -113,6 +142,9 @@ void Engine::Greet(Endpoint endpoint, std::string_view routing_id, const FrameVi
   if (!here)
     return refuse(ErrorCode::kUnknownMessage, "this message belongs on the other endpoint");
   if (type == MessageType::kDiscover) {
+    const wire::Discover* discover;
+    if (!VerifyOptionalBody(frame.body, &discover))
+      return refuse(ErrorCode::kMalformed, "the body is not a Discover");
     FrameHeader header;
     header.type = MessageType::kView;
     header.flags = flags;
@@ -163,7 +195,10 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
       core_.OnHeartbeat(from, nullptr, now);
       return true;
     }
-    case MessageType::kGoodbye: core_.OnClientGoodbye(from, now); return true;
+    case MessageType::kGoodbye:
+      if (!frame.body.empty()) return false;
+      core_.OnClientGoodbye(from, now);
+      return true;
     case MessageType::kStatus: {
       const auto* status = VerifyBody<wire::Status>(frame.body);
       if (status == nullptr) return false;
@@ -187,11 +222,7 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
     case MessageType::kGet:
     case MessageType::kList:
     case MessageType::kRetry: return OnQuery(from, frame);
-    default:
-      Send(from, MessageType::kError,
-           encoder_.Error(ErrorCode::kUnknownMessage, "no such message on the client endpoint", 0));
-      core_.metrics().Add(Metric::kFramesRefused);
-      return true;
+    default: return false;  // IsRequest let nothing else through
   }
 }
 
@@ -276,12 +307,11 @@ bool Engine::OnWorkerFrame(SessionId from, const FrameView& frame, Now now) {
       if (release != nullptr) core_.OnRelease(from, *release, now);
       return release != nullptr;
     }
-    case MessageType::kGoodbye: core_.OnWorkerGoodbye(from, now); return true;
-    default:
-      Send(from, MessageType::kError,
-           encoder_.Error(ErrorCode::kUnknownMessage, "no such message on the worker endpoint", 0));
-      core_.metrics().Add(Metric::kFramesRefused);
+    case MessageType::kGoodbye:
+      if (!frame.body.empty()) return false;
+      core_.OnWorkerGoodbye(from, now);
       return true;
+    default: return false;  // IsRequest let nothing else through
   }
 }
 
@@ -292,6 +322,7 @@ void Engine::Ask(Query query) {
     Send(query.to, MessageType::kError,
          encoder_.Error(ErrorCode::kResourceExhausted, "too many queries wait; ask again later",
                         query.request, /*retry_after_ms=*/100));
+    core_.metrics().Add(Metric::kFramesRefused);
     return;
   }
   if (query.kind == QueryKind::kRetryRows && retry_running_) {
@@ -417,6 +448,7 @@ absl::Status Engine::Release(Effect& effect) {
           Send(e.to, MessageType::kHeartbeatAck, encoder_.HeartbeatAck(e.resync));
         } else if constexpr (std::is_same_v<E, ErrorEffect>) {
           Send(e.to, MessageType::kError, encoder_.Error(e.code, e.message, e.request));
+          core_.metrics().Add(Metric::kFramesRefused);
         } else if constexpr (std::is_same_v<E, ItemReplyEffect>) {
           Send(e.to, MessageType::kItemReply, encoder_.ItemReply(e));
         } else {

@@ -57,6 +57,8 @@ class Engine {
 
   // `frame` starts at a multiple of 8.
   void OnFrame(Endpoint endpoint, std::string_view routing_id, std::string_view frame, Now now);
+  // Messages that the transport dropped because they were not one part.
+  void OnDropped(uint64_t messages);
   void OnTick(Now now);
   int64_t next_tick_ms(Now now) const { return core_.next_tick_ms(now); }
   // Dispatches, and lets go what need not wait. Ends every round.

@@ -173,9 +173,13 @@ void Server::WatchRoom() {
 
 void Server::ReadSockets(Now now) {
   auto read = [&](RouterSocket& socket, Endpoint endpoint) {
-    return socket.Receive(kFramesPerRound, [&](std::string_view routing_id, std::string_view frame) {
+    const uint64_t malformed = socket.malformed();
+    auto visit = [&](std::string_view routing_id, std::string_view frame) {
       engine_->OnFrame(endpoint, routing_id, frame, now);
-    });
+    };
+    size_t taken = socket.Receive(kFramesPerRound, visit);
+    engine_->OnDropped(socket.malformed() - malformed);
+    return taken;
   };
   // Workers first: what they finish makes room.
   bool more = read(*workers_, Endpoint::kWorker) == kFramesPerRound;
