@@ -1,5 +1,5 @@
 // What the core decides, one promise a test.
-#include "core_harness.h"
+#include "tests/unit/core/core_harness.h"
 
 namespace zsched::broker {
 namespace {

@@ -1,7 +1,7 @@
 // State rebuilt from the tables equals state from the log equals the live state, after every kind of event in random order.
 #include <random>
 
-#include "core_harness.h"
+#include "tests/unit/core/core_harness.h"
 
 namespace zsched::broker {
 namespace {
