@@ -2,69 +2,166 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "base/check.h"
 #include "base/config.h"
 #include "base/text.h"
+#include "bench/backlog.h"
+#include "bench/latency.h"
+#include "bench/limits.h"
 #include "bench/throughput.h"
 #include "schemas/errors.h"
 
 namespace zsched::bench {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
+struct Settings {
+  std::string output = "table";
+  std::string data_root = "/var/tmp";
+  int repeat = 1;
+  ThroughputOptions throughput;
+  std::vector<HostPort> brokers;
+  LatencyOptions latency;
+  BacklogOptions backlog;
+};
+
 int Fail(const absl::Status& status, bool json) {
   ErrorCode code = CodeOf(status);
   if (json) {
-    nlohmann::json error = {{"code", std::string(TextOf(code))},
-                            {"message", MessageOf(status)},
-                            {"retryable", IsRetryable(code)}};
-    std::fprintf(stderr, "%s\n", nlohmann::json{{"error", error}}.dump().c_str());
+    Json error = {{"code", std::string(TextOf(code))}, {"message", MessageOf(status)}, {"retryable", IsRetryable(code)}};
+    std::fprintf(stderr, "%s\n", Json{{"error", error}}.dump().c_str());
   } else {
     std::fprintf(stderr, "zsched-bench: %s\n", MessageOf(status).c_str());
   }
   return InfoOf(code).exit_code;
 }
 
-void Print(const ThroughputResult& result, bool json) {
-  if (json) {
-    nlohmann::json out = {{"tasks", result.tasks},
-                          {"seconds", result.seconds},
-                          {"submit_seconds", result.submit_seconds},
-                          {"tasks_per_second", result.tasks_per_second}};
-    out["cpu_seconds_per_100k"] = nullptr;
-    if (result.cpu_seconds_per_100k) out["cpu_seconds_per_100k"] = *result.cpu_seconds_per_100k;
-    std::printf("%s\n", out.dump().c_str());
-    return;
+// One line a figure: nested objects become "name p50".
+void PrintTable(const Json& result, const std::string& prefix = "") {
+  for (const auto& [key, value] : result.items()) {
+    if (value.is_object())
+      PrintTable(value, prefix + key + " ");
+    else if (value.is_number_float())
+      std::printf("%-34s %16.3f\n", (prefix + key).c_str(), value.get<double>());
+    else
+      std::printf("%-34s %16s\n", (prefix + key).c_str(), value.dump().c_str());
   }
-  std::printf("tasks                %llu\n", static_cast<unsigned long long>(result.tasks));
-  std::printf("seconds              %.3f (submits acknowledged after %.3f)\n", result.seconds,
-              result.submit_seconds);
-  std::printf("tasks per second     %.0f\n", result.tasks_per_second);
-  if (result.cpu_seconds_per_100k)
-    std::printf("CPU s per 100,000    %.3f (all processes)\n", *result.cpu_seconds_per_100k);
+}
+
+Json ToJson(const Percentiles& p) { return {{"p50", p.p50}, {"p99", p.p99}}; }
+
+absl::StatusOr<Json> Throughput(const Settings& settings) {
+  std::vector<double> rates;
+  std::vector<ThroughputResult> results;
+  for (int i = 0; i < settings.repeat; ++i) {
+    ZS_ASSIGN_OR_RETURN(ThroughputResult result, RunThroughput(settings.throughput));
+    rates.push_back(result.tasks_per_second);
+    results.push_back(result);
+  }
+  Spread spread = SpreadOf(rates);
+  const ThroughputResult& shown = *std::find_if(results.begin(), results.end(), [&](const auto& r) {
+    return r.tasks_per_second == spread.median;
+  });
+  Json out = {{"tasks", shown.tasks},
+              {"seconds", shown.seconds},
+              {"submit_seconds", shown.submit_seconds},
+              {"tasks_per_second", shown.tasks_per_second},
+              {"cpu_seconds_per_100k", nullptr},
+              {"limit_tasks_per_second", nullptr},
+              {"ratio_to_limit", nullptr}};
+  if (shown.cpu_seconds_per_100k) out["cpu_seconds_per_100k"] = *shown.cpu_seconds_per_100k;
+  if (shown.limit_tasks_per_second) {
+    out["limit_tasks_per_second"] = *shown.limit_tasks_per_second;
+    out["ratio_to_limit"] = shown.tasks_per_second / *shown.limit_tasks_per_second;
+  }
+  if (settings.repeat > 1) out["runs"] = {{"count", settings.repeat}, {"min", spread.min}, {"max", spread.max}};
+  return out;
+}
+
+absl::StatusOr<Json> Latency(const Settings& settings) {
+  ZS_ASSIGN_OR_RETURN(LatencyResult result, RunLatency(settings.latency));
+  return Json{{"commit_ms", ToJson(result.commit_ms)},
+              {"submit_ack_ms", ToJson(result.submit_ack_ms)},
+              {"submit_result_ms", ToJson(result.submit_result_ms)},
+              {"ack_commits_p50", result.submit_ack_ms.p50 / result.commit_ms.p50},
+              {"result_commits_p50", result.submit_result_ms.p50 / result.commit_ms.p50}};
+}
+
+absl::StatusOr<Json> Backlog(const Settings& settings) {
+  ZS_ASSIGN_OR_RETURN(BacklogResult result, RunBacklog(settings.backlog));
+  return Json{{"tasks", settings.backlog.tasks},
+              {"submits_per_second", result.submits_per_second},
+              {"rss_bytes_per_task", result.rss_bytes_per_task},
+              {"disk_bytes_per_task", result.disk_bytes_per_task},
+              {"restart_seconds", result.restart_seconds},
+              {"drain_per_second", result.drain_per_second}};
+}
+
+absl::StatusOr<Json> Limits(const Settings& settings) {
+  constexpr int kCommits = 2000;
+  constexpr uint64_t kPipelineTasks = 1'000'000, kSingleTasks = 200'000, kEchoes = 500'000;
+  constexpr uint32_t kEchoBytes = 150;
+  ZS_ASSIGN_OR_RETURN(CommitResult commit, MeasureCommit(settings.data_root, kCommits));
+  ZS_ASSIGN_OR_RETURN(double echo, MeasureEcho(kEchoes, kEchoBytes));
+  ZS_ASSIGN_OR_RETURN(PipelineResult batched,
+                      RunPipeline({.tasks = kPipelineTasks, .data_root = settings.data_root}));
+  ZS_ASSIGN_OR_RETURN(PipelineResult single,
+                      RunPipeline({.tasks = kSingleTasks, .batch = 1, .data_root = settings.data_root}));
+  return Json{{"commit_ms", {{"p50", commit.p50_ms}, {"p99", commit.p99_ms}}},
+              {"echo_messages_per_second", echo},
+              {"pipeline_tasks_per_second", batched.tasks_per_second},
+              {"pipeline_single_tasks_per_second", single.tasks_per_second}};
+}
+
+void AddThroughput(Flags& flags, Settings& settings) {
+  ThroughputOptions& options = settings.throughput;
+  Flags& command = flags.Command("throughput", "No-op tasks a second, from first submit to last durable completion");
+  command.Number("--tasks", &options.tasks, "Tasks to run", 1, 1'000'000'000);
+  command.Size("--payload-bytes", &options.payload_bytes, "Payload of each", 0, 1 << 20);
+  command.Number("--clients", &options.clients, "Client connections", 1, 1024);
+  command.Number("--workers", &options.workers, "Worker processes to start", 1, 1024);
+  command.Number("--batch", &options.batch, "Tasks in one submit call; 1: one by one", 1, 4096);
+  command.Number("--repeat", &settings.repeat, "Runs; the median is shown", 1, 100);
+  command.Brokers("--brokers", &settings.brokers, "Measure these instead of own processes");
+  command.Example("zsched-bench throughput --tasks 1000000 --batch 100 --workers 2");
+  command.Example("zsched-bench throughput --batch 1 -o json");
+}
+
+void AddOthers(Flags& flags, Settings& settings) {
+  Flags& latency = flags.Command("latency", "Single tasks on an idle broker: time to the ack and to the result");
+  latency.Number("--tasks", &settings.latency.tasks, "Tasks, one after another", 10, 1'000'000);
+  latency.Example("zsched-bench latency -o json");
+  Flags& backlog = flags.Command("backlog", "Many waiting tasks: memory, disk, restart, working them off");
+  backlog.Number("--tasks", &settings.backlog.tasks, "Waiting tasks", 1, 1'000'000'000);
+  backlog.Size("--payload-bytes", &settings.backlog.payload_bytes, "Payload of each", 0, 1 << 20);
+  backlog.Number("--workers", &settings.backlog.workers, "Workers that work them off", 1, 1024);
+  backlog.Example("zsched-bench backlog --tasks 2000000");
+  Flags& limits = flags.Command("limits", "What the libraries allow here: LMDB commit, ZeroMQ echo, a bare pipeline");
+  limits.Example("zsched-bench limits");
 }
 
 int Main(int argc, char** argv) {
+  Settings settings;
   Flags flags("zsched-bench", "Measures zsched: its own broker and workers on this machine, or those of --brokers.");
-  std::string output = "table";
-  flags.Text("-o,--output", &output, "How to print", "FORMAT", {"table", "json"});
-  Flags& throughput = flags.Command("throughput", "No-op tasks a second, from first submit to last durable completion");
-  ThroughputOptions options;
-  std::vector<HostPort> brokers;
-  throughput.Number("--tasks", &options.tasks, "Tasks to run", 1, 1'000'000'000);
-  throughput.Size("--payload-bytes", &options.payload_bytes, "Payload of each", 0, 1 << 20);
-  throughput.Number("--clients", &options.clients, "Client connections", 1, 1024);
-  throughput.Number("--workers", &options.workers, "Worker processes to start", 1, 1024);
-  throughput.Number("--batch", &options.batch, "Tasks in one submit call; 1: one by one", 1, 4096);
-  throughput.Brokers("--brokers", &brokers, "Measure these instead of own processes");
-  throughput.Text("--data-root", &options.data_root, "Directory on the disk to measure", "DIR");
-  throughput.Example("zsched-bench throughput --tasks 1000000 --batch 100 --workers 2");
-  throughput.Example("zsched-bench throughput --batch 1 -o json");
+  flags.Text("-o,--output", &settings.output, "How to print", "FORMAT", {"table", "json"});
+  flags.Text("--data-root", &settings.data_root, "Directory on the disk to measure", "DIR");
+  AddThroughput(flags, settings);
+  AddOthers(flags, settings);
   if (std::optional<int> code = flags.Parse(argc, argv)) return *code;
-  for (const HostPort& broker : brokers)
-    options.brokers += (options.brokers.empty() ? "" : ",") + ToString(broker);
-  bool json = output == "json";
-  auto result = RunThroughput(options);
+  for (const HostPort& broker : settings.brokers)
+    settings.throughput.brokers += (settings.throughput.brokers.empty() ? "" : ",") + ToString(broker);
+  settings.throughput.data_root = settings.latency.data_root = settings.backlog.data_root = settings.data_root;
+  absl::StatusOr<Json> result = flags.command() == "throughput" ? Throughput(settings)
+                                : flags.command() == "latency"  ? Latency(settings)
+                                : flags.command() == "backlog"  ? Backlog(settings)
+                                                                : Limits(settings);
+  bool json = settings.output == "json";
   if (!result.ok()) return Fail(result.status(), json);
-  Print(*result, json);
+  if (json)
+    std::printf("%s\n", result->dump().c_str());
+  else
+    PrintTable(*result);
   return 0;
 }
 

@@ -9,17 +9,23 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <thread>
+#include <utility>
 
 #include "base/check.h"
 #include "schemas/errors.h"
+#include "zsched/client.h"
 
 extern char** environ;
 
 namespace zsched::bench {
 namespace {
+
+constexpr std::chrono::seconds kStartTime(30);
 
 std::string ProgramDirectory() {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path().string();
@@ -62,12 +68,11 @@ absl::StatusOr<pid_t> Cluster::Spawn(const std::vector<std::string>& argv, const
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0)
     return Error(ErrorCode::kUnavailable, "cannot start " + argv[0] + ": " + std::strerror(error));
-  pids_.push_back(pid);
   return pid;
 }
 
 absl::StatusOr<std::unique_ptr<Cluster>> Cluster::Start(const ClusterOptions& options) {
-  std::unique_ptr<Cluster> cluster(new Cluster());
+  std::unique_ptr<Cluster> cluster(new Cluster(options));
   std::string pattern = options.data_root + "/zsched-bench-XXXXXX";
   if (mkdtemp(pattern.data()) == nullptr)
     return Error(ErrorCode::kUnavailable, "cannot make a directory in " + options.data_root + ": " +
@@ -75,42 +80,65 @@ absl::StatusOr<std::unique_ptr<Cluster>> Cluster::Start(const ClusterOptions& op
   cluster->data_ = pattern;
   ZS_ASSIGN_OR_RETURN(int port, FreePorts());
   cluster->brokers_ = "127.0.0.1:" + std::to_string(port);
-  std::string bin = ProgramDirectory();
-  std::vector<std::string> broker = {bin + "/zsched-broker", "--data", pattern + "/broker", "--listen",
-                                     cluster->brokers_};
-  broker.insert(broker.end(), options.broker_flags.begin(), options.broker_flags.end());
-  ZS_RETURN_IF_ERROR(cluster->Spawn(broker, pattern + "/broker.log").status());
-  for (int i = 0; i < options.workers; ++i)
-    ZS_RETURN_IF_ERROR(
-        cluster
-            ->Spawn({bin + "/zsched-worker", "--brokers", cluster->brokers_, "--name",
-                     "bench-" + std::to_string(i), "--concurrency", std::to_string(options.concurrency)},
-                    pattern + "/worker-" + std::to_string(i) + ".log")
-            .status());
+  ZS_RETURN_IF_ERROR(cluster->StartBroker());
+  ZS_RETURN_IF_ERROR(cluster->StartWorkers(options.workers));
   return cluster;
 }
 
-double Cluster::Stop() {
-  double cpu = 0;
-  // Workers first: they say goodbye to a broker that still listens.
-  while (!pids_.empty()) {
-    pid_t pid = pids_.back();
-    pids_.pop_back();
-    kill(pid, SIGTERM);
-    rusage usage{};
-    int status;
-    if (wait4(pid, &status, 0, &usage) == pid)
-      cpu += static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-             static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+absl::Status Cluster::StartBroker() {
+  std::vector<std::string> argv = {ProgramDirectory() + "/zsched-broker", "--data", data_ + "/broker", "--listen",
+                                   brokers_};
+  argv.insert(argv.end(), options_.broker_flags.begin(), options_.broker_flags.end());
+  ZS_ASSIGN_OR_RETURN(broker_, Spawn(argv, data_ + "/broker.log"));
+  return absl::OkStatus();
+}
+
+absl::Status Cluster::StartWorkers(int count) {
+  for (int i = 0; i < count; ++i) {
+    std::string name = "bench-" + std::to_string(workers_.size());
+    ZS_ASSIGN_OR_RETURN(pid_t pid, Spawn({ProgramDirectory() + "/zsched-worker", "--brokers", brokers_, "--name", name,
+                                          "--concurrency", std::to_string(options_.concurrency)},
+                                         data_ + "/" + name + ".log"));
+    workers_.push_back(pid);
   }
+  return absl::OkStatus();
+}
+
+absl::Status Cluster::WaitForWorkers(int workers) const {
+  auto client = Client::Create({.brokers = brokers_, .name = "zsched-bench"});
+  if (!client.ok()) return client.status();
+  auto deadline = std::chrono::steady_clock::now() + kStartTime;
+  while (std::chrono::steady_clock::now() < deadline) {
+    auto found = (*client)->Workers();
+    if (found.ok() && static_cast<int>(found->size()) >= workers) return absl::OkStatus();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return Error(ErrorCode::kTimedOut, "the broker and its workers did not start at " + brokers_);
+}
+
+// CPU seconds of the process's life.
+double Cluster::End(pid_t pid, int signal) {
+  kill(pid, signal);
+  rusage usage{};
+  int status;
+  if (wait4(pid, &status, 0, &usage) != pid) return 0;
+  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+         static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+void Cluster::KillBroker() { killed_cpu_ += End(std::exchange(broker_, 0), SIGKILL); }
+
+double Cluster::Stop() {
+  double cpu = killed_cpu_;
+  // Workers first: they say goodbye to a broker that still listens.
+  for (pid_t pid : std::exchange(workers_, {})) cpu += End(pid, SIGTERM);
+  if (broker_ != 0) cpu += End(std::exchange(broker_, 0), SIGTERM);
   return cpu;
 }
 
 Cluster::~Cluster() {
-  for (pid_t pid : pids_) {
-    kill(pid, SIGKILL);
-    waitpid(pid, nullptr, 0);
-  }
+  for (pid_t pid : workers_) End(pid, SIGKILL);
+  if (broker_ != 0) End(broker_, SIGKILL);
   std::error_code ignored;
   if (!data_.empty()) std::filesystem::remove_all(data_, ignored);
 }

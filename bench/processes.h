@@ -33,17 +33,29 @@ class Cluster {
   // Kills what Stop did not end, removes the data directory.
   ~Cluster();
 
+  // Until the broker answers and that many workers are connected. TIMED_OUT.
+  absl::Status WaitForWorkers(int workers) const;
+  absl::Status StartBroker();
+  absl::Status StartWorkers(int count);
+  void KillBroker();  // kill -9
+
+  pid_t broker_pid() const { return broker_; }
   const std::string& brokers() const { return brokers_; }
   const std::string& data() const { return data_; }
   // Ends all processes cleanly; CPU seconds (user and system) they used in their lives.
   double Stop();
 
  private:
-  Cluster() = default;
+  explicit Cluster(const ClusterOptions& options) : options_(options) {}
   absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& argv, const std::string& log);
 
+  double End(pid_t pid, int signal);
+
+  const ClusterOptions options_;
   std::string brokers_, data_;
-  std::vector<pid_t> pids_;  // broker first
+  pid_t broker_ = 0;
+  std::vector<pid_t> workers_;
+  double killed_cpu_ = 0;  // of brokers that KillBroker ended
 };
 
 }  // namespace zsched::bench

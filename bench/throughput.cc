@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/check.h"
+#include "bench/limits.h"
 #include "bench/processes.h"
 #include "schemas/errors.h"
 #include "zsched/client.h"
@@ -16,6 +17,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr uint64_t kLimitTasks = 1'000'000;
 constexpr int64_t kConnectMs = 10'000;
 constexpr std::chrono::minutes kGiveUp(10);  // a run that takes longer is stuck
 
@@ -92,18 +94,6 @@ class Producer {
   std::unique_ptr<Client> client_;  // last: its thread uses the counters
 };
 
-absl::Status WaitForWorkers(const std::string& brokers, int workers) {
-  auto client = Client::Create({.brokers = brokers, .name = "zsched-bench"});
-  if (!client.ok()) return client.status();
-  auto deadline = Clock::now() + std::chrono::milliseconds(kConnectMs);
-  while (Clock::now() < deadline) {
-    auto found = (*client)->Workers();
-    if (found.ok() && static_cast<int>(found->size()) >= workers) return absl::OkStatus();
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  return Error(ErrorCode::kTimedOut, "the workers did not connect to " + brokers);
-}
-
 // Runs `step` of every producer on a thread of its own; the first error.
 template <class Step>
 absl::Status OnAll(std::vector<std::unique_ptr<Producer>>& producers, Step step) {
@@ -126,7 +116,7 @@ absl::StatusOr<ThroughputResult> RunThroughput(const ThroughputOptions& options)
     ZS_ASSIGN_OR_RETURN(cluster,
                         Cluster::Start({.workers = options.workers, .data_root = options.data_root}));
     brokers = cluster->brokers();
-    ZS_RETURN_IF_ERROR(WaitForWorkers(brokers, options.workers));
+    ZS_RETURN_IF_ERROR(cluster->WaitForWorkers(options.workers));
   }
   std::vector<std::unique_ptr<Producer>> producers;
   uint64_t clients = static_cast<uint64_t>(options.clients);
@@ -149,8 +139,17 @@ absl::StatusOr<ThroughputResult> RunThroughput(const ThroughputOptions& options)
   result.submit_seconds = Seconds(submitted - begin);
   result.tasks_per_second = static_cast<double>(options.tasks) / result.seconds;
   for (auto& producer : producers) ZS_RETURN_IF_ERROR(producer->Close());
-  if (cluster != nullptr)
-    result.cpu_seconds_per_100k = (own + cluster->Stop()) * 1e5 / static_cast<double>(options.tasks);
+  if (cluster == nullptr) return result;
+  result.cpu_seconds_per_100k = (own + cluster->Stop()) * 1e5 / static_cast<double>(options.tasks);
+  cluster.reset();
+  if (!options.measure_limit) return result;
+  // As many tasks as take the bare pipeline about a second: its rate does not depend on more.
+  ZS_ASSIGN_OR_RETURN(PipelineResult limit,
+                      RunPipeline({.tasks = std::min<uint64_t>(options.tasks, kLimitTasks),
+                                   .payload_bytes = options.payload_bytes,
+                                   .batch = std::max<uint32_t>(1, options.batch),
+                                   .data_root = options.data_root}));
+  result.limit_tasks_per_second = limit.tasks_per_second;
   return result;
 }
 

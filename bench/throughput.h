@@ -16,6 +16,7 @@ struct ThroughputOptions {
   int workers = 2;
   uint32_t batch = 100;             // tasks given to the client library in one call; 1: single submits
   std::string brokers = {};         // empty: start own processes
+  bool measure_limit = true;        // the bare pipeline in the same run; only with own processes
   std::string data_root = "/var/tmp";
 };
 
@@ -25,6 +26,7 @@ struct ThroughputResult {
   double tasks_per_second = 0;
   double submit_seconds = 0;                        // until the last submit was acknowledged
   std::optional<double> cpu_seconds_per_100k = {};  // all processes; unknown for brokers of somebody else
+  std::optional<double> limit_tasks_per_second = {};  // bench/limits.h
 };
 
 // UNAVAILABLE, TIMED_OUT: the run could not be finished; a task that does not succeed is an INTERNAL error.

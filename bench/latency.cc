@@ -1,0 +1,70 @@
+#include "bench/latency.h"
+
+#include <chrono>
+#include <future>
+
+#include "base/check.h"
+#include "bench/limits.h"
+#include "bench/processes.h"
+#include "zsched/client.h"
+
+namespace zsched::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kWarmup = 100;  // tasks before the clock counts: connections, credit, caches
+
+double Ms(Clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
+
+struct Sample {
+  double ack_ms = 0, result_ms = 0;
+};
+
+absl::StatusOr<Sample> OneTask(Client& client, const TaskSpec& spec) {
+  std::promise<Clock::time_point> ended;
+  Clock::time_point acked;
+  absl::Status failure;
+  auto begin = Clock::now();
+  absl::Status taken = client.Submit(
+      spec,
+      [&](absl::StatusOr<TaskId> id) {
+        acked = Clock::now();
+        if (id.ok()) return;
+        failure = id.status();
+        ended.set_value(acked);
+      },
+      [&](Outcome& outcome) {
+        failure = outcome.status();
+        ended.set_value(Clock::now());
+      });
+  if (!taken.ok()) return taken;
+  auto end = ended.get_future().get();
+  if (!failure.ok()) return failure;
+  return Sample{Ms(acked - begin), Ms(end - begin)};
+}
+
+}  // namespace
+
+absl::StatusOr<LatencyResult> RunLatency(const LatencyOptions& options) {
+  ZS_ASSIGN_OR_RETURN(CommitResult before, MeasureCommit(options.data_root, options.tasks / 2));
+  ZS_ASSIGN_OR_RETURN(auto cluster, Cluster::Start({.workers = 1, .data_root = options.data_root}));
+  ZS_RETURN_IF_ERROR(cluster->WaitForWorkers(1));
+  ZS_ASSIGN_OR_RETURN(auto client, Client::Create({.brokers = cluster->brokers(), .name = "zsched-bench"}));
+  TaskSpec spec{.type = "noop", .queue = "bench", .payload = std::string(options.payload_bytes, 'x')};
+  for (int i = 0; i < kWarmup; ++i) ZS_RETURN_IF_ERROR(OneTask(*client, spec).status());
+  std::vector<double> acks, results;
+  for (int i = 0; i < options.tasks; ++i) {
+    ZS_ASSIGN_OR_RETURN(Sample sample, OneTask(*client, spec));
+    acks.push_back(sample.ack_ms);
+    results.push_back(sample.result_ms);
+  }
+  ZS_RETURN_IF_ERROR(client->Close(5000));
+  cluster->Stop();
+  ZS_ASSIGN_OR_RETURN(CommitResult after, MeasureCommit(options.data_root, options.tasks / 2));
+  return LatencyResult{{(before.p50_ms + after.p50_ms) / 2, std::max(before.p99_ms, after.p99_ms)},
+                       PercentilesOf(acks),
+                       PercentilesOf(results)};
+}
+
+}  // namespace zsched::bench

@@ -1,0 +1,364 @@
+#include "bench/limits.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "base/check.h"
+#include "bench/lmdb_store.h"
+#include "flatbuffers/flatbuffers.h"
+#include "schemas/errors.h"
+#include "schemas/frame.h"
+#include "schemas/limits.h"
+#include "schemas/verify.h"
+
+namespace zsched::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using flatbuffers::FlatBufferBuilder;
+
+// SUBMIT frames in flight: what zsched's client may have at most.
+constexpr uint64_t kWindowFrames = kMaxOutstandingSubmits;
+constexpr int kHighWaterMark = 1000;
+constexpr int kIdlePollMs = 20;  // how soon the end is noticed
+constexpr int kWaitMs = 30'000;  // for one message; a pipeline that is silent for longer is broken
+
+double SecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+class Socket {
+ public:
+  Socket(void* context, int type) : socket_(zmq_socket(context, type)) {
+    ZS_CHECK(socket_ != nullptr);
+    Set(ZMQ_SNDHWM, kHighWaterMark);
+    Set(ZMQ_RCVHWM, kHighWaterMark);
+    Set(ZMQ_LINGER, 0);
+  }
+  ~Socket() { zmq_close(socket_); }
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+
+  std::string Bind() {
+    ZS_CHECK(zmq_bind(socket_, "tcp://127.0.0.1:*") == 0);
+    char endpoint[256];
+    size_t size = sizeof endpoint;
+    ZS_CHECK(zmq_getsockopt(socket_, ZMQ_LAST_ENDPOINT, endpoint, &size) == 0);
+    return endpoint;
+  }
+  void Connect(const std::string& endpoint) { ZS_CHECK(zmq_connect(socket_, endpoint.c_str()) == 0); }
+  void Send(std::string_view bytes, int flags = 0) {
+    ZS_CHECK(zmq_send(socket_, bytes.data(), bytes.size(), flags) >= 0);
+  }
+  // False: nothing there (or nothing came in time).
+  bool Receive(std::string& out, int flags = ZMQ_DONTWAIT) {
+    zmq_msg_t message;
+    zmq_msg_init(&message);
+    bool ok = zmq_msg_recv(&message, socket_, flags) >= 0;
+    if (ok) out.assign(static_cast<char*>(zmq_msg_data(&message)), zmq_msg_size(&message));
+    zmq_msg_close(&message);
+    return ok;
+  }
+  void Set(int option, int value) { ZS_CHECK(zmq_setsockopt(socket_, option, &value, sizeof value) == 0); }
+  void* handle() { return socket_; }
+
+ private:
+  void* socket_;
+};
+
+std::string_view Finished(FlatBufferBuilder& b) {
+  return {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()};
+}
+
+// What one commit writes and what it lets go.
+struct Work {
+  struct Row {
+    uint64_t key;
+    std::string_view bytes;
+    bool is_new;
+  };
+  std::vector<std::string> log;
+  std::vector<Row> rows;                      // views into log, or of kDoneRow
+  std::vector<std::pair<size_t, uint64_t>> submits;  // index into log, first id
+  std::vector<uint64_t> done;
+
+  bool empty() const { return log.empty(); }
+  void Clear() {
+    log.clear();
+    rows.clear();
+    submits.clear();
+    done.clear();
+  }
+};
+
+constexpr char kDoneRow[] = "a row of the size that a small state record takes, rewritten when the task ends..";
+
+class Pipeline {
+ public:
+  Pipeline(const PipelineOptions& options, LmdbStore& store)
+      : options_(options), store_(store), context_(zmq_ctx_new()), wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+    ZS_CHECK(wake_ >= 0);
+  }
+  ~Pipeline() {
+    zmq_ctx_term(context_);
+    close(wake_);
+  }
+
+  PipelineResult Run() {
+    {
+      Socket clients(context_, ZMQ_ROUTER), workers(context_, ZMQ_ROUTER);
+      client_endpoint_ = clients.Bind();
+      worker_endpoint_ = workers.Bind();
+      std::thread journal([this] { Journal(); }), worker([this] { Worker(); }),
+          client([this] { Client(); });
+      Broker(clients, workers);
+      client.join();
+      stop_ = true;
+      work_ready_.store(2);
+      work_ready_.notify_one();
+      worker.join();
+      journal.join();
+    }
+    return {seconds_, static_cast<double>(options_.tasks) / seconds_};
+  }
+
+ private:
+  void Client() {
+    Socket socket(context_, ZMQ_DEALER);
+    socket.Set(ZMQ_RCVTIMEO, kWaitMs);
+    socket.Connect(client_endpoint_);
+    FlatBufferBuilder b;
+    std::string payload(options_.payload_bytes, 'x'), answer;
+    uint64_t sent = 0, seq = 0, in_flight = 0, done = 0;
+    auto begin = Clock::now();
+    while (done < options_.tasks) {
+      while (sent < options_.tasks && in_flight < kWindowFrames) {
+        uint64_t count = std::min<uint64_t>(options_.batch, options_.tasks - sent);
+        socket.Send(Submit(b, ++seq, count, payload));
+        sent += count;
+        ++in_flight;
+      }
+      ZS_CHECK(socket.Receive(answer, 0));
+      const auto* outcomes = flatbuffers::GetRoot<wire::Outcomes>(answer.data());
+      if (outcomes->request() != 0)
+        --in_flight;
+      else
+        done += outcomes->succeeded()->size();
+    }
+    seconds_ = SecondsSince(begin);
+    client_done_ = true;
+  }
+
+  static std::string_view Submit(FlatBufferBuilder& b, uint64_t seq, uint64_t count, const std::string& payload) {
+    b.Clear();
+    auto type = b.CreateString("noop"), queue = b.CreateString("bench");
+    std::vector<flatbuffers::Offset<wire::TaskSpec>> tasks;
+    for (uint64_t i = 0; i < count; ++i) {
+      auto bytes = b.CreateVector(reinterpret_cast<const uint8_t*>(payload.data()), payload.size());
+      tasks.push_back(wire::CreateTaskSpec(b, type, queue, bytes));
+    }
+    auto list = b.CreateVector(tasks);
+    b.Finish(wire::CreateSubmit(b, seq, 0, true, list));
+    return Finished(b);
+  }
+
+  void Worker() {
+    Socket socket(context_, ZMQ_DEALER);
+    socket.Set(ZMQ_RCVTIMEO, 100);
+    socket.Connect(worker_endpoint_);
+    socket.Send("");  // hello
+    FlatBufferBuilder b;
+    std::string frame;
+    std::vector<wire::Done> done;
+    while (!stop_) {
+      if (!socket.Receive(frame, 0)) continue;
+      const auto* tasks = VerifyBody<wire::Tasks>(frame);
+      ZS_CHECK(tasks != nullptr);
+      done.clear();
+      for (const wire::Assignment* task : *tasks->tasks()) done.emplace_back(task->task_id(), task->lease_id(), 1);
+      b.Clear();
+      auto list = b.CreateVectorOfStructs(done);
+      b.Finish(wire::CreateResults(b, 1, list));
+      socket.Send(Finished(b));
+    }
+  }
+
+  void Journal() {
+    while (true) {
+      work_ready_.wait(0);
+      if (stop_) return;
+      store_.Begin();
+      for (const std::string& record : at_journal_->log) store_.AppendLog(record);
+      for (const Work::Row& row : at_journal_->rows)
+        row.is_new ? store_.AppendRow(row.key, row.bytes) : store_.RewriteRow(row.key, row.bytes);
+      store_.Commit();
+      work_ready_.store(0);
+      committed_.store(true);
+      uint64_t one = 1;
+      ZS_CHECK(write(wake_, &one, sizeof one) == sizeof one);
+    }
+  }
+
+  void Broker(Socket& clients, Socket& workers) {
+    std::string hello, frame;
+    workers.Set(ZMQ_RCVTIMEO, kWaitMs);
+    ZS_CHECK(workers.Receive(worker_id_, 0) && workers.Receive(hello, 0));
+    while (!client_done_) {
+      zmq_pollitem_t items[] = {
+          {nullptr, wake_, ZMQ_POLLIN, 0}, {workers.handle(), 0, ZMQ_POLLIN, 0}, {clients.handle(), 0, ZMQ_POLLIN, 0}};
+      zmq_poll(items, 3, kIdlePollMs);
+      uint64_t count;
+      if (items[0].revents != 0) ZS_CHECK(read(wake_, &count, sizeof count) == sizeof count);
+      if (committed_.exchange(false)) LetGo(clients, workers);
+      for (int i = 0; i < 256 && workers.Receive(frame); ++i) {
+        workers.Receive(frame, 0);
+        TakeResults(frame);
+      }
+      for (int i = 0; i < 256 && clients.Receive(client_id_); ++i) {
+        clients.Receive(frame, 0);
+        TakeSubmit(frame);
+      }
+      if (at_journal_ == nullptr && !open_->empty()) {
+        at_journal_ = open_;
+        open_ = at_journal_ == &works_[0] ? &works_[1] : &works_[0];
+        work_ready_.store(1);
+        work_ready_.notify_one();
+      }
+    }
+  }
+
+  void TakeSubmit(std::string& frame) {
+    const auto* submit = VerifyBody<wire::Submit>(frame);
+    ZS_CHECK(submit != nullptr);
+    uint32_t count = submit->tasks()->size();
+    open_->submits.emplace_back(open_->log.size(), next_id_);
+    open_->log.push_back(frame);
+    // The rows are the tasks' payloads in the log record's copy.
+    const auto* kept = flatbuffers::GetRoot<wire::Submit>(open_->log.back().data());
+    for (uint32_t i = 0; i < count; ++i)
+      open_->rows.push_back({next_id_++, BytesOf(kept->tasks()->Get(i)->payload()), true});
+  }
+
+  void TakeResults(const std::string& frame) {
+    const auto* results = VerifyBody<wire::Results>(frame);
+    ZS_CHECK(results != nullptr);
+    open_->log.push_back(frame);
+    for (const wire::Done* done : *results->done()) {
+      open_->rows.push_back({done->task_id(), std::string_view(kDoneRow, sizeof kDoneRow), false});
+      open_->done.push_back(done->task_id());
+    }
+  }
+
+  void LetGo(Socket& clients, Socket& workers) {
+    for (auto [index, first] : at_journal_->submits) {
+      const auto* submit = flatbuffers::GetRoot<wire::Submit>(at_journal_->log[index].data());
+      builder_.Clear();
+      builder_.Finish(wire::CreateOutcomes(builder_, submit->seq()));
+      clients.Send(client_id_, ZMQ_SNDMORE);
+      clients.Send(Finished(builder_));
+      workers.Send(worker_id_, ZMQ_SNDMORE);
+      workers.Send(Assignments(*submit, first));
+    }
+    if (!at_journal_->done.empty()) {
+      builder_.Clear();
+      auto ids = builder_.CreateVector(at_journal_->done);
+      builder_.Finish(wire::CreateOutcomes(builder_, 0, ids));
+      clients.Send(client_id_, ZMQ_SNDMORE);
+      clients.Send(Finished(builder_));
+    }
+    at_journal_->Clear();
+    at_journal_ = nullptr;
+  }
+
+  std::string_view Assignments(const wire::Submit& submit, uint64_t id) {
+    builder_.Clear();
+    auto type = builder_.CreateString("noop"), queue = builder_.CreateString("bench");
+    std::vector<flatbuffers::Offset<wire::Assignment>> list;
+    for (const wire::TaskSpec* spec : *submit.tasks()) {
+      auto payload = builder_.CreateVector(spec->payload()->data(), spec->payload()->size());
+      list.push_back(wire::CreateAssignment(builder_, id, id, 1, 1, 1000, 5, type, queue, payload));
+      ++id;
+    }
+    auto tasks = builder_.CreateVector(list);
+    builder_.Finish(wire::CreateTasks(builder_, tasks));
+    return Finished(builder_);
+  }
+
+  const PipelineOptions& options_;
+  LmdbStore& store_;
+  void* context_;
+  int wake_;
+  std::string client_endpoint_, worker_endpoint_, client_id_, worker_id_;
+  FlatBufferBuilder builder_;
+  Work works_[2];
+  Work* open_ = &works_[0];
+  Work* at_journal_ = nullptr;
+  uint64_t next_id_ = 1;
+  std::atomic<int> work_ready_{0};
+  std::atomic<bool> committed_{false}, client_done_{false}, stop_{false};
+  double seconds_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<PipelineResult> RunPipeline(const PipelineOptions& options) {
+  ZS_ASSIGN_OR_RETURN(auto store, LmdbStore::Make(options.data_root));
+  return Pipeline(options, *store).Run();
+}
+
+absl::StatusOr<CommitResult> MeasureCommit(const std::string& data_root, int commits) {
+  ZS_ASSIGN_OR_RETURN(auto store, LmdbStore::Make(data_root));
+  std::vector<double> times;
+  for (int i = 0; i < commits; ++i) {
+    auto begin = Clock::now();
+    store->Begin();
+    store->AppendLog(std::string(200, 'x'));
+    store->Commit();
+    times.push_back(SecondsSince(begin) * 1000);
+  }
+  std::sort(times.begin(), times.end());
+  return CommitResult{times[times.size() / 2], times[times.size() * 99 / 100]};
+}
+
+absl::StatusOr<double> MeasureEcho(uint64_t messages, uint32_t bytes) {
+  void* context = zmq_ctx_new();
+  double seconds = 0;
+  {
+    Socket router(context, ZMQ_ROUTER);
+    router.Set(ZMQ_RCVTIMEO, kWaitMs);
+    std::string endpoint = router.Bind();
+    std::thread client([&] {
+      Socket dealer(context, ZMQ_DEALER);
+      dealer.Set(ZMQ_RCVTIMEO, kWaitMs);
+      dealer.Connect(endpoint);
+      std::string message(bytes, 'x'), answer;
+      constexpr uint64_t kInFlight = kHighWaterMark / 2;
+      auto begin = Clock::now();
+      for (uint64_t sent = 0, received = 0; received < messages;) {
+        while (sent < messages && sent - received < kInFlight) dealer.Send(message), ++sent;
+        ZS_CHECK(dealer.Receive(answer, 0));
+        ++received;
+        while (received < sent && dealer.Receive(answer)) ++received;
+      }
+      seconds = SecondsSince(begin);
+    });
+    std::string id, body;
+    for (uint64_t i = 0; i < messages; ++i) {
+      ZS_CHECK(router.Receive(id, 0) && router.Receive(body, 0));
+      router.Send(id, ZMQ_SNDMORE);
+      router.Send(body);
+    }
+    client.join();
+  }
+  zmq_ctx_term(context);
+  return static_cast<double>(messages) / seconds;
+}
+
+}  // namespace zsched::bench
