@@ -1,4 +1,6 @@
 // The end of a round: ready tasks are leased to workers with credit, and clients are told what ended.
+#include <cstdlib>
+
 #include "broker/core/core.h"
 #include "broker/core/record_writer.h"
 
@@ -47,7 +49,8 @@ void Core::Dispatch(Now now) {
 }
 
 // A task may leave once it is certain that it exists: when the record that made it ready is durable, also for a task whose
-// ack did not wait for that. Its lease need not be durable (a worker presents leases that were lost).
+// ack did not wait for that, and for one that was given back before its own record was durable. Its lease need not be
+// durable (a worker presents leases that were lost).
 void Core::FlushTasks() {
   for (uint32_t slot : served_workers_) {
     WorkerSession& session = workers_[slot];
@@ -55,7 +58,7 @@ void Core::FlushTasks() {
     TasksEffect effect{session.id, Lsn(0), std::move(session.assigned)};
     session.assigned.clear();
     for (const Assign& assign : effect.tasks)
-      effect.wait = std::max(effect.wait, Lsn(static_cast<uint64_t>(std::max<int64_t>(0, assign.order))));
+      effect.wait = std::max(effect.wait, Lsn(static_cast<uint64_t>(std::abs(assign.order))));
     effects_.push_back(std::move(effect));
   }
   served_workers_.clear();

@@ -1,6 +1,7 @@
 // Time passes: timers fire, overdue attempts end, silent sessions expire, old things are forgotten. Bounded work a call.
 #include <algorithm>
 
+#include "absl/container/btree_map.h"
 #include "broker/core/core.h"
 #include "broker/core/record_writer.h"
 
@@ -60,7 +61,7 @@ void Core::EndOverdue(Now now) {
   deadlines_.Advance(now.mono_ms);
   if (deadlines_.due_head() == kNil) return;
   std::vector<uint32_t> slots;
-  absl::flat_hash_map<uint32_t, std::vector<uint64_t>> cancels;  // by session slot
+  absl::btree_map<uint32_t, std::vector<uint64_t>> cancels;  // by session slot; in an order that a replay repeats
   for (uint32_t i = deadlines_.due_head(); i != kNil; i = state_.leases()[i].timer_next) {
     const Lease& lease = state_.leases()[i];
     slots.push_back(lease.task);

@@ -66,7 +66,9 @@ absl::Status Engine::Start(const Uuid& fresh_cluster, Now now) {
   ZS_RETURN_IF_ERROR(core_.state().Rebuild(scan));
   durable_ = in_flight_ = core_.state().lsn();
   uint64_t node = config_.node == "backup" ? 1 : 0;
-  return core_.Start(fresh_cluster, node, now);
+  ZS_RETURN_IF_ERROR(core_.Start(fresh_cluster, node, now));
+  epoch_lsn_ = core_.appended();
+  return absl::OkStatus();
 }
 
 ClusterView Engine::View() const {
@@ -376,7 +378,9 @@ void Engine::OnTick(Now now) {
 }
 
 void Engine::Hold(Effect effect) {
-  Lsn wait = std::visit([](const auto& e) { return e.wait; }, effect);
+  // Nothing leaves before the epoch is durable: after a crash the next start would take the same one, and give its session,
+  // lease and task ids a second time.
+  Lsn wait = std::max(epoch_lsn_, std::visit([](const auto& e) { return e.wait; }, effect));
   if (wait <= durable_)
     failure_.Update(Release(effect));
   else if (wait <= in_flight_)

@@ -121,6 +121,7 @@ class Engine {
   int64_t started_ms_ = 0;
   Now now_;
 
+  Lsn epoch_lsn_;  // of the record that opened this epoch
   Lsn durable_;
   Lsn in_flight_;  // last LSN at the journal; durable_ when none is
   std::vector<Effect> held_in_flight_, held_open_;
