@@ -18,7 +18,6 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "client/lib/submitter.h"
 #include "schemas/wire_generated.h"
@@ -96,7 +95,8 @@ class OutcomeTracker {
   const int64_t resend_ms_;
 
   Ranges ranges_;
-  absl::flat_hash_map<TaskId, std::vector<std::shared_ptr<WaitGroup>>> waits_;
+  // By id: what is asked for, and in which order, does not depend on how a hash map is laid out.
+  absl::btree_map<TaskId, std::vector<std::shared_ptr<WaitGroup>>> waits_;
   std::multimap<int64_t, std::shared_ptr<WaitGroup>> by_deadline_;  // those with one
 
   std::deque<TaskId> to_ask_;
