@@ -52,9 +52,11 @@ class ClientTest : public ::testing::Test {
     return {.type = "noop", .payload = std::move(payload)};
   }
 
-  FakeBroker broker_;
+  // What handlers use. Declared first: the broker may call a handler until its own end.
+  std::atomic<int> handled_ = 0;
   bool hold_ = true;  // on the broker's thread
   std::vector<std::pair<FakeBroker::Peer, std::string>> held_;
+  FakeBroker broker_;
 };
 
 // --- Options and life ---
@@ -385,10 +387,9 @@ TEST_F(ClientTest, AnErrorForTheWholeFrameFailsItsTasks) {
 }
 
 TEST_F(ClientTest, ARetryableErrorSendsTheSameFrameAgain) {
-  std::atomic<int> errors = 0;
   broker_.SetHandler([&](const FakeBroker::Peer& peer, const FrameView& frame) {
-    if (frame.header.type != MessageType::kSubmit || errors == 2) return false;
-    ++errors;
+    if (frame.header.type != MessageType::kSubmit || handled_ == 2) return false;
+    ++handled_;
     Builder builder;
     broker_.Send(peer, MessageType::kError,
                  FinishBody(builder, wire::CreateErrorDirect(builder, 5, "busy", 1, 1)));
@@ -432,9 +433,8 @@ TEST_F(ClientTest, UnacknowledgedFramesAreSentAgainByteForByteAndInOrder) {
 }
 
 TEST_F(ClientTest, AnAckThatWasLostIsAskedForByTheSameFrame) {
-  std::atomic<int> dropped = 0;
   broker_.SetHandler([&](const FakeBroker::Peer&, const FrameView& frame) {
-    return frame.header.type == MessageType::kSubmit && dropped++ == 0;
+    return frame.header.type == MessageType::kSubmit && handled_++ == 0;
   });
   auto client = Connect({.resend_ms = 20});
   EXPECT_TRUE(client->Submit(Noop()).get().ok());
@@ -444,9 +444,8 @@ TEST_F(ClientTest, AnAckThatWasLostIsAskedForByTheSameFrame) {
 }
 
 TEST_F(ClientTest, RequestsUnderWayAreSentAgain) {
-  std::atomic<bool> answer = false;
   broker_.SetHandler([&](const FakeBroker::Peer& peer, const FrameView& frame) {
-    if (frame.header.type != MessageType::kStatus || !answer) return false;
+    if (frame.header.type != MessageType::kStatus || handled_ == 0) return false;
     Builder builder;
     wire::StatusReplyBuilder reply(builder);
     reply.add_request(flatbuffers::GetRoot<wire::Status>(frame.body.data())->request());
@@ -458,7 +457,7 @@ TEST_F(ClientTest, RequestsUnderWayAreSentAgain) {
   auto status = std::async(std::launch::async, [&] { return client->Status(); });
   ASSERT_TRUE(broker_.AwaitFrames(MessageType::kStatus, 1));
   broker_.Stop();
-  answer = true;
+  handled_ = 1;
   broker_.Start();
   absl::StatusOr<StatusInfo> got = status.get();
   ASSERT_TRUE(got.ok()) << got.status();
