@@ -339,7 +339,8 @@ absl::Status Flags::Impl::Resolve() {
 std::string Flags::Impl::Explain(const CLI::Error& error) const {
   const bool required = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
   if (required || dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-    // The value of an unknown option is left over too; the option is what the user wants to hear of.
+    // The value of an unknown option is left over too; the option is what the user wants to hear
+    // of.
     std::vector<std::string> extras;
     for (const Impl* level : root->Chosen())
       for (std::string& extra : level->app->remaining()) extras.push_back(std::move(extra));

@@ -109,7 +109,8 @@ class Flags {
   template <class T>
   Option& Text(std::string names, T* target, std::string help, std::string value_name = "TEXT",
                std::vector<std::string> choices = {});
-  // An option that may be given several times. A stronger source replaces a weaker one's whole list.
+  // An option that may be given several times. A stronger source replaces a weaker one's whole
+  // list.
   Option& Texts(std::string names, std::vector<std::string>* target, std::string help,
                 std::string value_name = "TEXT");
   // Comma-separated words in one value ("a,b"); given several times, the lists are joined.
@@ -154,7 +155,8 @@ class Flags {
   const std::optional<std::vector<std::string>>& rest() const;
   // After Parse: every option of the program and of all its commands, in the order they were added.
   std::vector<Setting> Settings() const;
-  // After Parse: prints every option in force with its value and source as a table on stdout; returns 0. For
+  // After Parse: prints every option in force with its value and source as a table on stdout;
+  // returns 0. For
   // --check-config, after the program's own rules held.
   int PrintSettings() const;
   // Where the value of the option with this long name came from, among the options in force.
@@ -170,7 +172,7 @@ class Flags {
   std::unique_ptr<Impl> impl_;
 };
 
-// --- Implementation of the templates ---------------------------------------------------------------
+// --- Implementation of the templates -------------------------------------------------------------
 
 namespace internal {
 

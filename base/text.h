@@ -19,7 +19,8 @@ namespace zsched {
 absl::StatusOr<int64_t> ParseDurationMs(std::string_view text);
 std::string FormatDurationMs(int64_t ms);
 
-// "1048576", "512KiB", "64MiB", "1GiB", "1TiB": bytes. INVALID_ARGUMENT names the text and an example.
+// "1048576", "512KiB", "64MiB", "1GiB", "1TiB": bytes. INVALID_ARGUMENT names the text and an
+// example.
 absl::StatusOr<int64_t> ParseSizeBytes(std::string_view text);
 // The largest unit that divides it: "64MiB", "1000".
 std::string FormatSizeBytes(int64_t bytes);

@@ -40,7 +40,8 @@ double DirectoryBytes(const std::string& directory) {
 
 absl::Status SubmitAll(const std::string& brokers, const BacklogOptions& options) {
   ZS_ASSIGN_OR_RETURN(auto client, Client::Create({.brokers = brokers, .name = "zsched-bench"}));
-  TaskSpec spec{.type = "noop", .queue = "bench", .payload = std::string(options.payload_bytes, 'x')};
+  TaskSpec spec{
+      .type = "noop", .queue = "bench", .payload = std::string(options.payload_bytes, 'x')};
   std::vector<TaskSpec> batch(kBatch, spec);
   std::atomic<uint64_t> rejected{0};
   for (uint64_t sent = 0; sent < options.tasks; sent += kBatch) {
@@ -50,7 +51,8 @@ absl::Status SubmitAll(const std::string& brokers, const BacklogOptions& options
     }));
   }
   ZS_RETURN_IF_ERROR(client->Flush(std::chrono::milliseconds(kGiveUp).count()));
-  if (rejected > 0) return Error(ErrorCode::kInternal, std::to_string(rejected) + " tasks were refused");
+  if (rejected > 0)
+    return Error(ErrorCode::kInternal, std::to_string(rejected) + " tasks were refused");
   return client->Close(5000);
 }
 
@@ -81,12 +83,14 @@ absl::StatusOr<BacklogResult> RunBacklog(const BacklogOptions& options) {
   cluster->KillBroker();
   begin = Clock::now();
   ZS_RETURN_IF_ERROR(cluster->StartBroker());
-  ZS_ASSIGN_OR_RETURN(auto client, Client::Create({.brokers = cluster->brokers(), .name = "zsched-bench"}));
+  ZS_ASSIGN_OR_RETURN(auto client,
+                      Client::Create({.brokers = cluster->brokers(), .name = "zsched-bench"}));
   ZS_RETURN_IF_ERROR(client->WaitForBroker(kConnectMs));
   result.restart_seconds = SecondsSince(begin);
   ZS_ASSIGN_OR_RETURN(uint64_t waiting, Waiting(*client));
   if (waiting != options.tasks)
-    return Error(ErrorCode::kDataLoss, std::to_string(waiting) + " tasks wait after the restart, not " +
+    return Error(ErrorCode::kDataLoss, std::to_string(waiting) +
+                                           " tasks wait after the restart, not " +
                                            std::to_string(options.tasks));
   ZS_RETURN_IF_ERROR(cluster->StartWorkers(options.workers));
   ZS_RETURN_IF_ERROR(cluster->WaitForWorkers(options.workers));

@@ -1,5 +1,5 @@
-// zsched-bench backlog: many waiting tasks: what they cost in memory and on disk, how fast a restart is, and how fast they
-// are worked off. Owned by bench.
+// zsched-bench backlog: many waiting tasks: what they cost in memory and on disk, how fast a
+// restart is, and how fast they are worked off. Owned by bench.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,8 @@ struct BacklogOptions {
 };
 struct BacklogResult {
   double submits_per_second = 0;
-  double rss_bytes_per_task = 0;   // anonymous memory of the broker (RssAnon), what it had when empty taken off
+  double rss_bytes_per_task =
+      0;  // anonymous memory of the broker (RssAnon), what it had when empty taken off
   double disk_bytes_per_task = 0;  // of the data directory
   double restart_seconds = 0;      // kill -9, start, until a client is served
   double drain_per_second = 0;     // tasks worked off after the restart

@@ -50,8 +50,10 @@ absl::StatusOr<LatencyResult> RunLatency(const LatencyOptions& options) {
   ZS_ASSIGN_OR_RETURN(CommitResult before, MeasureCommit(options.data_root, options.tasks / 2));
   ZS_ASSIGN_OR_RETURN(auto cluster, Cluster::Start({.workers = 1, .data_root = options.data_root}));
   ZS_RETURN_IF_ERROR(cluster->WaitForWorkers(1));
-  ZS_ASSIGN_OR_RETURN(auto client, Client::Create({.brokers = cluster->brokers(), .name = "zsched-bench"}));
-  TaskSpec spec{.type = "noop", .queue = "bench", .payload = std::string(options.payload_bytes, 'x')};
+  ZS_ASSIGN_OR_RETURN(auto client,
+                      Client::Create({.brokers = cluster->brokers(), .name = "zsched-bench"}));
+  TaskSpec spec{
+      .type = "noop", .queue = "bench", .payload = std::string(options.payload_bytes, 'x')};
   for (int i = 0; i < kWarmup; ++i) ZS_RETURN_IF_ERROR(OneTask(*client, spec).status());
   std::vector<double> acks, results;
   for (int i = 0; i < options.tasks; ++i) {

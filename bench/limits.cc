@@ -53,7 +53,9 @@ class Socket {
     ZS_CHECK(zmq_getsockopt(socket_, ZMQ_LAST_ENDPOINT, endpoint, &size) == 0);
     return endpoint;
   }
-  void Connect(const std::string& endpoint) { ZS_CHECK(zmq_connect(socket_, endpoint.c_str()) == 0); }
+  void Connect(const std::string& endpoint) {
+    ZS_CHECK(zmq_connect(socket_, endpoint.c_str()) == 0);
+  }
   void Send(std::string_view bytes, int flags = 0) {
     ZS_CHECK(zmq_send(socket_, bytes.data(), bytes.size(), flags) >= 0);
   }
@@ -66,7 +68,9 @@ class Socket {
     zmq_msg_close(&message);
     return ok;
   }
-  void Set(int option, int value) { ZS_CHECK(zmq_setsockopt(socket_, option, &value, sizeof value) == 0); }
+  void Set(int option, int value) {
+    ZS_CHECK(zmq_setsockopt(socket_, option, &value, sizeof value) == 0);
+  }
   void* handle() { return socket_; }
 
  private:
@@ -85,7 +89,7 @@ struct Work {
     bool is_new;
   };
   std::vector<std::string> log;
-  std::vector<Row> rows;                      // views into log, or of kDoneRow
+  std::vector<Row> rows;                             // views into log, or of kDoneRow
   std::vector<std::pair<size_t, uint64_t>> submits;  // index into log, first id
   std::vector<uint64_t> done;
 
@@ -98,12 +102,16 @@ struct Work {
   }
 };
 
-constexpr char kDoneRow[] = "a row of the size that a small state record takes, rewritten when the task ends..";
+constexpr char kDoneRow[] =
+    "a row of the size that a small state record takes, rewritten when the task ends..";
 
 class Pipeline {
  public:
   Pipeline(const PipelineOptions& options, LmdbStore& store)
-      : options_(options), store_(store), context_(zmq_ctx_new()), wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+      : options_(options),
+        store_(store),
+        context_(zmq_ctx_new()),
+        wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
     ZS_CHECK(wake_ >= 0);
   }
   ~Pipeline() {
@@ -156,7 +164,8 @@ class Pipeline {
     client_done_ = true;
   }
 
-  static std::string_view Submit(FlatBufferBuilder& b, uint64_t seq, uint64_t count, const std::string& payload) {
+  static std::string_view Submit(FlatBufferBuilder& b, uint64_t seq, uint64_t count,
+                                 const std::string& payload) {
     b.Clear();
     auto type = b.CreateString("noop"), queue = b.CreateString("bench");
     std::vector<flatbuffers::Offset<wire::TaskSpec>> tasks;
@@ -182,7 +191,8 @@ class Pipeline {
       const auto* tasks = VerifyBody<wire::Tasks>(frame);
       ZS_CHECK(tasks != nullptr);
       done.clear();
-      for (const wire::Assignment* task : *tasks->tasks()) done.emplace_back(task->task_id(), task->lease_id(), 1);
+      for (const wire::Assignment* task : *tasks->tasks())
+        done.emplace_back(task->task_id(), task->lease_id(), 1);
       b.Clear();
       auto list = b.CreateVectorOfStructs(done);
       b.Finish(wire::CreateResults(b, 1, list));
@@ -211,8 +221,9 @@ class Pipeline {
     workers.Set(ZMQ_RCVTIMEO, kWaitMs);
     ZS_CHECK(workers.Receive(worker_id_, 0) && workers.Receive(hello, 0));
     while (!client_done_) {
-      zmq_pollitem_t items[] = {
-          {nullptr, wake_, ZMQ_POLLIN, 0}, {workers.handle(), 0, ZMQ_POLLIN, 0}, {clients.handle(), 0, ZMQ_POLLIN, 0}};
+      zmq_pollitem_t items[] = {{nullptr, wake_, ZMQ_POLLIN, 0},
+                                {workers.handle(), 0, ZMQ_POLLIN, 0},
+                                {clients.handle(), 0, ZMQ_POLLIN, 0}};
       zmq_poll(items, 3, kIdlePollMs);
       uint64_t count;
       if (items[0].revents != 0) ZS_CHECK(read(wake_, &count, sizeof count) == sizeof count);

@@ -1,10 +1,13 @@
-// What the libraries allow on this machine, without a scheduler: the yardstick for everything else that is measured.
-// Owned by bench; uses ZeroMQ, LMDB and FlatBuffers directly, and nothing of the broker.
+// What the libraries allow on this machine, without a scheduler: the yardstick for everything else
+// that is measured. Owned by bench; uses ZeroMQ, LMDB and FlatBuffers directly, and nothing of the
+// broker.
 //
-// The bare pipeline does the same work for a task as zsched must: a batch of tasks as one FlatBuffer from a DEALER to a ROUTER,
-// verified; log record and one table row a task in LMDB, synced; a batch of assignments to a DEALER worker; its results back
-// in one FlatBuffer; a log record and every row rewritten, synced; the ids back to the client. What it leaves out is what a
-// scheduler is for: queues, priorities, credit, leases, retries, timers, sessions, checksums, retention.
+// The bare pipeline does the same work for a task as zsched must: a batch of tasks as one
+// FlatBuffer from a DEALER to a ROUTER, verified; log record and one table row a task in LMDB,
+// synced; a batch of assignments to a DEALER worker; its results back in one FlatBuffer; a log
+// record and every row rewritten, synced; the ids back to the client. What it leaves out is what a
+// scheduler is for: queues, priorities, credit, leases, retries, timers, sessions, checksums,
+// retention.
 //
 // Threads: each function runs its own and joins them before it returns.
 #pragma once

@@ -21,7 +21,8 @@ absl::StatusOr<std::unique_ptr<LmdbStore>> LmdbStore::Make(const std::string& da
   std::unique_ptr<LmdbStore> store(new LmdbStore());
   store->directory_ = data_root + "/zsched-limit-XXXXXX";
   if (mkdtemp(store->directory_.data()) == nullptr)
-    return Error(ErrorCode::kUnavailable, "cannot make a directory in " + data_root + ": " + std::strerror(errno) +
+    return Error(ErrorCode::kUnavailable, "cannot make a directory in " + data_root + ": " +
+                                              std::strerror(errno) +
                                               "; name another with --data-root");
   Must(mdb_env_create(&store->env_));
   Must(mdb_env_set_mapsize(store->env_, kMapBytes));

@@ -1,4 +1,5 @@
-// LMDB as bare as it gets: one environment with a log and a table, one write transaction at a time. Owned by bench.
+// LMDB as bare as it gets: one environment with a log and a table, one write transaction at a time.
+// Owned by bench.
 #pragma once
 
 #include <lmdb.h>

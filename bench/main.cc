@@ -29,7 +29,9 @@ struct Settings {
 int Fail(const absl::Status& status, bool json) {
   ErrorCode code = CodeOf(status);
   if (json) {
-    Json error = {{"code", std::string(TextOf(code))}, {"message", MessageOf(status)}, {"retryable", IsRetryable(code)}};
+    Json error = {{"code", std::string(TextOf(code))},
+                  {"message", MessageOf(status)},
+                  {"retryable", IsRetryable(code)}};
     std::fprintf(stderr, "%s\n", Json{{"error", error}}.dump().c_str());
   } else {
     std::fprintf(stderr, "zsched-bench: %s\n", MessageOf(status).c_str());
@@ -75,7 +77,8 @@ absl::StatusOr<Json> Throughput(const Settings& settings) {
     out["limit_tasks_per_second"] = *shown.limit_tasks_per_second;
     out["ratio_to_limit"] = shown.tasks_per_second / *shown.limit_tasks_per_second;
   }
-  if (settings.repeat > 1) out["runs"] = {{"count", settings.repeat}, {"min", spread.min}, {"max", spread.max}};
+  if (settings.repeat > 1)
+    out["runs"] = {{"count", settings.repeat}, {"min", spread.min}, {"max", spread.max}};
   return out;
 }
 
@@ -106,8 +109,9 @@ absl::StatusOr<Json> Limits(const Settings& settings) {
   ZS_ASSIGN_OR_RETURN(double echo, MeasureEcho(kEchoes, kEchoBytes));
   ZS_ASSIGN_OR_RETURN(PipelineResult batched,
                       RunPipeline({.tasks = kPipelineTasks, .data_root = settings.data_root}));
-  ZS_ASSIGN_OR_RETURN(PipelineResult single,
-                      RunPipeline({.tasks = kSingleTasks, .batch = 1, .data_root = settings.data_root}));
+  ZS_ASSIGN_OR_RETURN(
+      PipelineResult single,
+      RunPipeline({.tasks = kSingleTasks, .batch = 1, .data_root = settings.data_root}));
   return Json{{"commit_ms", {{"p50", commit.p50_ms}, {"p99", commit.p99_ms}}},
               {"echo_messages_per_second", echo},
               {"pipeline_tasks_per_second", batched.tasks_per_second},
@@ -116,7 +120,8 @@ absl::StatusOr<Json> Limits(const Settings& settings) {
 
 void AddThroughput(Flags& flags, Settings& settings) {
   ThroughputOptions& options = settings.throughput;
-  Flags& command = flags.Command("throughput", "No-op tasks a second, from first submit to last durable completion");
+  Flags& command = flags.Command(
+      "throughput", "No-op tasks a second, from first submit to last durable completion");
   command.Number("--tasks", &options.tasks, "Tasks to run", 1, 1'000'000'000);
   command.Size("--payload-bytes", &options.payload_bytes, "Payload of each", 0, 1 << 20);
   command.Number("--clients", &options.clients, "Client connections", 1, 1024);
@@ -129,29 +134,36 @@ void AddThroughput(Flags& flags, Settings& settings) {
 }
 
 void AddOthers(Flags& flags, Settings& settings) {
-  Flags& latency = flags.Command("latency", "Single tasks on an idle broker: time to the ack and to the result");
+  Flags& latency =
+      flags.Command("latency", "Single tasks on an idle broker: time to the ack and to the result");
   latency.Number("--tasks", &settings.latency.tasks, "Tasks, one after another", 10, 1'000'000);
   latency.Example("zsched-bench latency -o json");
-  Flags& backlog = flags.Command("backlog", "Many waiting tasks: memory, disk, restart, working them off");
+  Flags& backlog =
+      flags.Command("backlog", "Many waiting tasks: memory, disk, restart, working them off");
   backlog.Number("--tasks", &settings.backlog.tasks, "Waiting tasks", 1, 1'000'000'000);
   backlog.Size("--payload-bytes", &settings.backlog.payload_bytes, "Payload of each", 0, 1 << 20);
   backlog.Number("--workers", &settings.backlog.workers, "Workers that work them off", 1, 1024);
   backlog.Example("zsched-bench backlog --tasks 2000000");
-  Flags& limits = flags.Command("limits", "What the libraries allow here: LMDB commit, ZeroMQ echo, a bare pipeline");
+  Flags& limits = flags.Command(
+      "limits", "What the libraries allow here: LMDB commit, ZeroMQ echo, a bare pipeline");
   limits.Example("zsched-bench limits");
 }
 
 int Main(int argc, char** argv) {
   Settings settings;
-  Flags flags("zsched-bench", "Measures zsched: its own broker and workers on this machine, or those of --brokers.");
+  Flags flags(
+      "zsched-bench",
+      "Measures zsched: its own broker and workers on this machine, or those of --brokers.");
   flags.Text("-o,--output", &settings.output, "How to print", "FORMAT", {"table", "json"});
   flags.Text("--data-root", &settings.data_root, "Directory on the disk to measure", "DIR");
   AddThroughput(flags, settings);
   AddOthers(flags, settings);
   if (std::optional<int> code = flags.Parse(argc, argv)) return *code;
   for (const HostPort& broker : settings.brokers)
-    settings.throughput.brokers += (settings.throughput.brokers.empty() ? "" : ",") + ToString(broker);
-  settings.throughput.data_root = settings.latency.data_root = settings.backlog.data_root = settings.data_root;
+    settings.throughput.brokers +=
+        (settings.throughput.brokers.empty() ? "" : ",") + ToString(broker);
+  settings.throughput.data_root = settings.latency.data_root = settings.backlog.data_root =
+      settings.data_root;
   absl::StatusOr<Json> result = flags.command() == "throughput" ? Throughput(settings)
                                 : flags.command() == "latency"  ? Latency(settings)
                                 : flags.command() == "backlog"  ? Backlog(settings)

@@ -35,7 +35,8 @@ std::string ProgramDirectory() {
 absl::StatusOr<int> FreePorts() {
   constexpr int kTries = 50;
   for (int i = 0; i < kTries; ++i) {
-    int first = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), second = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int first = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+        second = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -76,7 +77,8 @@ absl::StatusOr<std::unique_ptr<Cluster>> Cluster::Start(const ClusterOptions& op
   std::string pattern = options.data_root + "/zsched-bench-XXXXXX";
   if (mkdtemp(pattern.data()) == nullptr)
     return Error(ErrorCode::kUnavailable, "cannot make a directory in " + options.data_root + ": " +
-                                              std::strerror(errno) + "; name another with --data-root");
+                                              std::strerror(errno) +
+                                              "; name another with --data-root");
   cluster->data_ = pattern;
   ZS_ASSIGN_OR_RETURN(int port, FreePorts());
   cluster->brokers_ = "127.0.0.1:" + std::to_string(port);
@@ -86,8 +88,8 @@ absl::StatusOr<std::unique_ptr<Cluster>> Cluster::Start(const ClusterOptions& op
 }
 
 absl::Status Cluster::StartBroker() {
-  std::vector<std::string> argv = {ProgramDirectory() + "/zsched-broker", "--data", data_ + "/broker", "--listen",
-                                   brokers_};
+  std::vector<std::string> argv = {ProgramDirectory() + "/zsched-broker", "--data",
+                                   data_ + "/broker", "--listen", brokers_};
   argv.insert(argv.end(), options_.broker_flags.begin(), options_.broker_flags.end());
   ZS_ASSIGN_OR_RETURN(broker_, Spawn(argv, data_ + "/broker.log"));
   return absl::OkStatus();
@@ -96,9 +98,10 @@ absl::Status Cluster::StartBroker() {
 absl::Status Cluster::StartWorkers(int count) {
   for (int i = 0; i < count; ++i) {
     std::string name = "bench-" + std::to_string(workers_.size());
-    ZS_ASSIGN_OR_RETURN(pid_t pid, Spawn({ProgramDirectory() + "/zsched-worker", "--brokers", brokers_, "--name", name,
-                                          "--concurrency", std::to_string(options_.concurrency)},
-                                         data_ + "/" + name + ".log"));
+    ZS_ASSIGN_OR_RETURN(
+        pid_t pid, Spawn({ProgramDirectory() + "/zsched-worker", "--brokers", brokers_, "--name",
+                          name, "--concurrency", std::to_string(options_.concurrency)},
+                         data_ + "/" + name + ".log"));
     workers_.push_back(pid);
   }
   return absl::OkStatus();

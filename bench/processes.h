@@ -27,8 +27,9 @@ struct ClusterOptions {
 
 class Cluster {
  public:
-  // Starts zsched-broker and zsched-worker from the directory of this program, on free ports of loopback, with a fresh data
-  // directory. UNAVAILABLE: a program is missing or ended early; its last lines are in the message.
+  // Starts zsched-broker and zsched-worker from the directory of this program, on free ports of
+  // loopback, with a fresh data directory. UNAVAILABLE: a program is missing or ended early; its
+  // last lines are in the message.
   static absl::StatusOr<std::unique_ptr<Cluster>> Start(const ClusterOptions& options);
   // Kills what Stop did not end, removes the data directory.
   ~Cluster();

@@ -13,8 +13,10 @@ struct Percentiles {
 
 // The nearest-rank percentile of a sample that is not empty; q in 0..1.
 inline double Quantile(std::vector<double> sample, double q) {
-  size_t rank = std::min(sample.size() - 1, static_cast<size_t>(q * static_cast<double>(sample.size())));
-  std::nth_element(sample.begin(), sample.begin() + static_cast<std::ptrdiff_t>(rank), sample.end());
+  size_t rank =
+      std::min(sample.size() - 1, static_cast<size_t>(q * static_cast<double>(sample.size())));
+  std::nth_element(sample.begin(), sample.begin() + static_cast<std::ptrdiff_t>(rank),
+                   sample.end());
   return sample[rank];
 }
 

@@ -47,15 +47,15 @@ class Producer {
   }
 
   absl::Status Submit() {
-    TaskSpec spec{.type = "noop", .queue = "bench", .payload = std::string(options_.payload_bytes, 'x')};
+    TaskSpec spec{
+        .type = "noop", .queue = "bench", .payload = std::string(options_.payload_bytes, 'x')};
     std::vector<TaskSpec> batch(std::max<uint32_t>(1, options_.batch), spec);
     for (uint64_t sent = 0; sent < share_;) {
       uint64_t count = std::min<uint64_t>(batch.size(), share_ - sent);
       absl::Status status =
           options_.batch <= 1
-              ? client_->Submit(
-                    spec, [this](absl::StatusOr<TaskId> id) { rejected_ += !id.ok(); }, nullptr,
-                    {.notify = true})
+              ? client_->Submit(spec, [this](absl::StatusOr<TaskId> id) { rejected_ += !id.ok(); },
+                                nullptr, {.notify = true})
               : client_->SubmitBatch(
                     std::span(batch).first(count),
                     [this](const BatchAck& ack) { rejected_ += ack.rejected.size(); },
@@ -113,8 +113,8 @@ absl::StatusOr<ThroughputResult> RunThroughput(const ThroughputOptions& options)
   std::unique_ptr<Cluster> cluster;
   std::string brokers = options.brokers;
   if (brokers.empty()) {
-    ZS_ASSIGN_OR_RETURN(cluster,
-                        Cluster::Start({.workers = options.workers, .data_root = options.data_root}));
+    ZS_ASSIGN_OR_RETURN(
+        cluster, Cluster::Start({.workers = options.workers, .data_root = options.data_root}));
     brokers = cluster->brokers();
     ZS_RETURN_IF_ERROR(cluster->WaitForWorkers(options.workers));
   }

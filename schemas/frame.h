@@ -1,9 +1,8 @@
 // The frame that every message travels in: one fixed header, then one FlatBuffer
 // (schemas/wire.fbs). Owned by schemas.
 //
-//   offset 0        4        5      6       8            12          16      24        32 40
-//          | magic  | version| type | flags | body_bytes | reserved  | epoch | session | checksum |
-//          body…
+//    0       4         5      6       8            12         16      24        32         40
+//    | magic | version | type | flags | body_bytes | reserved | epoch | session | checksum | body…
 //
 // All little-endian. The checksum binds the first 32 header bytes and the body; its kind is a flag,
 // so that a peer without XXH3 (Python's standard library) can ask for CRC-32: whoever opens a
@@ -11,8 +10,7 @@
 //
 // Example:
 //   std::string bytes = SealFrame({.type = MessageType::kHeartbeat, .session = id}, body);
-//   absl::StatusOr<FrameView> frame = OpenFrame(bytes);      // verifies magic, version, sizes,
-//   checksum
+//   absl::StatusOr<FrameView> frame = OpenFrame(bytes);   // magic, version, sizes, checksum hold
 //
 // Threads: pure functions.
 #pragma once

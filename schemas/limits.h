@@ -8,7 +8,6 @@
 namespace zsched {
 
 // --- Frames
-// ---------------------------------------------------------------------------------------------------------
 // One ZeroMQ message part (ZMQ_MAXMSGSIZE on every socket). Room for a payload of the largest size
 // plus a batch's worth of small ones; small enough that a hostile peer cannot pin much memory.
 inline constexpr size_t kMaxFrameBytes = 4 << 20;
@@ -19,7 +18,6 @@ inline constexpr size_t kBatchTargetBytes = 1 << 20;
 inline constexpr int kMaxTableDepth = 8;
 
 // --- Tasks
-// ----------------------------------------------------------------------------------------------------------
 inline constexpr size_t kMaxPayloadBytes = 1 << 20;
 inline constexpr size_t kMaxResultBytes = 1 << 20;
 inline constexpr size_t kMaxNameBytes = 128;  // queue, type, worker name, host, version
@@ -43,7 +41,6 @@ inline constexpr int kCrashLimit =
     5;  // attempts lost with their worker or by timeout before the task is dead
 
 // --- Submitting
-// -----------------------------------------------------------------------------------------------------
 inline constexpr size_t kMaxSubmitTasks = 4096;  // tasks in one SUBMIT frame
 inline constexpr size_t kMaxOutstandingSubmits =
     64;  // SUBMIT frames of one client without an ack; the dedupe window
@@ -51,7 +48,6 @@ inline constexpr uint32_t kSubmitWindowTasks = 65'536;  // unacknowledged tasks 
 inline constexpr uint64_t kSubmitWindowBytes = 16 << 20;
 
 // --- Queries
-// --------------------------------------------------------------------------------------------------------
 inline constexpr size_t kMaxQueryIds = 1024;  // ids in one GET, WAIT or RETRY
 inline constexpr size_t kMaxListLimit = 1000;
 inline constexpr size_t kDefaultListLimit = 100;
@@ -60,7 +56,6 @@ inline constexpr size_t kDefaultListLimit = 100;
 inline constexpr size_t kMaxListScan = 50'000;
 
 // --- Workers
-// --------------------------------------------------------------------------------------------------------
 inline constexpr uint32_t kMaxCreditTasks =
     16'384;  // one worker's grant; also bounds its HELLO's lease list
 inline constexpr uint64_t kMaxCreditBytes = 64 << 20;
@@ -71,7 +66,6 @@ inline constexpr size_t kMaxWorkerTypes = 256;
 inline constexpr size_t kMaxStartedReports = 256;  // leases in one heartbeat
 
 // --- Liveness
-// -------------------------------------------------------------------------------------------------------
 inline constexpr uint32_t kHeartbeatMs = 1000;  // client and worker to broker
 inline constexpr uint32_t kVisibilityTimeoutMs =
     6000;  // a worker silent for longer loses its leases
@@ -85,7 +79,6 @@ inline constexpr uint32_t kReconnectMaxMs = 5000;
 inline constexpr uint32_t kTimeoutGraceMs = 10'000;
 
 // --- Addresses
-// ------------------------------------------------------------------------------------------------------
 inline constexpr int kDefaultPort = 5570;
 inline constexpr char kDefaultHost[] = "127.0.0.1";
 inline constexpr int kWorkerPortOffset = 1;

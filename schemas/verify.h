@@ -41,7 +41,8 @@ bool VerifyOptionalBody(std::string_view body, const T** table) {
   return *table != nullptr;
 }
 
-// A string or byte vector of a verified table; empty when the field is absent. Lives as long as the body.
+// A string or byte vector of a verified table; empty when the field is absent. Lives as long as the
+// body.
 inline std::string_view TextOf(const flatbuffers::String* text) {
   return text == nullptr ? std::string_view() : std::string_view(text->c_str(), text->size());
 }

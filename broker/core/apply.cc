@@ -1,5 +1,5 @@
-// Apply: one record of the log, read back, checked, and given to the State method of its kind. A standby and the property
-// tests come this way; the active calls the same methods as it decides.
+// Apply: one record of the log, read back, checked, and given to the State method of its kind. A
+// standby and the property tests come this way; the active calls the same methods as it decides.
 #include <algorithm>
 
 #include "base/check.h"
@@ -17,7 +17,6 @@ absl::Status Corrupt(const char* what) {
   return Error(ErrorCode::kDataLoss, std::string("log record cannot be applied: ") + what);
 }
 
-
 }  // namespace
 
 class Applier {
@@ -27,18 +26,30 @@ class Applier {
 
   absl::Status Run() {
     switch (kind_) {
-      case RecordKind::kEpochStarted: return EpochStarted();
-      case RecordKind::kSubmitted: return Submitted();
-      case RecordKind::kWorkerSeen: return WorkerSeen();
-      case RecordKind::kLeased: return Leased();
-      case RecordKind::kAdopted: return Adopted();
-      case RecordKind::kSucceeded: return Succeeded();
-      case RecordKind::kEnded: return Ended();
-      case RecordKind::kFired: return Fired();
-      case RecordKind::kRetried: return Retried();
-      case RecordKind::kPruned: return Pruned();
-      case RecordKind::kProducersGone: return ProducersGone();
-      case RecordKind::kWorkersGone: return WorkersGone();
+      case RecordKind::kEpochStarted:
+        return EpochStarted();
+      case RecordKind::kSubmitted:
+        return Submitted();
+      case RecordKind::kWorkerSeen:
+        return WorkerSeen();
+      case RecordKind::kLeased:
+        return Leased();
+      case RecordKind::kAdopted:
+        return Adopted();
+      case RecordKind::kSucceeded:
+        return Succeeded();
+      case RecordKind::kEnded:
+        return Ended();
+      case RecordKind::kFired:
+        return Fired();
+      case RecordKind::kRetried:
+        return Retried();
+      case RecordKind::kPruned:
+        return Pruned();
+      case RecordKind::kProducersGone:
+        return ProducersGone();
+      case RecordKind::kWorkersGone:
+        return WorkersGone();
     }
     return Corrupt("its kind is unknown; a newer version wrote it");
   }

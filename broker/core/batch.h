@@ -2,10 +2,9 @@
 // together or not at all. Owned by broker/core, which fills it; broker/journal writes it;
 // broker/server carries it between the two threads.
 //
-//   core (loop thread) ──fills──▶ Batch ──moved to──▶ journal thread ──Commit──▶ durable ──▶ back,
-//   Clear()ed, refilled
+//   core (loop) ──fills──▶ Batch ──handed to──▶ journal thread ──Commit──▶ durable ──▶ back, refilled
 //
-// Bytes live in two growing buffers (records, rows) that keep their capacity over Clear(), so a
+// Bytes live in two growing buffers (records, rows) that keep their capacity over Begin(), so a
 // broker under load allocates nothing here. Positions are offsets, not pointers, because the
 // buffers move while they grow.
 //

@@ -21,7 +21,8 @@ absl::Status Core::Start(const Uuid& cluster, uint64_t node, Now now) {
   state_.EpochStarted(epoch, record.cluster);
   CloseRecord(opened, record, now);
 
-  for (uint32_t lane = 1; lane < state_.lanes().next_number(); ++lane) dispatcher_.LaneCreated(lane);
+  for (uint32_t lane = 1; lane < state_.lanes().next_number(); ++lane)
+    dispatcher_.LaneCreated(lane);
   for (auto& [number, worker] : state_.workers()) {
     worker.silent_since = now.mono_ms;
     if (worker.leases > 0) orphans_.insert(number);

@@ -1,24 +1,26 @@
-// The broker's decisions: what happens when a frame or a moment arrives. Owned by broker/core; pure.
+// The broker's decisions: what happens when a frame or a moment arrives. Owned by broker/core;
+// pure.
 //
-//   event ──On…()──▶ State (through records) + Effects          EndRound ──▶ dispatch
-//   TakeBatch ──▶ what the journal must make durable            Durable(lsn) lets go of effects: broker/server's gate
+//   event ──On…()──▶ records, applied to State, + Effects
+//   EndRound ──▶ dispatch          TakeBatch ──▶ what the journal must make durable
 //
-// Every decision is a record in the open batch and applied to State in the same breath. What others are to be told is an
-// Effect, which names the LSN it must wait for: an ack must not leave before its record is on disk. The families of
-// events have a file each: on_client.cc, on_submit.cc, on_query.cc, on_worker.cc, on_results.cc, on_tick.cc, dispatch.cc.
+// Every decision is a record in the open batch and applied to State in the same breath. What others
+// are to be told is an Effect, which names the LSN it must wait for: an ack must not leave before
+// its record is on disk. The families of events have a file each: on_client.cc, on_submit.cc,
+// on_worker.cc, on_results.cc, on_tick.cc, dispatch.cc.
 //
 // Example (one round of the loop):
 //   core.OnSubmit(session, *submit, body, now);  core.OnResults(…);
 //   core.EndRound(now);
-//   for (Effect& e : core.TakeEffects()) gate.Hold(std::move(e));
+//   for (Effect& e : core.effects()) gate.Hold(std::move(e));
 //   if (journal_idle && core.HasRecords()) core.TakeBatch(batch);
 //
 // Threads: one owner, the loop. Sessions and effects are volatile; State is what the log says.
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
@@ -39,26 +41,26 @@
 namespace zsched::broker {
 
 struct CoreConfig {
-  uint64_t max_tasks = 20'000'000;              // unfinished, all queues
-  uint64_t max_bytes = uint64_t{32} << 30;      // their payloads
-  uint64_t max_queue_tasks = 10'000'000;        // one queue
+  uint64_t max_tasks = 20'000'000;          // unfinished, all queues
+  uint64_t max_bytes = uint64_t{32} << 30;  // their payloads
+  uint64_t max_queue_tasks = 10'000'000;    // one queue
   uint64_t max_queue_bytes = uint64_t{16} << 30;
   uint64_t max_payload_bytes = kMaxPayloadBytes;
-  uint64_t keep_finished = 1'000'000;           // finished tasks kept for queries, by count …
+  uint64_t keep_finished = 1'000'000;  // finished tasks kept for queries, by count (at least) …
   int64_t keep_finished_ms = 24 * 3600 * 1000;  // … and by age
   int64_t visibility_timeout_ms = kVisibilityTimeoutMs;
   int64_t heartbeat_ms = kHeartbeatMs;
   int64_t client_timeout_ms = kClientTimeoutMs;
-  uint64_t max_clients = 20'000;                // live sessions
+  uint64_t max_clients = 20'000;  // live sessions
   uint64_t max_workers = 20'000;
   uint64_t max_queues = 100'000;
   uint64_t max_lanes = 200'000;
-  uint64_t max_producers = 100'000;             // clients whose submits are remembered
+  uint64_t max_producers = 100'000;  // clients whose submits are remembered
   int64_t keep_producer_ms = 24 * 3600 * 1000;
-  int64_t keep_worker_ms = 24 * 3600 * 1000;    // a worker that left, for the names in finished tasks
+  int64_t keep_worker_ms = 24 * 3600 * 1000;  // a worker that left, for the names in finished tasks
 };
 
-// --- Effects: what is to be told, once `wait` is durable (Lsn 0: at once) ---------------------------------------------
+// --- Effects: what is to be told, once `wait` is durable (Lsn 0: at once) ------------------------
 struct Reject {
   uint32_t index;
   ErrorCode code;
@@ -73,7 +75,7 @@ struct SubmitAckEffect {
   bool duplicate = false;
   Durability reached{};
   std::vector<Reject> rejected;
-  uint32_t tasks = 0;   // of the frame, to give back to the client's window
+  uint32_t tasks = 0;  // of the frame, to give back to the client's window
   uint64_t bytes = 0;
 };
 struct Assign {
@@ -156,11 +158,11 @@ struct ClosedEffect {
   Lsn wait;
   bool echo = false;
 };
-using Effect = std::variant<SubmitAckEffect, TasksEffect, ResultAckEffect, OutcomesEffect, WelcomeEffect,
-                            WorkerWelcomeEffect, CancelEffect, DrainEffect, HeartbeatAckEffect,
-                            ErrorEffect, ItemReplyEffect, ClosedEffect>;
+using Effect = std::variant<SubmitAckEffect, TasksEffect, ResultAckEffect, OutcomesEffect,
+                            WelcomeEffect, WorkerWelcomeEffect, CancelEffect, DrainEffect,
+                            HeartbeatAckEffect, ErrorEffect, ItemReplyEffect, ClosedEffect>;
 
-// --- Live sessions -----------------------------------------------------------------------------------------------------
+// --- Live sessions -------------------------------------------------------------------------------
 struct ClientSession {
   SessionId id;  // 0: free slot
   Uuid client;
@@ -204,13 +206,15 @@ class Core {
   Core& operator=(const Core&) = delete;
 
   // --- Life of a broker. Rebuild state() first, then start once: opens a new epoch, and leases without a session get the
-  // visibility timeout from now on. `cluster` is used when the journal is new. DATA_LOSS or INTERNAL: epochs are used up.
+  // visibility timeout from now on. `cluster` is used when the journal is new. DATA_LOSS or
+  // INTERNAL: epochs are used up.
   absl::Status Start(const Uuid& cluster, uint64_t node, Now now);
 
   // --- Events from clients
   SessionId OnHello(const wire::Hello& hello, Now now);  // 0: refused, no session left
   void OnSubmit(SessionId from, const wire::Submit& submit, std::string_view body, Now now);
-  // Registers for the ids that are not over; gives back the others, which the server looks up in the tables.
+  // Registers for the ids that are not over; gives back the others, which the server looks up in
+  // the tables.
   std::vector<uint64_t> OnWait(SessionId from, const wire::Wait& wait);
   // Tasks with the rows the server read for them, or without a row when there is none.
   struct RetryItem {
@@ -222,7 +226,8 @@ class Core {
   void OnClientGoodbye(SessionId from, Now now);
 
   // --- Events from workers
-  // INVALID_ARGUMENT: a field of the hello. RESOURCE_EXHAUSTED: too many workers, or too many kinds of them.
+  // INVALID_ARGUMENT: a field of the hello. RESOURCE_EXHAUSTED: too many workers, or too many kinds
+  // of them.
   absl::StatusOr<SessionId> OnWorkerHello(const wire::WorkerHello& hello, Now now);
   void OnCredit(SessionId from, const wire::Credit& credit);
   void OnResults(SessionId from, const wire::Results& results, Now now);
@@ -258,7 +263,8 @@ class Core {
   void TakeBatch(Batch& out);
   Lsn appended() const { return Lsn(batch_.next_lsn().value() - 1); }
 
-  // Submits are refused with RESOURCE_EXHAUSTED while set (disk or map nearly full); everything else goes on.
+  // Submits are refused with RESOURCE_EXHAUSTED while set (disk or map nearly full); everything
+  // else goes on.
   void SetDiskLow(std::string reason) { disk_low_ = std::move(reason); }
 
   // --- Reading
@@ -277,8 +283,8 @@ class Core {
   WorkerSession* FindWorkerSession(SessionId id);
   uint32_t FreeCredit(const WorkerSession& session) const;
 
-  // Checks every promise that state and sessions must keep; the first broken one is named. For simulation and tests:
-  // O(tasks). invariants.cc.
+  // Checks every promise that state and sessions must keep; the first broken one is named. For
+  // simulation and tests: O(tasks). invariants.cc.
   absl::Status CheckInvariants() const;
 
  private:
@@ -292,7 +298,8 @@ class Core {
     uint32_t& prev(uint32_t i) const { return (*leases)[i].timer_prev; }
     int64_t due(uint32_t i) const { return (*leases)[i].deadline_ms; }
   };
-  // An open record at the end of the batch; its head and struct are written again when it is closed.
+  // An open record at the end of the batch; its head and struct are written again when it is
+  // closed.
   struct OpenedRecord {
     size_t start;
     RecordKind kind;
@@ -313,9 +320,11 @@ class Core {
   // on_submit.cc
   bool RefuseSubmit(ClientSession& client, const wire::Submit& submit, const Producer* producer,
                     size_t bytes);
-  void AckAgain(const ClientSession& client, const SubmitMemory& memory, const wire::Submit& submit);
+  void AckAgain(const ClientSession& client, const SubmitMemory& memory,
+                const wire::Submit& submit);
   void RefuseAll(ClientSession& client, const wire::Submit& submit, const std::string& why);
-  Reject Judge(const wire::TaskSpec& spec, uint32_t lane, std::string_view queue_name, Now now) const;
+  Reject Judge(const wire::TaskSpec& spec, uint32_t lane, std::string_view queue_name,
+               Now now) const;
   SubmitMemory AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now now,
                            SubmitAckEffect& ack);
 
@@ -327,8 +336,8 @@ class Core {
 
   // on_results.cc
   uint32_t FindLeased(uint64_t task, uint64_t lease, uint32_t worker);
-  void EndDone(const wire::Results& results, WorkerSession& session,
-               std::vector<uint64_t>& stale, Now now);
+  void EndDone(const wire::Results& results, WorkerSession& session, std::vector<uint64_t>& stale,
+               Now now);
   void EndReported(const wire::Results& results, WorkerSession& session,
                    std::vector<uint64_t>& stale, Now now);
   EndedEntry JudgeResult(const Task& task, const wire::Result& result, Now now);
@@ -336,7 +345,8 @@ class Core {
   int64_t BackoffMs(const Task& task, int failures) const;
   void BuildOutcome(std::string_view body, std::string_view content_type, ErrorCode code);
   void ApplyEnded(uint32_t slot, const EndedEntry& entry, Now now);
-  // Ends leases that no worker reported on: one record, the given order of line kept. `charge` as for each.
+  // Ends leases that no worker reported on: one record, the given order of line kept. `charge` as
+  // for each.
   void EndUnreported(std::vector<uint32_t> slots, Charge charge, ErrorCode code,
                      const std::string& message, Now now);
   void StopTimer(Task& task);
@@ -368,19 +378,20 @@ class Core {
   std::vector<WorkerSession> workers_;
   std::vector<uint32_t> free_workers_;
   size_t worker_count_ = 0;
-  absl::flat_hash_map<uint64_t, SlotRef> sessions_;  // by SessionId
+  absl::flat_hash_map<uint64_t, SlotRef> sessions_;   // by SessionId
   absl::flat_hash_map<Uuid, uint32_t> client_by_id_;  // slots
-  absl::flat_hash_set<uint32_t> orphans_;            // workers with leases and no session
+  absl::flat_hash_set<uint32_t> orphans_;             // workers with leases and no session
 
   absl::flat_hash_map<uint64_t, std::vector<uint32_t>> more_watchers_;  // by task id
   size_t more_watchers_count_ = 0;
-  std::vector<uint32_t> told_clients_;     // slots with something to push
-  std::vector<uint32_t> served_workers_;   // slots with something assigned
+  std::vector<uint32_t> told_clients_;    // slots with something to push
+  std::vector<uint32_t> served_workers_;  // slots with something assigned
 
   int64_t next_expiry_ms_ = 0;  // housekeeping, monotonic
   int64_t next_forget_ms_ = 0;
   int64_t next_age_check_ms_ = 0;
   uint64_t prune_from_ = 1;
+  uint64_t oldest_finished_ = 1;  // tasks under the oldest key that was not pruned; 1 while unknown
 
   // Scratch, kept for its capacity.
   std::string outcome_;

@@ -1,4 +1,5 @@
-// The end of a round: ready tasks are leased to workers with credit, and clients are told what ended.
+// The end of a round: ready tasks are leased to workers with credit, and clients are told what
+// ended.
 #include <cstdlib>
 
 #include "broker/core/core.h"
@@ -27,7 +28,8 @@ void Core::Dispatch(Now now) {
     WorkerSession& session = workers_[slot];
     Task& task = state_.tasks()[task_slot];
     const Worker& worker = state_.workers().at(session.worker);
-    // Over its bytes: the worker gets nothing more until something ends. Alone, a task of any size may go.
+    // Over its bytes: the worker gets nothing more until something ends. Alone, a task of any size
+    // may go.
     if (worker.leases > 0 && worker.leased_bytes + task.bytes > session.grant_bytes) return 0;
     LeaseId lease(record.first_lease + record.count++);
     AppendStruct(batch_.OpenRecord(), LeasedEntry{task.id, session.worker, 0});
@@ -48,9 +50,10 @@ void Core::Dispatch(Now now) {
   metrics_.Add(Metric::kTasksDispatched, record.count);
 }
 
-// A task may leave once it is certain that it exists: when the record that made it ready is durable, also for a task whose
-// ack did not wait for that, and for one that was given back before its own record was durable. Its lease need not be
-// durable (a worker presents leases that were lost).
+// A task may leave once it is certain that it exists: when the record that made it ready is
+// durable, also for a task whose ack did not wait for that, and for one that was given back before
+// its own record was durable. Its lease need not be durable (a worker presents leases that were
+// lost).
 void Core::FlushTasks() {
   for (uint32_t slot : served_workers_) {
     WorkerSession& session = workers_[slot];

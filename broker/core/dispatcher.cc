@@ -5,8 +5,9 @@
 namespace zsched::broker {
 namespace {
 
-// A worker with N free slots gets up to N / kShare tasks before the next one is looked at: single tasks when credit is
-// small (long tasks, where balance counts), long runs when it is large (short tasks, where speed counts).
+// A worker with N free slots gets up to N / kShare tasks before the next one is looked at: single
+// tasks when credit is small (long tasks, where balance counts), long runs when it is large (short
+// tasks, where speed counts).
 constexpr uint32_t kShare = 16;
 // A heap is rebuilt when it has this many times more garbage than lines.
 constexpr size_t kGarbageFactor = 4;
@@ -100,7 +101,8 @@ void Dispatcher::AddEntry(Class& klass, uint32_t lane, int priority) {
     heap.in_ring = true;
     klass.ring.push_back(queue);
   }
-  if (heap.garbage > kGarbageFloor && heap.garbage > kGarbageFactor * (heap.heap.size() - heap.garbage))
+  if (heap.garbage > kGarbageFloor &&
+      heap.garbage > kGarbageFactor * (heap.heap.size() - heap.garbage))
     Compact(klass, heap);
 }
 

@@ -1,17 +1,19 @@
-// Which ready task goes to which worker next. Owned by broker/core; pure. Knows only live workers, so it is not durable:
-// after a restart it is empty and fills as workers say hello.
+// Which ready task goes to which worker next. Owned by broker/core; pure. Knows only live workers,
+// so it is not durable: after a restart it is empty and fills as workers say hello.
 //
-// Workers that accept the same queues and types form a class. A class merges the heads of all lines it may take:
+// Workers that accept the same queues and types form a class. A class merges the heads of all lines
+// it may take:
 //
 //   Class ──round robin──▶ Queue ──heap by (priority, order, id)──▶ lines of its lanes
 //
-// The heaps are lazy. An entry may stand for a head that is already gone, but never behind the true head: heads only move
-// back in line when they are taken, and when one moves forward (a line was empty, a task was given back) Lanes reports the
-// line as touched and an entry is added. So the top is right after it was compared with its line, and taking a task costs
-// O(log lanes) in the class that takes it, nothing in the others.
+// The heaps are lazy. An entry may stand for a head that is already gone, but never behind the true
+// head: heads only move back in line when they are taken, and when one moves forward (a line was
+// empty, a task was given back) Lanes reports the line as touched and an entry is added. So the top
+// is right after it was compared with its line, and taking a task costs O(log lanes) in the class
+// that takes it, nothing in the others.
 //
-// Among the workers of a class the one with the most free credit is served first, a fraction of its credit at a time, so
-// that load evens out.
+// Among the workers of a class the one with the most free credit is served first, a fraction of its
+// credit at a time, so that load evens out.
 //
 // Example:
 //   dispatcher.Join(session_slot, queues, types);  dispatcher.SetFree(session_slot, 8);
@@ -20,9 +22,9 @@
 // Threads: one owner.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
-#include <array>
 #include <string>
 #include <vector>
 
@@ -50,8 +52,9 @@ class Dispatcher {
   // A lane was created; once each, by rising number.
   void LaneCreated(uint32_t lane);
 
-  // Gives out ready tasks while there are both tasks and free workers, at most `max_tasks`. `assign` leases the task (which
-  // takes it off its line) and returns what the session may still take. Returns how many were given out.
+  // Gives out ready tasks while there are both tasks and free workers, at most `max_tasks`.
+  // `assign` leases the task (which takes it off its line) and returns what the session may still
+  // take. Returns how many were given out.
   size_t Run(size_t max_tasks, absl::FunctionRef<uint32_t(uint32_t session, uint32_t task)> assign);
 
   size_t classes() const { return classes_.size(); }
@@ -84,8 +87,8 @@ class Dispatcher {
     size_t sessions = 0;
     absl::flat_hash_map<uint32_t, QueueHeap> heaps;                             // by queue
     absl::flat_hash_map<uint32_t, std::array<LineEntry, kPriorities>> entries;  // by lane
-    std::deque<uint32_t> ring;                                                  // queues with a non-empty heap
-    absl::btree_set<std::pair<uint32_t, uint32_t>> hungry;                      // (free, session), free > 0
+    std::deque<uint32_t> ring;                              // queues with a non-empty heap
+    absl::btree_set<std::pair<uint32_t, uint32_t>> hungry;  // (free, session), free > 0
   };
   struct Seat {
     uint32_t klass = 0;

@@ -1,4 +1,5 @@
-// What must hold between any two events. Simulation and tests call this after every step; the first broken promise is named.
+// What must hold between any two events. Simulation and tests call this after every step; the first
+// broken promise is named.
 #include <array>
 
 #include "broker/core/core.h"
@@ -6,7 +7,9 @@
 namespace zsched::broker {
 namespace {
 
-absl::Status Broken(std::string what) { return Error(ErrorCode::kInternal, "invariant: " + std::move(what)); }
+absl::Status Broken(std::string what) {
+  return Error(ErrorCode::kInternal, "invariant: " + std::move(what));
+}
 
 struct Recount {
   std::array<uint64_t, kTaskStates> counts{};
@@ -45,7 +48,8 @@ absl::Status CheckTasks(const State& state, std::vector<Recount>& queues) {
     if (worker.leases != leases || worker.leased_bytes != bytes)
       return Broken("worker " + worker.name + ": its ledger is not the sum of its leases");
     uint32_t listed = 0;
-    for (uint32_t slot = worker.leases_head; slot != kNil; slot = state.tasks()[slot].next) ++listed;
+    for (uint32_t slot = worker.leases_head; slot != kNil; slot = state.tasks()[slot].next)
+      ++listed;
     if (listed != leases) return Broken("worker " + worker.name + ": its list of leases is torn");
   }
   size_t live = 0;
@@ -60,11 +64,13 @@ absl::Status CheckTasks(const State& state, std::vector<Recount>& queues) {
 
 absl::Status CheckLines(const State& state) {
   size_t in_lines = 0, ready = 0;
-  state.tasks().ForEach([&](uint32_t, const Task& task) { ready += task.state == TaskState::kReady; });
+  state.tasks().ForEach(
+      [&](uint32_t, const Task& task) { ready += task.state == TaskState::kReady; });
   for (uint32_t lane = 1; lane < state.lanes().next_number(); ++lane)
     for (const Line& line : state.lanes()[lane].lines) {
       uint32_t before = kNil;
-      for (uint32_t slot = line.head; slot != kNil; before = slot, slot = state.tasks()[slot].next) {
+      for (uint32_t slot = line.head; slot != kNil;
+           before = slot, slot = state.tasks()[slot].next) {
         const Task& task = state.tasks()[slot];
         ++in_lines;
         if (task.state != TaskState::kReady || task.prev != before)

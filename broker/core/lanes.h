@@ -1,8 +1,9 @@
 // Queues, lanes and the lines of ready tasks. Owned by broker/core; pure.
 //
-// A lane is a (queue, type) pair: what decides which workers may take a task. Each lane has one first-in first-out line a
-// priority. The order between ready tasks of a queue is (priority falling, Task::order rising, id rising), over all its
-// lanes; Dispatcher merges the lines' heads by it. Tasks that are given back go to the front of their line.
+// A lane is a (queue, type) pair: what decides which workers may take a task. Each lane has one
+// first-in first-out line a priority. The order between ready tasks of a queue is (priority
+// falling, Task::order rising, id rising), over all its lanes; Dispatcher merges the lines' heads
+// by it. Tasks that are given back go to the front of their line.
 //
 //   Queue ──has──▶ Lane (queue, type) ──has──▶ 10 lines ──of──▶ Task
 //
@@ -29,7 +30,8 @@ struct Line {
 
 struct Queue {
   std::string name;
-  std::array<uint64_t, kTaskStates> counts{};  // tasks by state; finished ones until they are pruned
+  std::array<uint64_t, kTaskStates>
+      counts{};  // tasks by state; finished ones until they are pruned
   uint64_t unfinished = 0;
   uint64_t bytes = 0;  // payload of unfinished tasks
 };

@@ -1,5 +1,5 @@
-// Counters of a broker, kept from its start, shown by STATUS and later by /metrics. Owned by broker/core; pure.
-// Threads: written by the loop only; others read a copy that the loop makes.
+// Counters of a broker, kept from its start, shown by STATUS and later by /metrics. Owned by
+// broker/core; pure. Threads: written by the loop only; others read a copy that the loop makes.
 #pragma once
 
 #include <array>

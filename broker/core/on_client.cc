@@ -8,7 +8,8 @@
 namespace zsched::broker {
 namespace {
 
-// Sessions that watch a task beside its first watcher, over all tasks: bounds their memory to some 32 MB.
+// Sessions that watch a task beside its first watcher, over all tasks: bounds their memory to some
+// 32 MB.
 constexpr size_t kMaxMoreWatchers = 1'000'000;
 
 }  // namespace
@@ -191,8 +192,8 @@ void Core::OnHeartbeat(SessionId from, const wire::Heartbeat* heartbeat, Now now
   }
   WorkerSession* session = FindWorkerSession(from);
   if (session == nullptr) return;
-  // A worker that grants nothing may be about to leave, and takes the ack as the end of what is on its way to it: the ack
-  // must not overtake tasks that wait in the commit gate.
+  // A worker that grants nothing may be about to leave, and takes the ack as the end of what is on
+  // its way to it: the ack must not overtake tasks that wait in the commit gate.
   effects_.push_back(
       HeartbeatAckEffect{from, session->grant_tasks == 0 ? appended() : Lsn(0), false});
   if (heartbeat == nullptr) return;

@@ -1,4 +1,5 @@
-// Attempts end: reported by their worker, or given up by the broker. What that means for the task is decided here.
+// Attempts end: reported by their worker, or given up by the broker. What that means for the task
+// is decided here.
 #include <algorithm>
 
 #include "broker/core/core.h"
@@ -10,7 +11,8 @@ namespace {
 
 constexpr int kMaxBackoffShift = 32;  // base * 2^32 is over every cap
 
-// SplitMix64 (Steele, Lea, Flood 2014): the jitter of an attempt follows from its task and number, so it needs no state.
+// SplitMix64 (Steele, Lea, Flood 2014): the jitter of an attempt follows from its task and number,
+// so it needs no state.
 uint64_t Mix(uint64_t x) {
   x += 0x9E3779B97F4A7C15;
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
@@ -52,7 +54,8 @@ void Core::OnResults(SessionId from, const wire::Results& results, Now now) {
   EndDone(results, session, ack.stale, now);
   EndReported(results, session, ack.stale, now);
   metrics_.Add(Metric::kResultsStale, ack.stale.size());
-  // A repeated frame finds nothing to end, but its first copy may not be durable yet: wait for all there is.
+  // A repeated frame finds nothing to end, but its first copy may not be durable yet: wait for all
+  // there is.
   ack.wait = appended();
   effects_.push_back(std::move(ack));
   UpdateFree(slot);
@@ -141,7 +144,9 @@ EndedEntry Core::JudgeResult(const Task& task, const wire::Result& result, Now n
   std::string_view message = TextOf(result.error_message());
   if (too_large) {
     code = ErrorCode::kTooLarge;
-    message = "the result or its content type is over the limit; store it elsewhere and return a reference";
+    message =
+        "the result or its content type is over the limit; store it elsewhere and return a "
+        "reference";
   } else if (code == ErrorCode::kOk) {
     code = ErrorCode::kHandlerFailed;
   }
@@ -150,7 +155,8 @@ EndedEntry Core::JudgeResult(const Task& task, const wire::Result& result, Now n
   if (too_large || result.advice() == wire::RetryAdvice::kNever) {
     entry.ending = Ending::kDead;
   } else if (entry.ending == Ending::kRetry && result.advice() == wire::RetryAdvice::kAfter) {
-    entry.due_ms = now.wall_ms + static_cast<int64_t>(std::min(result.retry_after_ms(), kMaxDelayMs));
+    entry.due_ms =
+        now.wall_ms + static_cast<int64_t>(std::min(result.retry_after_ms(), kMaxDelayMs));
   }
   BuildOutcome(CutUtf8(message, kMaxErrorMessageBytes), {}, code);
   entry.outcome_bytes = static_cast<uint32_t>(outcome_.size());
@@ -181,7 +187,8 @@ int64_t Core::BackoffMs(const Task& task, int failures) const {
   return static_cast<int64_t>(delay - half + jitter);
 }
 
-// Records are the caller's; this is the state, the watchers, the counters. The outcome row is outcome_.
+// Records are the caller's; this is the state, the watchers, the counters. The outcome row is
+// outcome_.
 void Core::ApplyEnded(uint32_t slot, const EndedEntry& entry, Now now) {
   Task& task = state_.tasks()[slot];
   StopTimer(task);
@@ -205,9 +212,8 @@ void Core::EndUnreported(std::vector<uint32_t> slots, Charge charge, ErrorCode c
                          const std::string& message, Now now) {
   if (slots.empty()) return;
   // Each is put in front of its line, so the last in line goes first.
-  std::sort(slots.begin(), slots.end(), [&](uint32_t a, uint32_t b) {
-    return state_.tasks()[a].id > state_.tasks()[b].id;
-  });
+  std::sort(slots.begin(), slots.end(),
+            [&](uint32_t a, uint32_t b) { return state_.tasks()[a].id > state_.tasks()[b].id; });
   EndedRecord record{slots.size()};
   OpenedRecord opened = OpenRecord(RecordKind::kEnded, record);
   for (uint32_t slot : slots) {

@@ -1,4 +1,5 @@
-// SUBMIT: each task is judged alone, the frame is recorded as it came, the client's (id, seq) is remembered with it.
+// SUBMIT: each task is judged alone, the frame is recorded as it came, the client's (id, seq) is
+// remembered with it.
 #include "broker/core/core.h"
 #include "broker/core/record_writer.h"
 #include "broker/core/validate.h"
@@ -7,7 +8,8 @@
 namespace zsched::broker {
 namespace {
 
-// How long a client should keep back what was refused for lack of room: a few rounds of a busy broker.
+// How long a client should keep back what was refused for lack of room: a few rounds of a busy
+// broker.
 constexpr uint32_t kFullRetryMs = 100;
 
 std::string_view QueueOf(const wire::TaskSpec& spec) {
@@ -65,8 +67,7 @@ void Core::OnSubmit(SessionId from, const wire::Submit& submit, std::string_view
     DropRecord(opened);
     ack.first_id = 0;
   } else {
-    for (const ProducerReject& reject : memory.rejected)
-      AppendStruct(batch_.OpenRecord(), reject);
+    for (const ProducerReject& reject : memory.rejected) AppendStruct(batch_.OpenRecord(), reject);
     state_.SubmitRemembered(record.client, std::move(memory), record.acked_below, now.wall_ms);
     Lsn lsn = CloseRecord(opened, record, now);
     if (ack.reached != Durability::kMemory) ack.wait = lsn;
@@ -125,13 +126,13 @@ Reject Core::Judge(const wire::TaskSpec& spec, uint32_t lane, std::string_view q
       state_.unfinished_bytes() + bytes > config_.max_bytes)
     return full("the broker is full: it holds " + std::to_string(state_.tasks().size()) +
                 " unfinished tasks; wait until workers have finished some");
-  const Queue* queue = lane != 0 ? &state_.lanes().queue_of(lane)
-                                 : state_.lanes().FindQueue(queue_name);
+  const Queue* queue =
+      lane != 0 ? &state_.lanes().queue_of(lane) : state_.lanes().FindQueue(queue_name);
   uint64_t queued = queue != nullptr ? queue->unfinished : 0;
   uint64_t queued_bytes = queue != nullptr ? queue->bytes : 0;
   if (queued >= config_.max_queue_tasks || queued_bytes + bytes > config_.max_queue_bytes)
-    return full("queue '" + std::string(queue_name) + "' is full: it holds " + std::to_string(queued) +
-                " tasks, " + std::to_string(queued_bytes) +
+    return full("queue '" + std::string(queue_name) + "' is full: it holds " +
+                std::to_string(queued) + " tasks, " + std::to_string(queued_bytes) +
                 " bytes; wait until workers have finished some");
   if (lane == 0 && (state_.lanes().size() >= config_.max_lanes ||
                     (queue == nullptr && state_.lanes().queues().size() >= config_.max_queues)))
@@ -147,7 +148,8 @@ bool Core::RefuseSubmit(ClientSession& client, const wire::Submit& submit, const
     return true;
   };
   size_t count = submit.tasks()->size();
-  if (!client.client) return invalid(ErrorCode::kInvalidArgument, "HELLO gave no client id; SUBMIT needs one");
+  if (!client.client)
+    return invalid(ErrorCode::kInvalidArgument, "HELLO gave no client id; SUBMIT needs one");
   if (submit.seq() == 0 || submit.acked_below() > submit.seq() || count == 0 ||
       count > kMaxSubmitTasks)
     return invalid(ErrorCode::kInvalidArgument,
@@ -159,8 +161,9 @@ bool Core::RefuseSubmit(ClientSession& client, const wire::Submit& submit, const
   if (FindSubmit(producer, submit.seq()) != nullptr) return false;
   if (Outstanding(producer, submit.acked_below()) >= kMaxOutstandingSubmits ||
       client.unacked_frames >= kMaxOutstandingSubmits) {
-    RefuseAll(client, submit, "more than " + std::to_string(kMaxOutstandingSubmits) +
-                                  " SUBMIT frames are not acknowledged");
+    RefuseAll(client, submit,
+              "more than " + std::to_string(kMaxOutstandingSubmits) +
+                  " SUBMIT frames are not acknowledged");
     return true;
   }
   // A single frame is always let through, or a large one could never be.
@@ -189,7 +192,8 @@ void Core::RefuseAll(ClientSession& client, const wire::Submit& submit, const st
   effects_.push_back(std::move(ack));
 }
 
-// The answer of the first time. It waits for everything appended so far, which includes the first submit's record.
+// The answer of the first time. It waits for everything appended so far, which includes the first
+// submit's record.
 void Core::AckAgain(const ClientSession& client, const SubmitMemory& memory,
                     const wire::Submit& submit) {
   metrics_.Add(Metric::kSubmitDuplicates);

@@ -1,4 +1,5 @@
-// Time passes: timers fire, overdue attempts end, silent sessions expire, old things are forgotten. Bounded work a call.
+// Time passes: timers fire, overdue attempts end, silent sessions expire, old things are forgotten.
+// Bounded work a call.
 #include <algorithm>
 
 #include "absl/container/btree_map.h"
@@ -8,9 +9,10 @@
 namespace zsched::broker {
 namespace {
 
-constexpr size_t kMaxFiredPerTick = 8192;     // the rest fires on the next tick, at once
+constexpr size_t kMaxFiredPerTick = 8192;  // the rest fires on the next tick, at once
 constexpr size_t kMaxForgottenPerScan = 4096;
-constexpr int64_t kExpiryIntervalMs = 100;    // how often sessions are looked at: part of the lateness of an expiry
+constexpr int64_t kExpiryIntervalMs =
+    100;  // how often sessions are looked at: part of the lateness of an expiry
 constexpr int64_t kForgetIntervalMs = 30'000;
 constexpr int64_t kAgeCheckIntervalMs = 5'000;
 constexpr size_t kMaxPrunedPerRecord = 16'384;
@@ -33,7 +35,8 @@ void Core::OnTick(Now now) {
 int64_t Core::next_tick_ms(Now now) const {
   int64_t next = std::min(next_expiry_ms_, deadlines_.next_ms());
   int64_t timer = state_.timers().next_ms();
-  if (timer != INT64_MAX) next = std::min(next, now.mono_ms + std::max<int64_t>(0, timer - now.wall_ms));
+  if (timer != INT64_MAX)
+    next = std::min(next, now.mono_ms + std::max<int64_t>(0, timer - now.wall_ms));
   return next;
 }
 
@@ -61,7 +64,8 @@ void Core::EndOverdue(Now now) {
   deadlines_.Advance(now.mono_ms);
   if (deadlines_.due_head() == kNil) return;
   std::vector<uint32_t> slots;
-  absl::btree_map<uint32_t, std::vector<uint64_t>> cancels;  // by session slot; in an order that a replay repeats
+  absl::btree_map<uint32_t, std::vector<uint64_t>>
+      cancels;  // by session slot; in an order that a replay repeats
   for (uint32_t i = deadlines_.due_head(); i != kNil; i = state_.leases()[i].timer_next) {
     const Lease& lease = state_.leases()[i];
     slots.push_back(lease.task);
@@ -73,8 +77,8 @@ void Core::EndOverdue(Now now) {
                     " s past its timeout, and its worker did not say so",
                 now);
   for (auto& [slot, leases] : cancels) {
-    effects_.push_back(CancelEffect{workers_[slot].id, Lsn(0), std::move(leases),
-                                    ErrorCode::kAttemptTimedOut});
+    effects_.push_back(
+        CancelEffect{workers_[slot].id, Lsn(0), std::move(leases), ErrorCode::kAttemptTimedOut});
     UpdateFree(slot);
   }
 }
@@ -148,20 +152,26 @@ void Core::ForgetOld(Now now) {
 }
 
 uint64_t Core::PruneFrom(Now now) const {
-  if (state_.finished() > config_.keep_finished) return prune_from_;
+  if (state_.finished() >= config_.keep_finished + oldest_finished_) return prune_from_;
   bool check_age = state_.finished() > 0 && now.mono_ms >= next_age_check_ms_;
   return check_age ? prune_from_ : 0;
 }
 
 void Core::OnPrune(const std::vector<FinishedEntry>& entries, Now now) {
   next_age_check_ms_ = now.mono_ms + kAgeCheckIntervalMs;
+  oldest_finished_ = 1;
   PrunedRecord record;
   std::vector<uint64_t> keys;
   std::vector<PrunedEntry> pruned;
   for (const FinishedEntry& entry : entries) {
     uint64_t left = state_.finished() - pruned.size();
     bool old = now.wall_ms - entry.finished_ms > config_.keep_finished_ms;
-    if (!old && left <= config_.keep_finished) break;
+    // Tasks that ended with one record go together: only when enough are left without them, or a
+    // single large RESULTS frame would take all that is kept with it.
+    if (!old && left < config_.keep_finished + entry.tasks.size()) {
+      oldest_finished_ = std::max<uint64_t>(1, entry.tasks.size());
+      break;
+    }
     if (!pruned.empty() && pruned.size() + entry.tasks.size() > kMaxPrunedPerRecord) break;
     keys.push_back(entry.key);
     pruned.insert(pruned.end(), entry.tasks.begin(), entry.tasks.end());
@@ -172,7 +182,8 @@ void Core::OnPrune(const std::vector<FinishedEntry>& entries, Now now) {
   record.count = pruned.size();
   OpenedRecord opened = OpenRecord(RecordKind::kPruned, record);
   auto bytes_of = [](const auto& list) {
-    return std::string_view(reinterpret_cast<const char*>(list.data()), list.size() * sizeof(list[0]));
+    return std::string_view(reinterpret_cast<const char*>(list.data()),
+                            list.size() * sizeof(list[0]));
   };
   batch_.OpenRecord().append(bytes_of(keys)).append(bytes_of(pruned));
   state_.Pruned(batch_, bytes_of(keys), bytes_of(pruned));

@@ -77,8 +77,9 @@ void Core::RegisterWorker(const wire::WorkerHello& hello, Now now) {
   CloseRecord(opened, record, now);
 }
 
-// Settles the leases of a worker that says hello: what it holds and may hold stays, what it lost the record of is adopted,
-// what it does not hold goes back to its queue. Returns the leases it must drop.
+// Settles the leases of a worker that says hello: what it holds and may hold stays, what it lost
+// the record of is adopted, what it does not hold goes back to its queue. Returns the leases it
+// must drop.
 std::vector<uint64_t> Core::TakeOver(Worker& worker, const wire::WorkerHello& hello, Now now) {
   std::vector<uint64_t> stale;
   absl::flat_hash_set<uint32_t> held;
@@ -90,8 +91,9 @@ std::vector<uint64_t> Core::TakeOver(Worker& worker, const wire::WorkerHello& he
       held.insert(slot);
       continue;
     }
-    // A lease of an earlier epoch that the log does not know: its record was not durable when the broker died. The
-    // attempt goes on if the task waits for exactly this attempt. Leases of this epoch are all known.
+    // A lease of an earlier epoch that the log does not know: its record was not durable when the
+    // broker died. The attempt goes on if the task waits for exactly this attempt. Leases of this
+    // epoch are all known.
     uint32_t slot = state_.tasks().Find(TaskId(ref->task_id()));
     bool adopt = slot != kNil && state_.tasks()[slot].state == TaskState::kReady &&
                  state_.tasks()[slot].attempt + 1u == ref->attempt() &&
@@ -141,14 +143,14 @@ absl::StatusOr<SessionId> Core::OnWorkerHello(const wire::WorkerHello& hello, No
     --worker_count_;
     worker->session = kNil;
   }
-  uint32_t slot = free_workers_.empty() ? static_cast<uint32_t>(workers_.size())
-                                        : free_workers_.back();
+  uint32_t slot =
+      free_workers_.empty() ? static_cast<uint32_t>(workers_.size()) : free_workers_.back();
   if (!dispatcher_.Join(slot, ToStrings(hello.queues()), ToStrings(hello.types()))) {
     worker->silent_since = now.mono_ms;
     if (worker->leases > 0) orphans_.insert(worker->number);
-    return Error(ErrorCode::kResourceExhausted,
-                 "workers may differ in at most " + std::to_string(Dispatcher::kMaxClasses) +
-                     " combinations of queues and types");
+    return Error(ErrorCode::kResourceExhausted, "workers may differ in at most " +
+                                                    std::to_string(Dispatcher::kMaxClasses) +
+                                                    " combinations of queues and types");
   }
   if (free_workers_.empty())
     workers_.emplace_back();

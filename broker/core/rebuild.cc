@@ -1,5 +1,5 @@
-// Rebuild: the in-memory index from the journal's tables, at the start of a broker. Reading the tables must give the same
-// state as applying the log; tests compare the two by Fingerprint.
+// Rebuild: the in-memory index from the journal's tables, at the start of a broker. Reading the
+// tables must give the same state as applying the log; tests compare the two by Fingerprint.
 #include <algorithm>
 #include <set>
 
@@ -47,9 +47,13 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<uint3
   queue.bytes += row.bytes;
   unfinished_bytes_ += row.bytes;
   switch (row.state) {
-    case TaskState::kReady: ready.push_back(slot); break;
+    case TaskState::kReady:
+      ready.push_back(slot);
+      break;
     case TaskState::kScheduled:
-    case TaskState::kRetryWait: timers_.Add(slot); break;
+    case TaskState::kRetryWait:
+      timers_.Add(slot);
+      break;
     case TaskState::kLeased: {
       auto worker = workers_.find(row.worker);
       if (worker == workers_.end()) return BadRow("tasks", id.value());
@@ -62,7 +66,8 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<uint3
       LinkToWorker(slot, worker->second);
       break;
     }
-    default: return BadRow("tasks", id.value());
+    default:
+      return BadRow("tasks", id.value());
   }
   return absl::OkStatus();
 }
@@ -96,49 +101,51 @@ absl::Status State::Rebuild(const ScanTable& scan) {
     lanes_.Create(static_cast<uint32_t>(key), queue, type);
     return absl::OkStatus();
   }));
-  ZS_RETURN_IF_ERROR(scan(Table::kWorkers, [&](uint64_t key, std::string_view bytes) -> absl::Status {
-    RowReader in(bytes);
-    WorkerRow row;
-    std::string_view name, host, version;
-    if (!in.Read(row) || row.version != kRowVersion || !in.Take(row.name_bytes, name) ||
-        !in.Take(row.host_bytes, host) || !in.Take(row.version_bytes, version))
-      return BadRow("workers", key);
-    Worker worker;
-    worker.number = static_cast<uint32_t>(key);
-    worker.id = row.id;
-    worker.pid = row.pid;
-    worker.seen_ms = row.seen_ms;
-    worker.name = Text(name);
-    worker.host = Text(host);
-    worker.version = Text(version);
-    worker_by_id_[row.id] = worker.number;
-    workers_[worker.number] = std::move(worker);
-    return absl::OkStatus();
-  }));
-  ZS_RETURN_IF_ERROR(scan(Table::kProducers, [&](uint64_t key, std::string_view bytes) -> absl::Status {
-    RowReader in(bytes);
-    ProducerRow row;
-    if (!in.Read(row) || row.version != kRowVersion) return BadRow("producers", key);
-    Producer producer;
-    producer.number = key;
-    producer.client = row.client;
-    producer.acked_below = row.acked_below;
-    producer.used_ms = row.used_ms;
-    for (uint32_t i = 0; i < row.submits; ++i) {
-      ProducerSubmit submit;
-      if (!in.Read(submit)) return BadRow("producers", key);
-      SubmitMemory memory{submit.seq, submit.first_id, submit.accepted, {}};
-      for (uint32_t k = 0; k < submit.rejected; ++k) {
-        ProducerReject reject;
-        if (!in.Read(reject)) return BadRow("producers", key);
-        memory.rejected.push_back(reject);
-      }
-      producer.submits.push_back(std::move(memory));
-    }
-    producer_by_client_[producer.client] = key;
-    producers_[key] = std::move(producer);
-    return absl::OkStatus();
-  }));
+  ZS_RETURN_IF_ERROR(
+      scan(Table::kWorkers, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+        RowReader in(bytes);
+        WorkerRow row;
+        std::string_view name, host, version;
+        if (!in.Read(row) || row.version != kRowVersion || !in.Take(row.name_bytes, name) ||
+            !in.Take(row.host_bytes, host) || !in.Take(row.version_bytes, version))
+          return BadRow("workers", key);
+        Worker worker;
+        worker.number = static_cast<uint32_t>(key);
+        worker.id = row.id;
+        worker.pid = row.pid;
+        worker.seen_ms = row.seen_ms;
+        worker.name = Text(name);
+        worker.host = Text(host);
+        worker.version = Text(version);
+        worker_by_id_[row.id] = worker.number;
+        workers_[worker.number] = std::move(worker);
+        return absl::OkStatus();
+      }));
+  ZS_RETURN_IF_ERROR(
+      scan(Table::kProducers, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+        RowReader in(bytes);
+        ProducerRow row;
+        if (!in.Read(row) || row.version != kRowVersion) return BadRow("producers", key);
+        Producer producer;
+        producer.number = key;
+        producer.client = row.client;
+        producer.acked_below = row.acked_below;
+        producer.used_ms = row.used_ms;
+        for (uint32_t i = 0; i < row.submits; ++i) {
+          ProducerSubmit submit;
+          if (!in.Read(submit)) return BadRow("producers", key);
+          SubmitMemory memory{submit.seq, submit.first_id, submit.accepted, {}};
+          for (uint32_t k = 0; k < submit.rejected; ++k) {
+            ProducerReject reject;
+            if (!in.Read(reject)) return BadRow("producers", key);
+            memory.rejected.push_back(reject);
+          }
+          producer.submits.push_back(std::move(memory));
+        }
+        producer_by_client_[producer.client] = key;
+        producers_[key] = std::move(producer);
+        return absl::OkStatus();
+      }));
   std::vector<uint32_t> ready;
   ZS_RETURN_IF_ERROR(scan(Table::kTasks, [&](uint64_t key, std::string_view bytes) -> absl::Status {
     RowReader in(bytes);

@@ -1,12 +1,15 @@
-// The records of the log, byte for byte: each is one decision of the active broker, complete enough that a standby or a
-// restart applies it without clock, randomness or any other knowledge. Owned by broker/core; docs/journal.md lists them.
+// The records of the log, byte for byte: each is one decision of the active broker, complete enough
+// that a standby or a restart applies it without clock, randomness or any other knowledge. Owned by
+// broker/core; docs/journal.md lists them.
 //
 //   RecordHead | struct of the kind | entries | bytes
 //
-// Records are written by Step (on_*.cc) and read by Apply (apply.cc). A record is trusted only after its segment's
-// checksum held; its lengths are checked all the same, because the peer's link is an input from outside.
+// Records are written by Step (on_*.cc) and read by Apply (apply.cc). A record is trusted only
+// after its segment's checksum held; its lengths are checked all the same, because the peer's link
+// is an input from outside.
 //
-// To add a kind: a new number, a struct, a case in Apply, a line in docs/journal.md. Old kinds are read for ever.
+// To add a kind: a new number, a struct, a case in Apply, a line in docs/journal.md. Old kinds are
+// read for ever.
 #pragma once
 
 #include <cstdint>
@@ -17,18 +20,18 @@
 namespace zsched::broker {
 
 enum class RecordKind : uint8_t {
-  kEpochStarted = 1,   // EpochStartedRecord
-  kSubmitted = 2,      // SubmittedRecord, SUBMIT body, ProducerReject*
-  kWorkerSeen = 3,     // WorkerSeenRecord, name, host, version
-  kLeased = 4,         // LeasedRecord, LeasedEntry*
-  kAdopted = 5,        // LeasedRecord (first_lease unused), AdoptedEntry*
-  kSucceeded = 6,      // EndedRecord, SucceededEntry*: empty results only
-  kEnded = 7,          // EndedRecord, (EndedEntry, outcome row bytes)*
-  kFired = 8,          // IdsRecord, task ids by rising id: waiting is over
-  kRetried = 9,        // IdsRecord, RetriedEntry*: dead tasks made ready again
-  kPruned = 10,        // PrunedRecord, keys of kFinished, PrunedEntry*
-  kProducersGone = 11, // IdsRecord, producer numbers
-  kWorkersGone = 12,   // IdsRecord, worker numbers
+  kEpochStarted = 1,    // EpochStartedRecord
+  kSubmitted = 2,       // SubmittedRecord, SUBMIT body, ProducerReject*
+  kWorkerSeen = 3,      // WorkerSeenRecord, name, host, version
+  kLeased = 4,          // LeasedRecord, LeasedEntry*
+  kAdopted = 5,         // LeasedRecord (first_lease unused), AdoptedEntry*
+  kSucceeded = 6,       // EndedRecord, SucceededEntry*: empty results only
+  kEnded = 7,           // EndedRecord, (EndedEntry, outcome row bytes)*
+  kFired = 8,           // IdsRecord, task ids by rising id: waiting is over
+  kRetried = 9,         // IdsRecord, RetriedEntry*: dead tasks made ready again
+  kPruned = 10,         // PrunedRecord, keys of kFinished, PrunedEntry*
+  kProducersGone = 11,  // IdsRecord, producer numbers
+  kWorkersGone = 12,    // IdsRecord, worker numbers
 };
 
 struct RecordHead {
@@ -82,7 +85,8 @@ struct AdoptedEntry {
   uint32_t worker = 0;
   uint32_t attempt = 0;
 };
-static_assert(sizeof(LeasedRecord) == 16 && sizeof(LeasedEntry) == 16 && sizeof(AdoptedEntry) == 24);
+static_assert(sizeof(LeasedRecord) == 16 && sizeof(LeasedEntry) == 16 &&
+              sizeof(AdoptedEntry) == 24);
 
 struct EndedRecord {
   uint64_t count = 0;
@@ -95,9 +99,9 @@ struct SucceededEntry {
 // What an attempt's end means for its task.
 enum class Ending : uint8_t {
   kSucceeded = 0,
-  kRetry = 1,      // waits until due_ms
+  kRetry = 1,  // waits until due_ms
   kDead = 2,
-  kReturned = 3,   // ready again at the front of its line
+  kReturned = 3,  // ready again at the front of its line
 };
 // What is counted against the task.
 enum class Charge : uint8_t { kNothing = 0, kFailure = 1, kLost = 2, kRelease = 3 };

@@ -1,5 +1,5 @@
-// How Step writes records: opened with placeholders at the end of the batch, filled by appending entries, closed with the
-// final counts. Private to broker/core's on_*.cc files.
+// How Step writes records: opened with placeholders at the end of the batch, filled by appending
+// entries, closed with the final counts. Private to broker/core's on_*.cc files.
 #pragma once
 
 #include "broker/core/core.h"

@@ -1,7 +1,9 @@
-// The rows of the journal's tables, byte for byte. Owned by broker/core; docs/journal.md shows them as a table.
+// The rows of the journal's tables, byte for byte. Owned by broker/core; docs/journal.md shows them
+// as a table.
 //
-// Little-endian packed structs; a row with a tail says below its struct what follows. All carry no checksum of their own:
-// the journal adds one to each. To change a row: add a new `version`, read both, write the new one.
+// Little-endian packed structs; a row with a tail says below its struct what follows. All carry no
+// checksum of their own: the journal adds one to each. To change a row: add a new `version`, read
+// both, write the new one.
 //
 // Threads: plain values.
 #pragma once
@@ -67,8 +69,9 @@ struct LabelHead {
   uint16_t value_bytes = 0;
 };
 
-// kOutcomes: what the last reported attempt left. Followed by body (result, or error message) and content type.
-// A task that succeeded with an empty result has no row, or still the error row of an earlier attempt.
+// kOutcomes: what the last reported attempt left. Followed by body (result, or error message) and
+// content type. A task that succeeded with an empty result has no row, or still the error row of an
+// earlier attempt.
 struct OutcomeRow {
   uint32_t body_bytes = 0;
   uint16_t error_code = 0;  // 0: body is a result
@@ -77,7 +80,8 @@ struct OutcomeRow {
 };
 static_assert(sizeof(OutcomeRow) == 8);
 
-// kFinished: tasks that one record ended as succeeded or cancelled. Followed by `count` task ids (u64).
+// kFinished: tasks that one record ended as succeeded or cancelled. Followed by `count` task ids
+// (u64).
 struct FinishedRow {
   int64_t finished_ms = 0;
   uint32_t count = 0;
@@ -106,7 +110,8 @@ struct WorkerRow {
 };
 static_assert(sizeof(WorkerRow) == 40);
 
-// kProducers: followed by `submits` of ProducerSubmit, each followed by its `rejected` of ProducerReject.
+// kProducers: followed by `submits` of ProducerSubmit, each followed by its `rejected` of
+// ProducerReject.
 struct ProducerRow {
   Uuid client;
   uint64_t acked_below = 0;
@@ -133,25 +138,26 @@ static_assert(sizeof(ProducerReject) == 8);
 inline constexpr uint64_t kMetaState = 1;
 struct MetaRow {
   Uuid cluster;
-  uint64_t lsn = 0;           // of the batch this row was written with
-  uint64_t epoch = 0;         // the running epoch
-  uint64_t next_task = 1;     // counter of the next task id in that epoch
-  uint64_t next_lease = 1;    // likewise
-  uint32_t next_lane = 1;     // numbers of tables, over all epochs
+  uint64_t lsn = 0;         // of the batch this row was written with
+  uint64_t epoch = 0;       // the running epoch
+  uint64_t next_task = 1;   // counter of the next task id in that epoch
+  uint64_t next_lease = 1;  // likewise
+  uint32_t next_lane = 1;   // numbers of tables, over all epochs
   uint32_t next_worker = 1;
   uint64_t next_producer = 1;
   uint64_t version = kRowVersion;
 };
 static_assert(sizeof(MetaRow) == 72);
 
-// --- Reading and writing rows with tails ----------------------------------------------------------------------------
+// --- Reading and writing rows with tails ---------------------------------------------------------
 template <class Row>
 void AppendStruct(std::string& out, const Row& row) {
   static_assert(std::has_unique_object_representations_v<Row>, "a row must have no padding");
   out.append(reinterpret_cast<const char*>(&row), sizeof row);
 }
 
-// Takes structs and byte runs off the front of a row; every method fails (and goes on failing) once the row is too short.
+// Takes structs and byte runs off the front of a row; every method fails (and goes on failing) once
+// the row is too short.
 class RowReader {
  public:
   explicit RowReader(std::string_view row) : rest_(row) {}

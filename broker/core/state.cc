@@ -12,7 +12,6 @@ T OrDefault(T value, T fallback) {
   return value == 0 ? fallback : value;
 }
 
-
 void AppendSpecRow(std::string& rows, const wire::TaskSpec& spec, int64_t now_ms) {
   std::string_view payload = BytesOf(spec.payload()), content_type = TextOf(spec.content_type());
   SpecRow head;
@@ -96,7 +95,7 @@ uint32_t State::CreateLane(Batch& batch, std::string_view queue, std::string_vie
 }
 
 uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::TaskSpec& spec,
-                      int64_t now_ms) {
+                          int64_t now_ms) {
   uint32_t slot = tasks_.Insert(id);
   Task& task = tasks_[slot];
   task.lane = lane;
@@ -120,8 +119,8 @@ uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::Ta
   unfinished_bytes_ += task.bytes;
   meta_.next_task = CounterOf(id) + 1;
 
-  int64_t due = spec.run_at_ms() != 0 ? spec.run_at_ms()
-                                      : now_ms + static_cast<int64_t>(spec.delay_ms());
+  int64_t due =
+      spec.run_at_ms() != 0 ? spec.run_at_ms() : now_ms + static_cast<int64_t>(spec.delay_ms());
   if (due > now_ms)
     WaitUntil(slot, TaskState::kScheduled, due);
   else
@@ -129,8 +128,8 @@ uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::Ta
   return slot;
 }
 
-void State::SubmitRemembered(const Uuid& client, SubmitMemory submit,
-                             uint64_t acked_below, int64_t now_ms) {
+void State::SubmitRemembered(const Uuid& client, SubmitMemory submit, uint64_t acked_below,
+                             int64_t now_ms) {
   auto [it, is_new] = producer_by_client_.try_emplace(client, meta_.next_producer);
   Producer& producer = producers_[it->second];
   if (is_new) {
@@ -241,10 +240,17 @@ bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::str
   Task& task = tasks_[slot];
   ZS_CHECK(task.state == TaskState::kLeased);
   switch (entry.charge) {
-    case Charge::kNothing: break;
-    case Charge::kFailure: ++task.failures; break;
-    case Charge::kLost: ++task.lost; break;
-    case Charge::kRelease: --task.attempt; break;
+    case Charge::kNothing:
+      break;
+    case Charge::kFailure:
+      ++task.failures;
+      break;
+    case Charge::kLost:
+      ++task.lost;
+      break;
+    case Charge::kRelease:
+      --task.attempt;
+      break;
   }
   if (!outcome.empty()) batch.Put(Table::kOutcomes, task.id, outcome);
   if (entry.ending == Ending::kRetry || entry.ending == Ending::kReturned) {
@@ -322,7 +328,7 @@ void State::WorkerGone(Batch& batch, uint32_t number) {
   batch.Erase(Table::kWorkers, number);
 }
 
-// --- Rows -----------------------------------------------------------------------------------------------------------
+// --- Rows ----------------------------------------------------------------------------------------
 
 TaskRow State::RowOf(const Task& task) const {
   TaskRow row;

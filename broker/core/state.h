@@ -1,9 +1,11 @@
-// What the log says: every fact that survives a restart, as the in-memory index of it. Owned by broker/core; pure.
+// What the log says: every fact that survives a restart, as the in-memory index of it. Owned by
+// broker/core; pure.
 //
-// Changed by its Apply methods only. On the active they run right after the decision is recorded, on a standby when the
-// record arrives, so both hold the same state; each change also writes the table rows it means into the open batch, so a
-// restart rebuilds the same state from the tables (Rebuild). The methods take what a record holds and nothing else: no
-// clock, no randomness, no session.
+// Changed by its Apply methods only. On the active they run right after the decision is recorded,
+// on a standby when the record arrives, so both hold the same state; each change also writes the
+// table rows it means into the open batch, so a restart rebuilds the same state from the tables
+// (Rebuild). The methods take what a record holds and nothing else: no clock, no randomness, no
+// session.
 //
 //   Step (on_*.cc) ──record──▶ log          Apply(record) ──▶ memory + table rows
 //
@@ -34,7 +36,8 @@ struct Lease {
   uint32_t task = kNil;  // kNil: free slot
   uint32_t worker = kNoWorker;
   int64_t leased_ms = 0;
-  // Not durable: when the broker ends the attempt itself, on the monotonic clock; set once its start was reported.
+  // Not durable: when the broker ends the attempt itself, on the monotonic clock; set once its
+  // start was reported.
   int64_t deadline_ms = 0;
   uint32_t timer_next = kNil, timer_prev = kNil;
   bool timed = false;
@@ -50,8 +53,8 @@ struct Worker {
   uint32_t leases = 0;
   uint64_t leased_bytes = 0;
   // Not durable.
-  uint32_t session = kNil;    // slot of its live session
-  int64_t silent_since = 0;   // without a session: since when, monotonic
+  uint32_t session = kNil;   // slot of its live session
+  int64_t silent_since = 0;  // without a session: since when, monotonic
 };
 
 struct SubmitMemory {
@@ -102,20 +105,24 @@ class State {
   const MetaRow& meta() const { return meta_; }
   Epoch epoch() const { return Epoch(meta_.epoch); }
   Lsn lsn() const { return Lsn(meta_.lsn); }
-  uint64_t finished() const { return finished_; }        // succeeded and cancelled tasks that still have rows
+  uint64_t finished() const {
+    return finished_;
+  }  // succeeded and cancelled tasks that still have rows
   uint64_t unfinished_bytes() const { return unfinished_bytes_; }
 
   // --- Changing, one method a fact. `batch` is where the record stands as its last, still open record, so
   // batch.next_lsn() is its LSN.
   void EpochStarted(Epoch epoch, const Uuid& cluster);
   // A new task of a SUBMIT. Writes its spec row; returns its slot.
-  uint32_t Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::TaskSpec& spec, int64_t now_ms);
+  uint32_t Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::TaskSpec& spec,
+                     int64_t now_ms);
   uint32_t CreateLane(Batch& batch, std::string_view queue, std::string_view type);
   void SubmitRemembered(const Uuid& client, SubmitMemory submit, uint64_t acked_below,
                         int64_t now_ms);
   void WorkerSeen(Batch& batch, Worker worker);
   void Leased(uint32_t slot, LeaseId lease, uint32_t worker, uint16_t attempt, int64_t now_ms);
-  // The attempt is over. `outcome` is an outcome row or empty. kSucceeded and kDead free the slot; returns true then.
+  // The attempt is over. `outcome` is an outcome row or empty. kSucceeded and kDead free the slot;
+  // returns true then.
   bool Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::string_view outcome,
              int64_t now_ms);
   void Fired(uint32_t slot, Lsn lsn);
@@ -125,16 +132,20 @@ class State {
   void ProducerGone(Batch& batch, uint64_t number);
   void WorkerGone(Batch& batch, uint32_t number);
 
-  // Writes the row of kFinished for the tasks that Ended(kSucceeded) since the last call. Once a record.
+  // Writes the row of kFinished for the tasks that Ended(kSucceeded) since the last call. Once a
+  // record.
   void FlushFinished(Batch& batch, int64_t now_ms);
-  // Writes the rows of everything that changed since the last call. Once a batch, before it goes to the journal.
+  // Writes the rows of everything that changed since the last call. Once a batch, before it goes to
+  // the journal.
   void FlushRows(Batch& batch);
 
-  // Applies one record of the log: what a standby and the property tests do. The record is checked in all its lengths and
-  // references; DATA_LOSS says what does not fit and leaves the state in between (the caller must give it up).
+  // Applies one record of the log: what a standby and the property tests do. The record is checked
+  // in all its lengths and references; DATA_LOSS says what does not fit and leaves the state in
+  // between (the caller must give it up).
   absl::Status Apply(Batch& batch, std::string_view record);
 
-  // Fills an empty state from the tables. `scan(table, visit)` calls visit(key, row) for each row by rising key.
+  // Fills an empty state from the tables. `scan(table, visit)` calls visit(key, row) for each row
+  // by rising key.
   using ScanTable = std::function<absl::Status(
       Table, const std::function<absl::Status(uint64_t key, std::string_view row)>&)>;
   absl::Status Rebuild(const ScanTable& scan);

@@ -1,8 +1,9 @@
-// The in-memory index of unfinished tasks: 64 bytes a task and 5 bytes of hash set, payloads not included.
-// Owned by broker/core; pure.
+// The in-memory index of unfinished tasks: 64 bytes a task and 5 bytes of hash set, payloads not
+// included. Owned by broker/core; pure.
 //
-// Tasks live in chunks that never move, named by slot numbers (31 bits). A set of slots, hashed by the task id behind
-// each, finds a task by id without storing the id again. Finished tasks leave the index; their rows stay in the journal.
+// Tasks live in chunks that never move, named by slot numbers (31 bits). A set of slots, hashed by
+// the task id behind each, finds a task by id without storing the id again. Finished tasks leave
+// the index; their rows stay in the journal.
 //
 // Example:
 //   uint32_t slot = index.Insert(id);        // a Task with that id, otherwise zero
@@ -25,10 +26,11 @@ namespace zsched::broker {
 
 struct Task {
   uint64_t id = 0;
-  // ready: place in line, smaller first: the LSN that made it ready, or minus that LSN when it was given back to the front.
-  // scheduled, retry_wait: when due, Unix ms.
+  // ready: place in line, smaller first: the LSN that made it ready, or minus that LSN when it was
+  // given back to the front. scheduled, retry_wait: when due, Unix ms.
   int64_t order = 0;
-  // Links of the one list the task is in: ready line, timer slot, or its worker's leases. Free slots: next.
+  // Links of the one list the task is in: ready line, timer slot, or its worker's leases. Free
+  // slots: next.
   uint32_t next = kNil;
   uint32_t prev = kNil;
   uint32_t lane = 0;
@@ -45,8 +47,8 @@ struct Task {
   TaskState state{};
   uint8_t priority : 4 = 0;
   uint8_t durability : 2 = 0;
-  uint8_t dirty : 1 = 0;           // its row is to be written with the open batch
-  uint8_t more_watchers : 1 = 0;   // Core::watchers_ has others
+  uint8_t dirty : 1 = 0;          // its row is to be written with the open batch
+  uint8_t more_watchers : 1 = 0;  // Core::watchers_ has others
 };
 static_assert(sizeof(Task) == 64, "one cache line; the memory of a million waiting tasks is 64 MB");
 
@@ -101,13 +103,15 @@ class TaskIndex {
   }
 
  private:
-  static constexpr int kChunkBits = 12;  // 4096 tasks, 256 KiB: small enough to waste little, large enough to be rare
+  static constexpr int kChunkBits =
+      12;  // 4096 tasks, 256 KiB: small enough to waste little, large enough to be rare
   static constexpr uint32_t kChunk = 1 << kChunkBits;
 
   struct Hash {
     using is_transparent = void;
     const TaskIndex* index;
-    // Fibonacci hashing spreads consecutive ids; flat_hash_set takes 7 low bits for its tags, so mix downwards too.
+    // Fibonacci hashing spreads consecutive ids; flat_hash_set takes 7 low bits for its tags, so
+    // mix downwards too.
     static size_t Mix(uint64_t id) {
       uint64_t h = id * 0x9E3779B97F4A7C15;
       return h ^ (h >> 32);

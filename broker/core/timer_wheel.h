@@ -1,14 +1,16 @@
-// A hierarchical timing wheel over nodes that live elsewhere: O(1) to add and remove, no cost for timers that are not due.
-// Owned by broker/core; pure.
+// A hierarchical timing wheel over nodes that live elsewhere: O(1) to add and remove, no cost for
+// timers that are not due. Owned by broker/core; pure.
 //
-// Seven levels of 64 slots, 1 ms at the lowest, 2^42 ms in all. A timer stands on the level of the highest 6-bit digit in
-// which its due time differs from the wheel's; when the wheel reaches that slot, its timers move to lower levels, and from
-// the lowest to the due list. Each level has a bitmap of occupied slots, so advancing jumps over empty time.
-// Source of the scheme: Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987, scheme 7.
+// Seven levels of 64 slots, 1 ms at the lowest, 2^42 ms in all. A timer stands on the level of the
+// highest 6-bit digit in which its due time differs from the wheel's; when the wheel reaches that
+// slot, its timers move to lower levels, and from the lowest to the due list. Each level has a
+// bitmap of occupied slots, so advancing jumps over empty time. Source of the scheme: Varghese and
+// Lauck, "Hashed and Hierarchical Timing Wheels", 1987, scheme 7.
 //
 // Nodes are named by 31-bit handles; `Nodes` gives access to their links and due time:
 //   struct Nodes { uint32_t& next(uint32_t); uint32_t& prev(uint32_t); int64_t due(uint32_t); };
-// A node is in the wheel from Add until Remove; due nodes stay linked (in the due list) until removed.
+// A node is in the wheel from Add until Remove; due nodes stay linked (in the due list) until
+// removed.
 //
 // Example:
 //   TimerWheel<Nodes> wheel(nodes, now_ms);
@@ -67,7 +69,8 @@ class TimerWheel {
   // Head of the due list, or kNil; in no particular order.
   uint32_t due_head() const { return heads_[kDueList]; }
 
-  // A time at which Advance may have something to do; INT64_MAX when the wheel is empty. Never later than the first due.
+  // A time at which Advance may have something to do; INT64_MAX when the wheel is empty. Never
+  // later than the first due.
   int64_t next_ms() const {
     if (due_head() != kNil) return now_;
     auto [time, list] = NextSlot();
@@ -85,7 +88,8 @@ class TimerWheel {
 
   uint32_t ListFor(int64_t due) const {
     if (due <= now_) return kDueList;
-    if (due - now_ >= kHorizonMs) due = now_ + kHorizonMs - 1;  // put again when the wheel gets there
+    if (due - now_ >= kHorizonMs)
+      due = now_ + kHorizonMs - 1;  // put again when the wheel gets there
     auto difference = static_cast<uint64_t>(due ^ now_);
     int level = std::min((63 - std::countl_zero(difference)) / kBits, kLevels - 1);
     auto slot = static_cast<uint32_t>(due >> (level * kBits)) & (kSlots - 1);

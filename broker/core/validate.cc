@@ -9,10 +9,7 @@
 namespace zsched::broker {
 namespace {
 
-
-Verdict Invalid(std::string message) {
-  return {ErrorCode::kInvalidArgument, std::move(message)};
-}
+Verdict Invalid(std::string message) { return {ErrorCode::kInvalidArgument, std::move(message)}; }
 
 std::string Num(uint64_t value) { return std::to_string(value); }
 
@@ -72,7 +69,8 @@ Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64
                                       "; store it elsewhere and submit a reference"};
   if (std::string_view type = TextOf(spec.content_type());
       type.size() > kMaxContentTypeBytes || !IsUtf8(type))
-    return Invalid("content_type: must be at most " + Num(kMaxContentTypeBytes) + " bytes of UTF-8");
+    return Invalid("content_type: must be at most " + Num(kMaxContentTypeBytes) +
+                   " bytes of UTF-8");
   if (spec.priority() >= kPriorities)
     return Invalid("priority: " + Num(spec.priority()) + " is not in 0..9");
   if (spec.durability() > wire::Durability::MAX)

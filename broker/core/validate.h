@@ -14,8 +14,8 @@ struct Verdict {
   std::string message;  // names the field and what it may be; empty when OK
 };
 
-// Requires a verified buffer. `max_payload_bytes` is the broker's setting, at most kMaxPayloadBytes.
-// Allocates only when it refuses.
+// Requires a verified buffer. `max_payload_bytes` is the broker's setting, at most
+// kMaxPayloadBytes. Allocates only when it refuses.
 Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64_t now_ms);
 
 }  // namespace zsched::broker

@@ -1,5 +1,5 @@
-// How rows and log segments lie in storage: a row is its bytes and a checksum, a segment is a header
-// and whole records. Owned by broker/journal; LmdbJournal and MemoryJournal share it.
+// How rows and log segments lie in storage: a row is its bytes and a checksum, a segment is a
+// header and whole records. Owned by broker/journal; LmdbJournal and MemoryJournal share it.
 // docs/journal.md shows the bytes.
 //
 // LMDB has no checksums, so each row carries one that is bound to its table and key, and each
@@ -56,13 +56,13 @@ static_assert(sizeof(SegmentHeader) == kSegmentHeaderBytes);
 static_assert(offsetof(SegmentHeader, epoch) == 8 && offsetof(SegmentHeader, count) == 16 &&
               offsetof(SegmentHeader, bytes) == 20 && offsetof(SegmentHeader, checksum) == 24);
 
-// A segment with its header fills at most four 4 KiB pages less LMDB's page header of 16 bytes. LMDB
-// stores it as one contiguous run of pages and must find such a run in its free list: short runs are
-// found at once, long ones by a search that grows with the list.
+// A segment with its header fills at most four 4 KiB pages less LMDB's page header of 16 bytes.
+// LMDB stores it as one contiguous run of pages and must find such a run in its free list: short
+// runs are found at once, long ones by a search that grows with the list.
 inline constexpr size_t kMaxSegmentBytes = 4 * 4096 - 16;
 
-// One piece of a batch's records: whole records, and with its header no larger than kMaxSegmentBytes
-// unless it is a single record.
+// One piece of a batch's records: whole records, and with its header no larger than
+// kMaxSegmentBytes unless it is a single record.
 inline size_t StoredSegmentBytes(const LogSegment& segment) {
   return kSegmentHeaderBytes + segment.records.size();
 }

@@ -1,5 +1,5 @@
-// One LMDB environment with the journal's databases open, and LMDB's return codes as statuses. Owned
-// by broker/journal.
+// One LMDB environment with the journal's databases open, and LMDB's return codes as statuses.
+// Owned by broker/journal.
 //
 // Threads: Open and the destructor from one thread while nobody else uses it; the rest any.
 #pragma once

@@ -1,5 +1,5 @@
-// Snapshots of the LMDB journal, and the pool that makes one cost a fraction of a microsecond. Owned
-// by broker/journal.
+// Snapshots of the LMDB journal, and the pool that makes one cost a fraction of a microsecond.
+// Owned by broker/journal.
 //
 // A read transaction that is reset and renewed keeps its reader slot and its cursors, so only the
 // first views of a process pay for them.

@@ -1,8 +1,8 @@
 // Writes batches into LMDB, one transaction each: the hot path. Owned by broker/journal.
 //
 // A commit costs its rows: each table is walked once by one cursor over sorted keys, rows and their
-// checksums are written straight into LMDB's pages (MDB_RESERVE), and keys beyond a table's last are
-// appended without a search, which also fills pages to the brim.
+// checksums are written straight into LMDB's pages (MDB_RESERVE), and keys beyond a table's last
+// are appended without a search, which also fills pages to the brim.
 //
 // Threads: one at a time.
 #pragma once

@@ -1,8 +1,8 @@
 // The journal's twin for simulation: same semantics, no disk, and failures on demand. Owned by
 // broker/journal; OpenMemoryJournal in journal.h makes one.
 //
-// A MemoryDisk holds what was committed; a MemoryJournal is one process's use of it. Views share the
-// committed tables, and a commit copies only the tables that it changes while a view is alive.
+// A MemoryDisk holds what was committed; a MemoryJournal is one process's use of it. Views share
+// the committed tables, and a commit copies only the tables that it changes while a view is alive.
 //
 // Differences to LmdbJournal: the log is never trimmed, so that a test can replay all of it; stored
 // bytes do not rot, so nothing ever reads as DATA_LOSS.

@@ -11,7 +11,8 @@ namespace {
 
 constexpr size_t kMaxHeldQueries = 4096;  // beyond it a query is refused, not queued
 
-// Checksum kind of a frame that may be malformed: the answer should come in a kind its sender can read.
+// Checksum kind of a frame that may be malformed: the answer should come in a kind its sender can
+// read.
 uint16_t FlagsOf(std::string_view frame) {
   if (frame.size() < kFrameHeaderBytes) return 0;
   FrameHeader header;
@@ -28,7 +29,8 @@ bool IsGreeting(MessageType type) {
 bool IsRequest(Endpoint endpoint, MessageType type) {
   switch (type) {
     case MessageType::kHeartbeat:
-    case MessageType::kGoodbye: return true;
+    case MessageType::kGoodbye:
+      return true;
     case MessageType::kSubmit:
     case MessageType::kWait:
     case MessageType::kGet:
@@ -36,11 +38,14 @@ bool IsRequest(Endpoint endpoint, MessageType type) {
     case MessageType::kRetry:
     case MessageType::kStatus:
     case MessageType::kWorkerList:
-    case MessageType::kWorkerDrain: return endpoint == Endpoint::kClient;
+    case MessageType::kWorkerDrain:
+      return endpoint == Endpoint::kClient;
     case MessageType::kCredit:
     case MessageType::kResults:
-    case MessageType::kRelease: return endpoint == Endpoint::kWorker;
-    default: return false;
+    case MessageType::kRelease:
+      return endpoint == Endpoint::kWorker;
+    default:
+      return false;
   }
 }
 
@@ -80,7 +85,7 @@ ClusterView Engine::View() const {
   return view;
 }
 
-// --- Frames in --------------------------------------------------------------------------------------------------------
+// --- Frames in -----------------------------------------------------------------------------------
 
 void Engine::Refuse(Endpoint endpoint, std::string_view routing_id, uint16_t flags, ErrorCode code,
                     std::string_view message, uint64_t request) {
@@ -97,7 +102,8 @@ void Engine::OnDropped(uint64_t messages) {
   core_.metrics().Add(Metric::kFramesDropped, messages);
 }
 
-void Engine::OnFrame(Endpoint endpoint, std::string_view routing_id, std::string_view bytes, Now now) {
+void Engine::OnFrame(Endpoint endpoint, std::string_view routing_id, std::string_view bytes,
+                     Now now) {
   now_ = now;
   core_.metrics().Add(Metric::kFramesIn);
   absl::StatusOr<FrameView> frame = OpenFrame(bytes);
@@ -121,19 +127,22 @@ void Engine::OnFrame(Endpoint endpoint, std::string_view routing_id, std::string
     return;
   }
   if (!IsRequest(endpoint, header.type)) {
-    Refuse(endpoint, routing_id, flags, ErrorCode::kUnknownMessage, "no such message on this endpoint");
+    Refuse(endpoint, routing_id, flags, ErrorCode::kUnknownMessage,
+           "no such message on this endpoint");
     return;
   }
   auto peer = peers_.find(header.session);
   if (peer == peers_.end() || peer->second.routing_id != routing_id ||
       peer->second.endpoint != endpoint) {
-    Refuse(endpoint, routing_id, flags, ErrorCode::kNoSession, "no such session here; say hello again");
+    Refuse(endpoint, routing_id, flags, ErrorCode::kNoSession,
+           "no such session here; say hello again");
     return;
   }
   Dispatch(endpoint, routing_id, *frame, now);
 }
 
-void Engine::Greet(Endpoint endpoint, std::string_view routing_id, const FrameView& frame, Now now) {
+void Engine::Greet(Endpoint endpoint, std::string_view routing_id, const FrameView& frame,
+                   Now now) {
   uint16_t flags = frame.header.flags & kFlagCrc32;
   auto refuse = [&](ErrorCode code, std::string_view message) {
     Refuse(endpoint, routing_id, flags, code, message);
@@ -223,8 +232,10 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
     case MessageType::kWait:
     case MessageType::kGet:
     case MessageType::kList:
-    case MessageType::kRetry: return OnQuery(from, frame);
-    default: return false;  // IsRequest let nothing else through
+    case MessageType::kRetry:
+      return OnQuery(from, frame);
+    default:
+      return false;  // IsRequest let nothing else through
   }
 }
 
@@ -313,11 +324,12 @@ bool Engine::OnWorkerFrame(SessionId from, const FrameView& frame, Now now) {
       if (!frame.body.empty()) return false;
       core_.OnWorkerGoodbye(from, now);
       return true;
-    default: return false;  // IsRequest let nothing else through
+    default:
+      return false;  // IsRequest let nothing else through
   }
 }
 
-// --- Queries ----------------------------------------------------------------------------------------------------------
+// --- Queries -------------------------------------------------------------------------------------
 
 void Engine::Ask(Query query) {
   if (held_queries_.size() + retries_.size() >= kMaxHeldQueries) {
@@ -369,7 +381,7 @@ absl::Status Engine::OnReply(QueryReply reply, Now now) {
   return absl::OkStatus();
 }
 
-// --- Rounds and the commit gate -----------------------------------------------------------------------------------------
+// --- Rounds and the commit gate ------------------------------------------------------------------
 
 void Engine::OnTick(Now now) {
   now_ = now;
@@ -378,8 +390,8 @@ void Engine::OnTick(Now now) {
 }
 
 void Engine::Hold(Effect effect) {
-  // Nothing leaves before the epoch is durable: after a crash the next start would take the same one, and give its session,
-  // lease and task ids a second time.
+  // Nothing leaves before the epoch is durable: after a crash the next start would take the same
+  // one, and give its session, lease and task ids a second time.
   Lsn wait = std::max(epoch_lsn_, std::visit([](const auto& e) { return e.wait; }, effect));
   if (wait <= durable_)
     failure_.Update(Release(effect));

@@ -1,16 +1,17 @@
-// The broker without sockets and threads: frames in, frames out, batches for a journal. Owned by broker/server, which
-// runs it on the loop thread; the simulator runs the same object on a seeded schedule.
+// The broker without sockets and threads: frames in, frames out, batches for a journal. Owned by
+// broker/server, which runs it on the loop thread; the simulator runs the same object on a seeded
+// schedule.
 //
 //   OnFrame ──▶ checks, session ──▶ Core ──▶ effects ──▶ commit gate ──(durable)──▶ Outbox
 //                                    └──▶ TakeBatch ──▶ journal ──▶ OnCommitted
 //
-// The commit gate: an effect leaves when the LSN it names is durable. There are at most two batches that are not: the one
-// at the journal and the open one, so effects wait in two lists.
+// The commit gate: an effect leaves when the LSN it names is durable. There are at most two batches
+// that are not: the one at the journal and the open one, so effects wait in two lists.
 //
 // Example (one round): see Server::Run in server.cc.
 //
-// Threads: one owner, the loop. Errors that mean lost durability are returned as DATA_LOSS or INTERNAL; the process must
-// end on them.
+// Threads: one owner, the loop. Errors that mean lost durability are returned as DATA_LOSS or
+// INTERNAL; the process must end on them.
 #pragma once
 
 #include <deque>
@@ -30,7 +31,8 @@ namespace zsched::broker {
 
 enum class Endpoint : uint8_t { kClient, kWorker };
 
-// Where frames go. Must not block. kFull: the peer does not read; kGone: there is no such peer any more.
+// Where frames go. Must not block. kFull: the peer does not read; kGone: there is no such peer any
+// more.
 enum class Delivery : uint8_t { kSent, kFull, kGone };
 class Outbox {
  public:
@@ -52,7 +54,8 @@ class Engine {
   // `journal` and `outbox` outlive the engine. The journal is only read here.
   Engine(EngineConfig config, Journal& journal, Outbox& outbox);
 
-  // Rebuilds the state from the journal's tables and opens an epoch. `fresh_cluster` names the cluster when the journal is new.
+  // Rebuilds the state from the journal's tables and opens an epoch. `fresh_cluster` names the
+  // cluster when the journal is new.
   absl::Status Start(const Uuid& fresh_cluster, Now now);
 
   // `frame` starts at a multiple of 8.
@@ -64,10 +67,11 @@ class Engine {
   // Dispatches, and lets go what need not wait. Ends every round.
   absl::Status EndRound(Now now);
 
-  // Moves the open batch into `batch` when there is something in it. One batch may be at the journal at a time.
+  // Moves the open batch into `batch` when there is something in it. One batch may be at the
+  // journal at a time.
   bool TakeBatch(Batch& batch);
-  // `batch`, the one taken last, is durable. Keeps a reference to it until the next call: its rows are the cache of what
-  // was just submitted.
+  // `batch`, the one taken last, is durable. Keeps a reference to it until the next call: its rows
+  // are the cache of what was just submitted.
   absl::Status OnCommitted(const Batch& batch, uint64_t commit_us, Now now);
 
   // Queries that may run now. Each must be answered by OnReply.
@@ -133,7 +137,8 @@ class Engine {
   std::vector<SessionId> unreachable_;
 
   const Batch* committed_ = nullptr;
-  std::unique_ptr<JournalView> view_;  // for specs that are not in committed_; dropped at the end of a release
+  std::unique_ptr<JournalView>
+      view_;  // for specs that are not in committed_; dropped at the end of a release
   absl::Status failure_;
 };
 

@@ -1,4 +1,5 @@
-// zsched-broker: reads its settings, runs a Server until a signal, and says in one line why it could not.
+// zsched-broker: reads its settings, runs a Server until a signal, and says in one line why it
+// could not.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -52,25 +53,35 @@ struct Settings {
 void AddFlags(Flags& flags, Settings& settings) {
   ServerConfig& config = settings.server;
   CoreConfig& core = config.core;
-  flags.Text("--data", &config.journal.directory, "Directory of the journal; one broker each", "DIR")
+  flags
+      .Text("--data", &config.journal.directory, "Directory of the journal; one broker each", "DIR")
       .Required();
   flags.Address("--listen", &config.listen, "Where clients connect; port 0 takes a free one");
-  flags.Address("--worker-listen", &settings.worker_listen, "Where workers connect; default: the port after --listen");
+  flags.Address("--worker-listen", &settings.worker_listen,
+                "Where workers connect; default: the port after --listen");
   flags.Text("--node", &config.node, "Which of a pair this is", "NODE", {"primary", "backup"});
-  flags.Size("--map-size", &config.journal.map_bytes, "Address space reserved for the journal: the most it can hold",
-             int64_t{16} << 20, int64_t{1} << 44);
-  flags.Size("--keep-log", &config.journal.keep_log_bytes, "Log kept after it was applied", 1 << 20);
-  flags.Size("--disk-reserve", &config.disk_reserve_bytes, "Free disk below which submits are refused");
+  flags.Size("--map-size", &config.journal.map_bytes,
+             "Address space reserved for the journal: the most it can hold", int64_t{16} << 20,
+             int64_t{1} << 44);
+  flags.Size("--keep-log", &config.journal.keep_log_bytes, "Log kept after it was applied",
+             1 << 20);
+  flags.Size("--disk-reserve", &config.disk_reserve_bytes,
+             "Free disk below which submits are refused");
   flags.Number("--max-tasks", &core.max_tasks, "Unfinished tasks, all queues", 1, 1'000'000'000);
   flags.Size("--max-bytes", &core.max_bytes, "Payload of unfinished tasks, all queues", 1);
-  flags.Number("--max-queue-tasks", &core.max_queue_tasks, "Unfinished tasks of one queue", 1, 1'000'000'000);
-  flags.Size("--max-queue-bytes", &core.max_queue_bytes, "Payload of unfinished tasks of one queue", 1);
+  flags.Number("--max-queue-tasks", &core.max_queue_tasks, "Unfinished tasks of one queue", 1,
+               1'000'000'000);
+  flags.Size("--max-queue-bytes", &core.max_queue_bytes, "Payload of unfinished tasks of one queue",
+             1);
   flags.Size("--max-payload", &core.max_payload_bytes, "Payload of one task", 1, kMaxPayloadBytes);
-  flags.Number("--keep-finished", &core.keep_finished, "Finished tasks kept for queries", 0, 1'000'000'000);
-  flags.Duration("--keep-finished-for", &core.keep_finished_ms, "Age to which finished tasks are kept");
+  flags.Number("--keep-finished", &core.keep_finished, "Finished tasks kept for queries", 0,
+               1'000'000'000);
+  flags.Duration("--keep-finished-for", &core.keep_finished_ms,
+                 "Age to which finished tasks are kept");
   flags.Duration("--visibility-timeout", &core.visibility_timeout_ms,
                  "Silence after which a worker's tasks are given to others", 500, 3600 * 1000);
-  flags.Duration("--heartbeat", &core.heartbeat_ms, "How often clients and workers show that they live", 50, 60 * 1000);
+  flags.Duration("--heartbeat", &core.heartbeat_ms,
+                 "How often clients and workers show that they live", 50, 60 * 1000);
   flags.Number("--max-clients", &core.max_clients, "Connected clients", 1, 1'000'000);
   flags.Number("--max-workers", &core.max_workers, "Connected workers", 1, 1'000'000);
 }
@@ -87,12 +98,15 @@ std::optional<int> ReadSettings(int argc, char** argv, Settings& settings) {
   Flags flags("zsched-broker", "Keeps tasks durable and hands them to workers.");
   AddFlags(flags, settings);
   AddLogFlags(flags, &settings.log);
-  flags.Switch("--check-config", &settings.check, "Read all settings, print them with their sources, and end");
+  flags.Switch("--check-config", &settings.check,
+               "Read all settings, print them with their sources, and end");
   flags.Example("zsched-broker --data /var/lib/zsched");
   flags.Example("zsched-broker --data ./data --listen 127.0.0.1:6000 --keep-finished-for 1h");
   flags.Notes(
-      "Stops cleanly on SIGTERM or SIGINT; a second signal ends it at once. Nothing acknowledged is lost either way. SIGHUP "
-      "reads the settings again: limits (--max-*), retention (--keep-finished*), times and --log-level change without a "
+      "Stops cleanly on SIGTERM or SIGINT; a second signal ends it at once. Nothing acknowledged "
+      "is lost either way. SIGHUP "
+      "reads the settings again: limits (--max-*), retention (--keep-finished*), times and "
+      "--log-level change without a "
       "restart.");
   if (std::optional<int> code = flags.Parse(argc, argv)) return code;
   if (config.core.heartbeat_ms * 2 > config.core.visibility_timeout_ms)
@@ -129,7 +143,9 @@ int Main(int argc, char** argv) {
   if (signals.load() > 0) (*server)->Stop();
   const Core& core = (*server)->engine().core();
   if (!IsLoopback(config.listen.host) || !IsLoopback(config.worker_listen.host))
-    Log(Level::kWarn, "connections are not encrypted and not authenticated: anyone who reaches this address can run tasks",
+    Log(Level::kWarn,
+        "connections are not encrypted and not authenticated: anyone who reaches this address can "
+        "run tasks",
         {{"listen", ToString(config.listen)}});
   Log(Level::kInfo, "ready",
       {{"clients", ToString((*server)->client_address())},
@@ -141,7 +157,8 @@ int Main(int argc, char** argv) {
   absl::Status status = (*server)->Run();
   running.store(nullptr);
   if (!status.ok()) {
-    // Nothing more can be made durable: end at once, acknowledge nothing, let the journal recover at the next start.
+    // Nothing more can be made durable: end at once, acknowledge nothing, let the journal recover
+    // at the next start.
     Log(Level::kError, "durability lost, ending", {{"error", MessageOf(status)}});
     _exit(1);
   }

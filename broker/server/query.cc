@@ -13,8 +13,8 @@ using flatbuffers::Offset;
 constexpr size_t kMaxFinishedIds = 16'384;  // of one slice for the retention
 
 absl::Status BadRow(const char* table, uint64_t key) {
-  return Error(ErrorCode::kDataLoss, std::string("row ") + std::to_string(key) + " of table " + table +
-                                         " cannot be read; restore a backup");
+  return Error(ErrorCode::kDataLoss, std::string("row ") + std::to_string(key) + " of table " +
+                                         table + " cannot be read; restore a backup");
 }
 
 absl::StatusOr<std::optional<TaskRow>> ReadTask(JournalView& view, uint64_t id) {
@@ -202,18 +202,21 @@ absl::Status QueryRunner::Outcomes(JournalView& view, const Query& query, QueryR
       uint64_t id = query.ids[i];
       ZS_ASSIGN_OR_RETURN(auto task, ReadTask(view, id));
       if (!task) {
-        auto message = b.CreateString("task " + ToString(TaskId(id)) +
-                                      " does not exist; finished tasks are kept for a limited time");
+        auto message =
+            b.CreateString("task " + ToString(TaskId(id)) +
+                           " does not exist; finished tasks are kept for a limited time");
         list.push_back(wire::CreateOutcome(b, id, TaskState::kCancelled, 0, 0, 0,
                                            static_cast<uint16_t>(ErrorCode::kNotFound), message));
         continue;
       }
-      if (!IsFinished(task->state)) continue;  // retried since it was asked about: the client asks again
+      if (!IsFinished(task->state))
+        continue;  // retried since it was asked about: the client asks again
       ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kOutcomes, id));
       std::optional<OutcomeView> row = bytes ? ReadOutcome(*bytes) : std::nullopt;
       if (bytes && !row) return BadRow("outcomes", id);
       bool ok = task->state == TaskState::kSucceeded;
-      if (ok && (!row || row->head.error_code != 0 || row->head.body_bytes + row->content_type.size() == 0)) {
+      if (ok && (!row || row->head.error_code != 0 ||
+                 row->head.body_bytes + row->content_type.size() == 0)) {
         succeeded.push_back(id);
         continue;
       }
@@ -255,9 +258,12 @@ absl::Status QueryRunner::Finished(JournalView& view, const Query& query, QueryR
       uint64_t id = 0;
       in.Read(id);
       auto task = ReadTask(view, id);
-      if (!task.ok()) inner = task.status();
-      else if (!*task) inner = BadRow("tasks", id);
-      else entry.tasks.push_back({id, (*task)->lane, (*task)->state, {}});
+      if (!task.ok())
+        inner = task.status();
+      else if (!*task)
+        inner = BadRow("tasks", id);
+      else
+        entry.tasks.push_back({id, (*task)->lane, (*task)->state, {}});
     }
     reply.finished.push_back(std::move(entry));
     return inner.ok();
@@ -272,11 +278,21 @@ QueryReply QueryRunner::Run(JournalView& view, const Query& query) {
   reply.to = query.to;
   reply.request = query.request;
   switch (query.kind) {
-    case QueryKind::kGet: reply.status = Get(view, query, reply); break;
-    case QueryKind::kList: reply.status = List(view, query, reply); break;
-    case QueryKind::kOutcomes: reply.status = Outcomes(view, query, reply); break;
-    case QueryKind::kRetryRows: reply.status = RetryRows(view, query, reply); break;
-    case QueryKind::kFinished: reply.status = Finished(view, query, reply); break;
+    case QueryKind::kGet:
+      reply.status = Get(view, query, reply);
+      break;
+    case QueryKind::kList:
+      reply.status = List(view, query, reply);
+      break;
+    case QueryKind::kOutcomes:
+      reply.status = Outcomes(view, query, reply);
+      break;
+    case QueryKind::kRetryRows:
+      reply.status = RetryRows(view, query, reply);
+      break;
+    case QueryKind::kFinished:
+      reply.status = Finished(view, query, reply);
+      break;
   }
   return reply;
 }

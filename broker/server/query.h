@@ -1,8 +1,9 @@
-// Questions that the tables answer, not the core: what tasks look like, which ids are over, which rows a retry or the
-// retention needs. Owned by broker/server; pure apart from the view it reads.
+// Questions that the tables answer, not the core: what tasks look like, which ids are over, which
+// rows a retry or the retention needs. Owned by broker/server; pure apart from the view it reads.
 //
-// In the broker they run on the query thread, so that a slow page of the map never holds up the loop; in simulation they
-// run in place. A query waits for the LSN that was appended when it arrived, so it sees all that was acknowledged before.
+// In the broker they run on the query thread, so that a slow page of the map never holds up the
+// loop; in simulation they run in place. A query waits for the LSN that was appended when it
+// arrived, so it sees all that was acknowledged before.
 //
 //   engine ──Query──▶ query thread: RunQuery(view) ──QueryReply──▶ engine ──frames──▶ client
 //

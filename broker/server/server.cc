@@ -15,8 +15,9 @@ namespace {
 // Frames read from one socket in a round: bounds a round to a few milliseconds of work.
 constexpr size_t kFramesPerRound = 512;
 constexpr size_t kFramesPerLook = 16;  // between two looks at how much is in the open batch
-// With this much in the open batch the sockets are not read until the journal has taken it: what clients send on waits in
-// their own windows. Some ten thousand small tasks: more would not make commits cheaper, only larger and later.
+// With this much in the open batch the sockets are not read until the journal has taken it: what
+// clients send on waits in their own windows. Some ten thousand small tasks: more would not make
+// commits cheaper, only larger and later.
 constexpr size_t kMaxOpenBytes = 4 << 20;
 // zmq's I/O thread: one is enough for a gigabyte a second, and there are two cores.
 constexpr int kIoThreads = 1;
@@ -84,9 +85,12 @@ Delivery Server::Send(Endpoint endpoint, std::string_view routing_id, const Fram
                       std::string_view body) {
   RouterSocket& socket = endpoint == Endpoint::kClient ? *clients_ : *workers_;
   switch (socket.Send(routing_id, header, body)) {
-    case SendResult::kSent: return Delivery::kSent;
-    case SendResult::kFull: return Delivery::kFull;
-    case SendResult::kGone: break;
+    case SendResult::kSent:
+      return Delivery::kSent;
+    case SendResult::kFull:
+      return Delivery::kFull;
+    case SendResult::kGone:
+      break;
   }
   return Delivery::kGone;
 }
@@ -165,8 +169,9 @@ void Server::WatchRoom() {
   std::string reason;
   uint64_t in_use = usage->used_bytes - std::min(usage->used_bytes, usage->free_bytes);
   if (static_cast<double>(in_use) > config_.map_watermark * static_cast<double>(usage->map_bytes))
-    reason = "the journal's map is nearly full; wait until finished tasks are pruned, or restart the "
-             "broker with a larger --map-size";
+    reason =
+        "the journal's map is nearly full; wait until finished tasks are pruned, or restart the "
+        "broker with a larger --map-size";
   else if (usage->disk_free_bytes < config_.disk_reserve_bytes)
     reason = "the broker's disk is nearly full; free some space";
   engine_->SetDiskLow(std::move(reason));
@@ -174,15 +179,18 @@ void Server::WatchRoom() {
 
 void Server::ReadSockets(Now now) {
   auto read = [&](RouterSocket& socket, Endpoint endpoint) {
-    size_t taken = 0;
-    while (taken < kFramesPerRound && engine_->core().OpenBytes() <= kMaxOpenBytes) {
-      size_t some = socket.Receive(kFramesPerLook, [&](std::string_view routing_id, std::string_view frame) {
-        engine_->OnFrame(endpoint, routing_id, frame, now);
-      });
+    const uint64_t malformed = socket.malformed();
+    auto visit = [&](std::string_view routing_id, std::string_view frame) {
+      engine_->OnFrame(endpoint, routing_id, frame, now);
+    };
+    size_t taken = 0, some = kFramesPerLook;
+    while (some == kFramesPerLook && taken < kFramesPerRound &&
+           engine_->core().OpenBytes() <= kMaxOpenBytes) {
+      some = socket.Receive(kFramesPerLook, visit);
       taken += some;
-      if (some < kFramesPerLook) return false;
     }
-    return true;
+    engine_->OnDropped(socket.malformed() - malformed);
+    return some == kFramesPerLook;
   };
   // Workers first: what they finish makes room.
   bool more = read(*workers_, Endpoint::kWorker);

@@ -1,5 +1,5 @@
-// The running broker: sockets, clocks and threads around an Engine. Owned by broker/server; the only place that composes
-// core, journal and transport.
+// The running broker: sockets, clocks and threads around an Engine. Owned by broker/server; the
+// only place that composes core, journal and transport.
 //
 //   loop thread: poll ▶ committed? ▶ replies ▶ worker frames ▶ client frames ▶ tick ▶ end round ▶ hand batch to journal
 //
@@ -36,12 +36,13 @@ struct ServerConfig {
 
 class Server : private Outbox {
  public:
-  // Opens the journal, rebuilds the state, binds the sockets. UNAVAILABLE, CONFLICT, DATA_LOSS…: one line for the operator.
+  // Opens the journal, rebuilds the state, binds the sockets. UNAVAILABLE, CONFLICT, DATA_LOSS…:
+  // one line for the operator.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerConfig& config);
   ~Server() override;
 
-  // Serves until Stop(); then commits what is open, sends what waited for it, tells the peers. An error means that nothing
-  // more could be made durable: the process must end without another word.
+  // Serves until Stop(); then commits what is open, sends what waited for it, tells the peers. An
+  // error means that nothing more could be made durable: the process must end without another word.
   absl::Status Run();
   void Stop();
   // New limits and times for the core, from the next round on. Any thread.
@@ -74,9 +75,10 @@ class Server : private Outbox {
   WakeFd wake_;
   std::unique_ptr<JournalThread> journal_thread_;
   std::unique_ptr<QueryThread> query_thread_;
-  Batch batches_[2];      // one at the journal, one committed last: the cache of what was just submitted
+  Batch
+      batches_[2];  // one at the journal, one committed last: the cache of what was just submitted
   int at_journal_ = 0;
-  bool more_input_ = false;  // a socket was left with frames in it
+  bool more_input_ = false;       // a socket was left with frames in it
   std::mutex reconfigure_mutex_;  // taken once a reload and once a flagged round
   CoreConfig new_config_;
   std::atomic<bool> reconfigured_{false};

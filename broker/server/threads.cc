@@ -72,9 +72,9 @@ void JournalThread::Run() {
     if (stop_.load()) return;
     auto begin = std::chrono::steady_clock::now();
     done_.status = journal_.Commit(*batch);
-    done_.commit_us = static_cast<uint64_t>(
-        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begin)
-            .count());
+    done_.commit_us = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
+                                                std::chrono::steady_clock::now() - begin)
+                                                .count());
     work_.store(nullptr, std::memory_order_relaxed);
     finished_.store(true, std::memory_order_release);
     finished_.notify_one();
@@ -118,7 +118,8 @@ std::optional<JournalUsage> QueryThread::TakeUsage() {
 
 void QueryThread::Answer(const Query& query) {
   QueryReply reply;
-  // A view a query: each sees what was committed before it ran, and none keeps pages from being used again.
+  // A view a query: each sees what was committed before it ran, and none keeps pages from being
+  // used again.
   if (auto view = journal_.View(); view.ok())
     reply = runner_.Run(**view, query);
   else

@@ -1,5 +1,6 @@
-// The threads beside the loop: one that commits batches, one that answers queries. Owned by broker/server. They exchange
-// whole objects with the loop and share nothing else; each wakes the loop through its eventfd.
+// The threads beside the loop: one that commits batches, one that answers queries. Owned by
+// broker/server. They exchange whole objects with the loop and share nothing else; each wakes the
+// loop through its eventfd.
 #pragma once
 
 #include <atomic>
@@ -31,7 +32,8 @@ class WakeFd {
   int fd_;
 };
 
-// Commits one batch at a time. The hand-over is one atomic pointer each way: no lock on the hot path.
+// Commits one batch at a time. The hand-over is one atomic pointer each way: no lock on the hot
+// path.
 class JournalThread {
  public:
   struct Done {
@@ -64,8 +66,8 @@ class JournalThread {
   std::thread thread_;
 };
 
-// Runs queries in the order they come. They are off the hot path, so a mutex will do. Also looks at the room left on disk and
-// in the map every second, which costs system calls.
+// Runs queries in the order they come. They are off the hot path, so a mutex will do. Also looks at
+// the room left on disk and in the map every second, which costs system calls.
 class QueryThread {
  public:
   QueryThread(Journal& journal, WakeFd& wake);

@@ -12,7 +12,8 @@ constexpr size_t kMaxStatusQueues = 5000;
 constexpr size_t kMaxListedWorkers = 5000;
 constexpr size_t kMaxPushedOutcomes = 4096;  // docs/protocol.md §5
 
-flatbuffers::Offset<flatbuffers::String> Str(flatbuffers::FlatBufferBuilder& b, std::string_view s) {
+flatbuffers::Offset<flatbuffers::String> Str(flatbuffers::FlatBufferBuilder& b,
+                                             std::string_view s) {
   return b.CreateString(s.data(), s.size());
 }
 flatbuffers::Offset<flatbuffers::Vector<uint8_t>> Bytes(flatbuffers::FlatBufferBuilder& b,
@@ -32,7 +33,8 @@ std::string_view Encoder::Error(ErrorCode code, std::string_view message, uint64
                                 uint32_t retry_after_ms) {
   builder_.Clear();
   auto text = Str(builder_, message);
-  return Finish(wire::CreateError(builder_, static_cast<uint16_t>(code), text, retry_after_ms, request));
+  return Finish(
+      wire::CreateError(builder_, static_cast<uint16_t>(code), text, retry_after_ms, request));
 }
 
 Encoder::Brokers Encoder::BrokerList(const ClusterView& view) {
@@ -52,7 +54,8 @@ std::string_view Encoder::View(const ClusterView& view) {
   return Finish(wire::CreateView(builder_, &cluster, view.epoch.value(), brokers));
 }
 
-std::string_view Encoder::Welcome(SessionId session, const ClusterView& view, const CoreConfig& config) {
+std::string_view Encoder::Welcome(SessionId session, const ClusterView& view,
+                                  const CoreConfig& config) {
   builder_.Clear();
   auto brokers = BrokerList(view);
   return Finish(wire::CreateWelcome(
@@ -81,8 +84,8 @@ std::string_view Encoder::SubmitAck(const SubmitAckEffect& ack) {
   std::vector<flatbuffers::Offset<wire::Rejected>> rejected;
   for (const Reject& r : ack.rejected) {
     auto message = Str(builder_, r.message);
-    rejected.push_back(wire::CreateRejected(builder_, r.index, static_cast<uint16_t>(r.code), message,
-                                            r.retry_after_ms));
+    rejected.push_back(wire::CreateRejected(builder_, r.index, static_cast<uint16_t>(r.code),
+                                            message, r.retry_after_ms));
   }
   flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Rejected>>> list;
   if (!rejected.empty()) list = builder_.CreateVector(rejected);
@@ -148,10 +151,10 @@ void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes,
         });
         labels = builder_.CreateVector(pairs);
       }
-      list.push_back(wire::CreateAssignment(
-          builder_, assign.task.value(), assign.lease.value(), assign.attempt, assign.max_attempts,
-          assign.timeout_ms, assign.priority, type, queue, payload, content_type,
-          spec->head.submitted_ms, labels));
+      list.push_back(wire::CreateAssignment(builder_, assign.task.value(), assign.lease.value(),
+                                            assign.attempt, assign.max_attempts, assign.timeout_ms,
+                                            assign.priority, type, queue, payload, content_type,
+                                            spec->head.submitted_ms, labels));
     }
     auto tasks = builder_.CreateVector(list);
     sink(Finish(wire::CreateTasks(builder_, tasks)));
@@ -181,15 +184,16 @@ void Encoder::Outcomes(const OutcomesEffect& effect, std::string_view rows, Sink
       if (row && code == 0) result = Bytes(builder_, row->body);
       if (row && code != 0) message = Str(builder_, row->body);
       if (row && !row->content_type.empty()) content_type = Str(builder_, row->content_type);
-      list.push_back(wire::CreateOutcome(builder_, item.task.value(), item.state, item.attempt, result,
-                                         content_type, code, message));
+      list.push_back(wire::CreateOutcome(builder_, item.task.value(), item.state, item.attempt,
+                                         result, content_type, code, message));
     }
     auto outcomes = builder_.CreateVector(list);
     sink(Finish(wire::CreateOutcomes(builder_, 0, 0, outcomes)));
   }
 }
 
-std::string_view Encoder::Status(const StatusInput& input, const Core& core, const ClusterView& view) {
+std::string_view Encoder::Status(const StatusInput& input, const Core& core,
+                                 const ClusterView& view) {
   builder_.Clear();
   std::vector<const Queue*> queues;
   for (const Queue& queue : core.state().lanes().queues()) queues.push_back(&queue);
@@ -205,8 +209,7 @@ std::string_view Encoder::Status(const StatusInput& input, const Core& core, con
   std::vector<flatbuffers::Offset<wire::Counter>> counters;
   for (size_t i = 0; i < kMetricNames.size(); ++i) {
     auto name = Str(builder_, kMetricNames[i]);
-    counters.push_back(wire::CreateCounter(
-        builder_, name, core.metrics().values()[i]));
+    counters.push_back(wire::CreateCounter(builder_, name, core.metrics().values()[i]));
   }
   auto brokers = BrokerList(view);
   auto queue_vector = builder_.CreateVector(queue_list);

@@ -4,8 +4,8 @@
 //   Encoder encoder;
 //   socket.Send(routing_id, header, encoder.SubmitAck(ack, window_tasks, window_bytes));
 //
-// Every method returns bytes that live until the next call. Methods that may need several frames take a sink that is called
-// for each body in turn.
+// Every method returns bytes that live until the next call. Methods that may need several frames
+// take a sink that is called for each body in turn.
 //
 // Threads: one owner; the query thread has its own.
 #pragma once
@@ -70,8 +70,7 @@ class Encoder {
 
  private:
   static constexpr size_t kInitialBytes = 64 << 10;
-  using Brokers = flatbuffers::Offset<
-      flatbuffers::Vector<flatbuffers::Offset<wire::BrokerInfo>>>;
+  using Brokers = flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::BrokerInfo>>>;
   Brokers BrokerList(const ClusterView& view);
   template <class Table>
   std::string_view Finish(flatbuffers::Offset<Table> root);

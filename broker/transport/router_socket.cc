@@ -11,12 +11,12 @@
 namespace zsched::broker {
 namespace {
 
-// Frames queued for or from one peer. A peer that does not read is noticed after this many; with the windows and credits
-// of the protocol a healthy one never gets there.
+// Frames queued for or from one peer. A peer that does not read is noticed after this many; with
+// the windows and credits of the protocol a healthy one never gets there.
 constexpr int kHighWaterMark = 256;
-constexpr int kLingerMs = 500;     // on close: acks that were promised may still leave
-constexpr int kBacklog = 1024;     // connections that wait for accept: a fleet that reconnects at once
-constexpr int kHandshakeMs = 3000; // a peer that connects and does not speak ZMTP
+constexpr int kLingerMs = 500;  // on close: acks that were promised may still leave
+constexpr int kBacklog = 1024;  // connections that wait for accept: a fleet that reconnects at once
+constexpr int kHandshakeMs = 3000;  // a peer that connects and does not speak ZMTP
 
 // A zmq message that closes itself.
 class Message {
@@ -58,7 +58,8 @@ absl::StatusOr<std::unique_ptr<RouterSocket>> RouterSocket::Bind(void* zmq_conte
                                                                  const HostPort& address) {
   void* socket = zmq_socket(zmq_context, ZMQ_ROUTER);
   if (socket == nullptr)
-    return Error(ErrorCode::kInternal, std::string("no ZeroMQ socket: ") + zmq_strerror(zmq_errno()));
+    return Error(ErrorCode::kInternal,
+                 std::string("no ZeroMQ socket: ") + zmq_strerror(zmq_errno()));
   std::unique_ptr<RouterSocket> router(new RouterSocket(socket, address));
   SetOption(socket, ZMQ_ROUTER_MANDATORY, 1);
   SetOption(socket, ZMQ_SNDHWM, kHighWaterMark);
@@ -69,11 +70,12 @@ absl::StatusOr<std::unique_ptr<RouterSocket>> RouterSocket::Bind(void* zmq_conte
   SetOption(socket, ZMQ_IPV6, address.host.find(':') != std::string::npos ? 1 : 0);
   int64_t max_bytes = kMaxFrameBytes;
   ZS_CHECK(zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) == 0);
-  std::string endpoint = address.port == 0 ? "tcp://" + address.host + ":*" : ToZmqEndpoint(address);
+  std::string endpoint =
+      address.port == 0 ? "tcp://" + address.host + ":*" : ToZmqEndpoint(address);
   if (zmq_bind(socket, endpoint.c_str()) != 0)
-    return Error(ErrorCode::kUnavailable,
-                 "cannot listen on " + ToString(address) + ": " + zmq_strerror(zmq_errno()) +
-                     "; stop what uses it, or give another address");
+    return Error(ErrorCode::kUnavailable, "cannot listen on " + ToString(address) + ": " +
+                                              zmq_strerror(zmq_errno()) +
+                                              "; stop what uses it, or give another address");
   auto port = BoundPort(socket);
   if (!port.ok()) return port.status();
   router->address_.port = *port;

@@ -1,7 +1,9 @@
-// One listening ROUTER socket: messages in, messages out, nothing that blocks. Owned by broker/transport.
+// One listening ROUTER socket: messages in, messages out, nothing that blocks. Owned by
+// broker/transport.
 //
-// A message is a routing id and exactly one part; others are dropped and counted. Sends to a peer that is gone or whose
-// queue is full fail at once and say which. zmq's exceptions and errno end here.
+// A message is a routing id and exactly one part; others are dropped and counted. Sends to a peer
+// that is gone or whose queue is full fail at once and say which. zmq's exceptions and errno end
+// here.
 //
 // Example:
 //   auto socket = RouterSocket::Bind(context, {"127.0.0.1", 5570});
@@ -26,8 +28,10 @@ enum class SendResult { kSent, kFull, kGone };
 
 class RouterSocket {
  public:
-  // Port 0 takes a free port. UNAVAILABLE: the address cannot be bound, and why. `zmq_context` outlives the socket.
-  static absl::StatusOr<std::unique_ptr<RouterSocket>> Bind(void* zmq_context, const HostPort& address);
+  // Port 0 takes a free port. UNAVAILABLE: the address cannot be bound, and why. `zmq_context`
+  // outlives the socket.
+  static absl::StatusOr<std::unique_ptr<RouterSocket>> Bind(void* zmq_context,
+                                                            const HostPort& address);
   ~RouterSocket();
   RouterSocket(const RouterSocket&) = delete;
   RouterSocket& operator=(const RouterSocket&) = delete;
@@ -37,10 +41,11 @@ class RouterSocket {
   // For zmq_poll.
   void* handle() const { return socket_; }
 
-  // Takes up to `max_messages` that have arrived. `visit` gets a frame that starts at a multiple of 8 and lives for the
-  // call. Returns how many messages were taken, dropped ones included.
-  size_t Receive(size_t max_messages,
-                 absl::FunctionRef<void(std::string_view routing_id, std::string_view frame)> visit);
+  // Takes up to `max_messages` that have arrived. `visit` gets a frame that starts at a multiple of
+  // 8 and lives for the call. Returns how many messages were taken, dropped ones included.
+  size_t Receive(
+      size_t max_messages,
+      absl::FunctionRef<void(std::string_view routing_id, std::string_view frame)> visit);
 
   // Seals header and body into one message.
   SendResult Send(std::string_view routing_id, const FrameHeader& header, std::string_view body);

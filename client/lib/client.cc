@@ -45,8 +45,8 @@ absl::Status Client::Submit(const TaskSpec& task, AckCallback on_ack, OutcomeCal
 }
 
 std::future<absl::StatusOr<Outcome>> Client::Run(const TaskSpec& task) {
-  // Answered by whichever of the two callbacks ends the matter; when the client is closed before the
-  // outcome came, by the destruction of both.
+  // Answered by whichever of the two callbacks ends the matter; when the client is closed before
+  // the outcome came, by the destruction of both.
   struct Answer {
     std::promise<absl::StatusOr<Outcome>> promise;
     bool given = false;

@@ -1,5 +1,5 @@
-// Bodies to plain values and back, for everything but SUBMIT. Owned by client/lib; the only place besides frame_builder
-// that knows both sides. Readers expect verified tables.
+// Bodies to plain values and back, for everything but SUBMIT. Owned by client/lib; the only place
+// besides frame_builder that knows both sides. Readers expect verified tables.
 //
 // Threads: pure functions.
 #pragma once

@@ -1,5 +1,6 @@
-// The client's background thread and what is behind the public class: it composes Dealer, Submitter, OutcomeTracker and
-// RequestTable, and takes over what callers' threads hand in. Owned by client/lib.
+// The client's background thread and what is behind the public class: it composes Dealer,
+// Submitter, OutcomeTracker and RequestTable, and takes over what callers' threads hand in. Owned
+// by client/lib.
 //
 //   callers --Submit--> Intake ----swap----> Submitter ------+
 //           --Wait----> inbox_ ------------> OutcomeTracker --+--> Dealer --> broker

@@ -1,6 +1,7 @@
 // Builds the body of one SUBMIT frame from task records. Owned by client/lib.
 //
-// Strings that repeat from one task to the next (type, queue, content type) are stored once a frame.
+// Strings that repeat from one task to the next (type, queue, content type) are stored once a
+// frame.
 //
 // Example:
 //   FrameBuilder builder;

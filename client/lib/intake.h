@@ -1,8 +1,8 @@
-// Where callers' threads leave tasks for the background thread: a bounded queue behind one short mutex, emptied by a swap.
-// Owned by client/lib.
+// Where callers' threads leave tasks for the background thread: a bounded queue behind one short
+// mutex, emptied by a swap. Owned by client/lib.
 //
-// It counts what waits here or at the background thread for its place in a frame, and blocks callers at the bound; and it
-// counts what is not acknowledged, for Flush.
+// It counts what waits here or at the background thread for its place in a frame, and blocks
+// callers at the bound; and it counts what is not acknowledged, for Flush.
 //
 // Threads: Put, AwaitAcknowledged, Shut from any; the rest from the background thread.
 #pragma once
@@ -63,8 +63,8 @@ class Intake {
       : max_tasks_(max_tasks), max_bytes_(max_bytes), wake_(std::move(wake)) {}
 
   // Hands over `segment.tasks` tasks, the bytes of whose records are `*records` (moved from when
-  // large). Waits up to `block_ms` (kForever) for room. RESOURCE_EXHAUSTED: none in time; UNAVAILABLE:
-  // shut.
+  // large). Waits up to `block_ms` (kForever) for room. RESOURCE_EXHAUSTED: none in time;
+  // UNAVAILABLE: shut.
   absl::Status Put(Lane lane, std::string* records, Segment segment, int64_t block_ms);
 
   // Everything that came since the last call. The background thread is awake from here on.

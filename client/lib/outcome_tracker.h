@@ -1,9 +1,10 @@
-// Which outcomes are awaited, by whom, and what has to be asked of the broker to get them. Owned by client/lib. No sockets
-// and no clocks.
+// Which outcomes are awaited, by whom, and what has to be asked of the broker to get them. Owned by
+// client/lib. No sockets and no clocks.
 //
-// Two kinds of waiting: ranges of consecutive ids (the accepted tasks of one SUBMIT frame with notify; one bit a task), and
-// waits for any ids (Client::Wait…). The broker pushes outcomes to the session that asked, so after a reconnect, and when
-// it says that it dropped a push, all that is still awaited is asked for again by WAIT frames, a few at a time.
+// Two kinds of waiting: ranges of consecutive ids (the accepted tasks of one SUBMIT frame with
+// notify; one bit a task), and waits for any ids (Client::Wait…). The broker pushes outcomes to the
+// session that asked, so after a reconnect, and when it says that it dropped a push, all that is
+// still awaited is asked for again by WAIT frames, a few at a time.
 //
 // Threads: the background thread.
 #pragma once

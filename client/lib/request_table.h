@@ -1,5 +1,6 @@
-// Queries under way: GET, LIST, RETRY, STATUS and the like. Each is idempotent, so it is sent again on a new session until
-// it is answered or its time is over. Owned by client/lib. No sockets and no clocks.
+// Queries under way: GET, LIST, RETRY, STATUS and the like. Each is idempotent, so it is sent again
+// on a new session until it is answered or its time is over. Owned by client/lib. No sockets and no
+// clocks.
 //
 // Threads: the background thread.
 #pragma once
@@ -15,7 +16,8 @@
 
 namespace zsched {
 
-// The answering frame, whose body is not yet verified and lives until the call returns; or an error.
+// The answering frame, whose body is not yet verified and lives until the call returns; or an
+// error.
 using ReplyCallback = absl::AnyInvocable<void(absl::StatusOr<FrameView>)>;
 
 struct Request {
@@ -36,8 +38,8 @@ class RequestTable {
   void OnDown();
   // Sends what was not sent on this session. `send` returns false when it has to wait.
   void Pump(int64_t now_mono_ms, SendRequest send);
-  // Answers requests whose time is over: TIMED_OUT if they were sent, UNAVAILABLE with `why_down` if
-  // there was no session to send them on.
+  // Answers requests whose time is over: TIMED_OUT if they were sent, UNAVAILABLE with `why_down`
+  // if there was no session to send them on.
   void Expire(int64_t now_mono_ms, const std::string& why_down);
 
   // A frame of a reply type under `number`. False when nobody asked.

@@ -115,7 +115,8 @@ int Submitter::DueLane() const {
     const int index = (next_lane_ + turn) % kLanes;
     const LaneState& lane = lanes_[index];
     if (lane.tasks == 0) continue;
-    // With nothing under way no ack would ever open the window: then one task goes whatever it says.
+    // With nothing under way no ack would ever open the window: then one task goes whatever it
+    // says.
     if (under_way_frames_ == 0) return index;
     const Source& source = lane.sources.front();
     RecordHeader header;

@@ -1,10 +1,13 @@
-// Turns waiting tasks into SUBMIT frames, keeps the frames until they are acknowledged, and answers the callers. Owned by
-// client/lib. No sockets and no clocks: the owner gives it the time and a way to send, so tests drive it frame by frame.
+// Turns waiting tasks into SUBMIT frames, keeps the frames until they are acknowledged, and answers
+// the callers. Owned by client/lib. No sockets and no clocks: the owner gives it the time and a way
+// to send, so tests drive it frame by frame.
 //
-// When a frame is made: at once while fewer than kEagerFrames are under way (an idle line adds no latency), otherwise when
-// it is full; what comes meanwhile fills it. Never beyond the broker's window, nor beyond kMaxOutstandingSubmits.
+// When a frame is made: at once while fewer than kEagerFrames are under way (an idle line adds no
+// latency), otherwise when it is full; what comes meanwhile fills it. Never beyond the broker's
+// window, nor beyond kMaxOutstandingSubmits.
 //
-// A frame's life:  made --sent--> under way --SUBMIT_ACK--> judged (tasks refused for lack of room go back to wait)
+// A frame's life:  made --sent--> under way --SUBMIT_ACK--> judged (tasks refused for lack of room
+// go back to wait)
 //                    ^                |
 //                    +--- connection lost, no ack for resend_ms: the same bytes go again under the same seq
 //
@@ -36,8 +39,8 @@ struct AwaitedRange {
 
 class Submitter {
  public:
-  // Frames under way below which a frame that is not full is sent at once. One would leave the broker
-  // idle from its ack to the next frame's arrival.
+  // Frames under way below which a frame that is not full is sent at once. One would leave the
+  // broker idle from its ack to the next frame's arrival.
   static constexpr size_t kEagerFrames = 2;
   // ERROR answers to one frame that may be tried again, until its tasks fail.
   static constexpr int kMaxFrameErrors = 5;
@@ -61,8 +64,9 @@ class Submitter {
   // waiting tasks where they are when the session is down.
   void Pump(int64_t now_mono_ms, SendSubmit send);
 
-  // SUBMIT_ACK. Calls the callbacks of its tasks, then `on_range` if outcomes are to come. False: the
-  // ack contradicts its frame, and changed nothing. An ack for a frame already judged is ignored.
+  // SUBMIT_ACK. Calls the callbacks of its tasks, then `on_range` if outcomes are to come. False:
+  // the ack contradicts its frame, and changed nothing. An ack for a frame already judged is
+  // ignored.
   bool OnAck(const wire::SubmitAck& ack, int64_t now_mono_ms, OnRange on_range);
   // ERROR whose request is `seq`. False when no frame under way has that seq.
   bool OnError(uint64_t seq, ErrorCode code, const std::string& message, uint32_t retry_after_ms,
@@ -73,8 +77,8 @@ class Submitter {
   // How much has to wait in Intake before it is worth calling Pump again.
   std::pair<size_t, size_t> WakeThreshold() const;
 
-  // Tells Intake what was judged since the last call, so that Flush returns: after the callbacks have
-  // run.
+  // Tells Intake what was judged since the last call, so that Flush returns: after the callbacks
+  // have run.
   void ReportJudged();
 
   // Everything not acknowledged fails with `status`; nothing is left.

@@ -1,5 +1,6 @@
-// Tasks on their way from the caller's thread to a SUBMIT frame: flat records in chunks of bytes, so that handing a task
-// over needs no allocation of its own. Owned by client/lib; the format never leaves the process.
+// Tasks on their way from the caller's thread to a SUBMIT frame: flat records in chunks of bytes,
+// so that handing a task over needs no allocation of its own. Owned by client/lib; the format never
+// leaves the process.
 //
 // Example:
 //   std::string record;

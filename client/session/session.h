@@ -4,34 +4,33 @@
 // Time arrives as Now, randomness from a seed, bytes through OnFrame; what is to be done leaves as
 // SessionActions. docs/protocol.md §4 is what it implements.
 //
-//   state        | what holds                             | leaves on                            |
-//   to
-//   -------------+----------------------------------------+--------------------------------------+------------------------
-//   kIdle        | never ticked                           | OnTick                               |
-//   kDiscovering kDiscovering | socket to a listed address,            | VIEW with an active broker
-//   | kGreeting
-//                | DISCOVER sent                          | VIEW without one, ERROR, 2 s, epoch  |
-//                kBackoff
-//   kGreeting    | socket to the active broker,           | WELCOME / WORKER_WELCOME             |
-//   kReady
-//                | HELLO / WORKER_HELLO sent              | ERROR, 2 s, lower epoch              |
-//                kBackoff
-//   kReady       | session open, heartbeats flow          | 3 silent heartbeat intervals, ERROR  |
-//   kBackoff
-//                |                                        | NO_SESSION or NOT_ACTIVE, lower      |
-//                |                                        | epoch, GOODBYE of the broker         |
-//                |                                        | Close                                |
-//                kClosing
-//   kBackoff     | no socket, waiting                     | OnTick at the deadline               |
-//   kDiscovering kClosing     | GOODBYE sent, waiting for its echo     | GOODBYE, 2 s, whatever
-//   ends kReady   | kClosed kClosed      | no socket; the end                     | - | - Close in
-//   any other state goes to kClosed at once.
+//   state        | what holds                     | leaves on                         | to
+//   -------------+--------------------------------+-----------------------------------+-------------
+//   kIdle        | never ticked                   | OnTick                            | kDiscovering
+//   kDiscovering | socket to a listed address,    | VIEW with an active broker        | kGreeting
+//                | DISCOVER sent                  | VIEW without one, ERROR, 2 s,     |
+//                |                                | lower epoch                       | kBackoff
+//   kGreeting    | socket to the active broker,   | WELCOME / WORKER_WELCOME          | kReady
+//                | HELLO / WORKER_HELLO sent      | ERROR, 2 s, lower epoch           | kBackoff
+//   kReady       | session open, heartbeats flow  | 3 silent heartbeat intervals,     |
+//                |                                | ERROR NO_SESSION or NOT_ACTIVE,   |
+//                |                                | lower epoch, GOODBYE of the broker| kBackoff
+//                |                                | Close                             | kClosing
+//   kBackoff     | no socket, waiting             | OnTick at the deadline            | kDiscovering
+//   kClosing     | GOODBYE sent, waiting for its  | GOODBYE, 2 s, whatever ends       |
+//                | echo                           | kReady                            | kClosed
+//   kClosed      | no socket; the end             | -                                 | -
+//
+// Close in any other state goes to kClosed at once.
 //
 // Example (a driver; Dealer is the one for ZeroMQ):
-//   Session session({.kind = SessionKind::kClient, .brokers = brokers, .seed = seed}, {.hello = [&]
-//   { return HelloBody(); }}); SessionActions actions; session.OnTick(now, &actions); for (const
-//   SessionAction& action : actions) ...     // connect, send, tell the owner wait for a frame
-//   until session.next_deadline_ms();  session.OnFrame(bytes, now, &actions);
+//   Session session({.kind = SessionKind::kClient, .brokers = brokers, .seed = seed},
+//                   {.hello = [&] { return HelloBody(); }});
+//   SessionActions actions;
+//   session.OnTick(now, &actions);
+//   for (const SessionAction& action : actions) ...   // connect, send, tell the owner
+//   ... wait for a frame until session.next_deadline_ms() ...
+//   session.OnFrame(bytes, now, &actions);
 //
 // Threads: one at a time.
 #pragma once
@@ -154,8 +153,8 @@ class Session {
   // Leaves: GOODBYE when ready, then waits for its echo (kClosing); else kClosed at once.
   void Close(Now now, SessionActions* out);
 
-  // The owner cannot go on with this session (a body it cannot read, an answer that never came): ends
-  // it as if the broker were lost, and begins again. Does nothing unless ready.
+  // The owner cannot go on with this session (a body it cannot read, an answer that never came):
+  // ends it as if the broker were lost, and begins again. Does nothing unless ready.
   void Restart(absl::Status reason, Now now, SessionActions* out);
 
   // Mono time at which OnTick has to be called next; kNever when closed.

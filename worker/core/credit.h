@@ -1,11 +1,12 @@
-// How much work a worker asks for: absolute grants sized by itself from measured run times. Owned by worker/core, used by
-// the ledger. Pure.
+// How much work a worker asks for: absolute grants sized by itself from measured run times. Owned
+// by worker/core, used by the ledger. Pure.
 //
-// Enough tasks to keep every slot busy for kCreditTargetUs at the measured run time, and at least one a slot; for tasks that
-// run longer than that exactly one a slot, so that a long task never waits behind another while a different worker is free.
-// A grant at most doubles, and only after as many attempts ended as it allowed: a short run of quick tasks does not pull in
-// thousands of slow ones. When nothing ends for kCreditTargetUs although tasks wait (a stall), run times are what the stall
-// says, not what was measured before it.
+// Enough tasks to keep every slot busy for kCreditTargetUs at the measured run time, and at least
+// one a slot; for tasks that run longer than that exactly one a slot, so that a long task never
+// waits behind another while a different worker is free. A grant at most doubles, and only after as
+// many attempts ended as it allowed: a short run of quick tasks does not pull in thousands of slow
+// ones. When nothing ends for kCreditTargetUs although tasks wait (a stall), run times are what the
+// stall says, not what was measured before it.
 //
 // Example:
 //   CreditSizer sizer(kMaxSelfSizedCredit);
@@ -21,8 +22,8 @@
 
 namespace zsched::worker {
 
-// Work that a worker wants in hand, so that no slot waits for the broker: covers a round trip with a
-// durable commit many times over, and is little to give back.
+// Work that a worker wants in hand, so that no slot waits for the broker: covers a round trip with
+// a durable commit many times over, and is little to give back.
 inline constexpr int64_t kCreditTargetUs = 50'000;
 // Weight of one attempt in the average run time: about the last 16 attempts count.
 inline constexpr double kRunTimeWeight = 1.0 / 16;

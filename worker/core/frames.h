@@ -4,7 +4,8 @@
 //   flatbuffers::FlatBufferBuilder builder;
 //   dealer->Send(MessageType::kResults, EncodeResults(*frame, &builder));
 //
-// Threads: pure functions. Every result points into `builder` (which is cleared first) and lives until its next use.
+// Threads: pure functions. Every result points into `builder` (which is cleared first) and lives
+// until its next use.
 #pragma once
 
 #include <string>

@@ -1,6 +1,7 @@
-// The worker's ledger: every lease it holds, the credit it grants, the results it owes, and what has to happen next.
-// Owned by worker/core. Pure: no sockets, threads, clocks or files; time arrives as mono milliseconds, work leaves as Orders
-// (for whoever executes tasks) and Frames (for whoever sends them). docs/protocol.md §6 is what it implements.
+// The worker's ledger: every lease it holds, the credit it grants, the results it owes, and what
+// has to happen next. Owned by worker/core. Pure: no sockets, threads, clocks or files; time
+// arrives as mono milliseconds, work leaves as Orders (for whoever executes tasks) and Frames (for
+// whoever sends them). docs/protocol.md §6 is what it implements.
 //
 //   state of a lease | what holds                                   | leaves on                        | to
 //   -----------------+----------------------------------------------+----------------------------------+-----------------
@@ -13,8 +14,9 @@
 //   kReleasing       | taken back unstarted, RELEASE not sent       | TakeFrames                       | forgotten
 //   kEnded           | its result is kept until RESULT_ACK          | OnResultAck, stale               | forgotten
 //   In every state but kEnded, CANCEL and WELCOME's `stale` forget the lease at once.
-// A lease that is forgotten or abandoned while a handler may still run under it is "stuck": it holds a slot (the worker has
-// that much less concurrency) until OnEnded or OnWithdrawn says that it is over, and its result is dropped.
+// A lease that is forgotten or abandoned while a handler may still run under it is "stuck": it
+// holds a slot (the worker has that much less concurrency) until OnEnded or OnWithdrawn says that
+// it is over, and its result is dropped.
 //
 // Example (a driver, after any event):
 //   Orders orders = ledger.TakeOrders(now);      // cancel attempts, take back what has not started
@@ -190,8 +192,8 @@ class Ledger {
   HeartbeatInfo TakeHeartbeat();
   // Mono time at which OnTick and TakeOrders are due without any other event.
   int64_t NextDeadlineMs() const;
-  // Until when an attempt that waits may be started: the broker may have given its lease to somebody
-  // else after that. 0: not now.
+  // Until when an attempt that waits may be started: the broker may have given its lease to
+  // somebody else after that. 0: not now.
   int64_t StartsUntilMs() const;
 
   bool draining() const { return draining_; }

@@ -1,5 +1,6 @@
-// What zsched-worker can run besides handlers compiled into a program: one Executor per kind of work, each serving the task
-// type of its name, each off until somebody enables it. Owned by worker/executors.
+// What zsched-worker can run besides handlers compiled into a program: one Executor per kind of
+// work, each serving the task type of its name, each off until somebody enables it. Owned by
+// worker/executors.
 //
 // Every executor keeps these promises (tests/conformance/executor_test.cc):
 //   - a payload that it does not understand fails at once, INVALID_ARGUMENT, without retry, and the message names the field;

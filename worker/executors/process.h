@@ -1,15 +1,17 @@
-// Runs one program as a process group of its own and brings all of it to an end. Owned by worker/executors. Linux only.
+// Runs one program as a process group of its own and brings all of it to an end. Owned by
+// worker/executors. Linux only.
 //
 //   spawn ──▶ running ──leader exits──▶ SIGKILL to the rest of the group, read what is left ──▶ done
 //                │ cancelled                     ▲
 //                └─▶ SIGTERM to the group ─grace─▶ SIGKILL to the group
 //
-// What it promises: no shell; no descriptor of this process but the three pipes; signal mask and dispositions reset; the
-// environment given and nothing else; stdin fed and both outputs read at the same time, so neither side can block the other
-// for ever; the leader dies with the thread that runs it, hence with this process. What it does not: a descendant that leaves
-// the group (setsid, daemon) is not found again. It outlives the attempt, and its hold on an output pipe is waited for only
-// kDrainMs. When this process is killed with SIGKILL, only the leader is sure to go with it. Contain more with a container or a
-// cgroup around the worker.
+// What it promises: no shell; no descriptor of this process but the three pipes; signal mask and
+// dispositions reset; the environment given and nothing else; stdin fed and both outputs read at
+// the same time, so neither side can block the other for ever; the leader dies with the thread that
+// runs it, hence with this process. What it does not: a descendant that leaves the group (setsid,
+// daemon) is not found again. It outlives the attempt, and its hold on an output pipe is waited for
+// only kDrainMs. When this process is killed with SIGKILL, only the leader is sure to go with it.
+// Contain more with a container or a cgroup around the worker.
 //
 // Example:
 //   ProcessSpec spec{.program = "/bin/echo", .argv = {"echo", "hi"}, .environment = {"PATH=/bin"}};

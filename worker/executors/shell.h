@@ -1,5 +1,5 @@
-// The executor of task type `shell`: runs one program. Despite its name it starts no shell unless the argv says so.
-// Owned by worker/executors.
+// The executor of task type `shell`: runs one program. Despite its name it starts no shell unless
+// the argv says so. Owned by worker/executors.
 //
 //   payload  {"argv":["prog","arg"…], "env":{"K":"V"}, "cwd":"/dir", "stdin":"text"}     all but argv may be absent
 //            (a string that is not UTF-8 is {"base64":"…"})
@@ -8,9 +8,10 @@
 //   failure  PROCESS_FAILED with exit code or signal and the end of stderr; INVALID_ARGUMENT, without retry, for a payload
 //            that is not the above
 //
-// argv[0] is looked up in PATH (the payload's, else the worker's) when it has no slash. The environment is the worker's PATH,
-// HOME, USER, LOGNAME, SHELL, LANG, LC_*, TZ and TMPDIR, then the payload's, then ZSCHED_TASK_ID, ZSCHED_ATTEMPT and ZSCHED_LEASE_ID.
-// process.h says how the processes are ended.
+// argv[0] is looked up in PATH (the payload's, else the worker's) when it has no slash. The
+// environment is the worker's PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_*, TZ and TMPDIR, then the
+// payload's, then ZSCHED_TASK_ID, ZSCHED_ATTEMPT and ZSCHED_LEASE_ID. process.h says how the
+// processes are ended.
 //
 // Threads: as Executor.
 #pragma once

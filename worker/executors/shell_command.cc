@@ -14,7 +14,8 @@ absl::Status Invalid(const std::string& what) {
   return Error(ErrorCode::kInvalidArgument, "shell payload: " + what);
 }
 
-// A string, or {"base64":"…"} for bytes that JSON cannot hold, such as a file name in an old encoding.
+// A string, or {"base64":"…"} for bytes that JSON cannot hold, such as a file name in an old
+// encoding.
 absl::StatusOr<std::string> BytesOf(const Json& value, const std::string& field) {
   if (value.is_string()) return value.get<std::string>();
   if (!value.is_object() || value.size() != 1 || !value.contains("base64") ||

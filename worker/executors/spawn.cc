@@ -108,8 +108,8 @@ void CloseFrom(unsigned first) {
 // --- In the parent ---------------------------------------------------------------------------------
 
 // vfork, because fork copies the page tables of a process that may be large, and because the child
-// only makes system calls. All signals are blocked until the child has reset them: a handler of ours
-// must not run in it.
+// only makes system calls. All signals are blocked until the child has reset them: a handler of
+// ours must not run in it.
 __attribute__((noinline)) pid_t VforkAndRun(const ChildPlan& plan) {
   sigset_t all, before;
   sigfillset(&all);

@@ -108,7 +108,8 @@ void AddFlags(Flags* flags, Settings* settings) {
   flags->Notes(
       "SIGTERM and SIGINT drain: no new tasks, those that have not begun are given back, those "
       "that "
-      "run are finished, then exit 0. A second signal ends at once. SIGHUP reads --log-level again.");
+      "run are finished, then exit 0. A second signal ends at once. SIGHUP reads --log-level "
+      "again.");
 }
 
 absl::StatusOr<std::unique_ptr<Worker>> MakeWorker(const Settings& settings) {

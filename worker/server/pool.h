@@ -1,9 +1,10 @@
 // The handler threads of a worker and the queue in front of them. Owned by worker/server.
 //
-// Tasks come in batches, one a TASKS frame, and stay in them: a thread claims the next task with one atomic step, so nothing
-// is taken out in advance that would then have to wait behind a slow handler, and a task that nobody claimed can be taken back.
-// Outcomes go to a list of the thread's own. The session thread is woken for the first outcome after a pause, and otherwise
-// once for many: a lone short task is reported at once, a flood costs a fraction of a system call each.
+// Tasks come in batches, one a TASKS frame, and stay in them: a thread claims the next task with
+// one atomic step, so nothing is taken out in advance that would then have to wait behind a slow
+// handler, and a task that nobody claimed can be taken back. Outcomes go to a list of the thread's
+// own. The session thread is woken for the first outcome after a pause, and otherwise once for
+// many: a lone short task is reported at once, a flood costs a fraction of a system call each.
 //
 //   session thread: Push ─▶ queue ─▶ slot threads: claim, run, list ─▶ TakeEnded :session thread
 //                   Withdraw, Cancel ─▶              ObserveRunning ◀─ slots
@@ -13,8 +14,9 @@
 //   pool.Push(batch);                      // later, when woken:
 //   pool.TakeEnded(&ended);
 //
-// Threads: all methods from one thread, the session's. Handler threads are the pool's own. A handler that never returns keeps
-// its thread, and what that thread needs of the pool, beyond the pool's life.
+// Threads: all methods from one thread, the session's. Handler threads are the pool's own. A
+// handler that never returns keeps its thread, and what that thread needs of the pool, beyond the
+// pool's life.
 #pragma once
 
 #include <atomic>
@@ -92,8 +94,8 @@ class Pool {
 
   // Takes back at most `count` unstarted tasks, the last pushed first.
   std::vector<LeaseId> Withdraw(size_t count);
-  // Takes back those of `leases` that have not started and returns them; tells the others to end. One
-  // that is just about to start is told by a later ObserveRunning.
+  // Takes back those of `leases` that have not started and returns them; tells the others to end.
+  // One that is just about to start is told by a later ObserveRunning.
   std::vector<LeaseId> Cancel(std::span<const LeaseId> leases);
 
   // Waits until all handlers have returned, at most `wait_ms`; leaves the others to themselves.

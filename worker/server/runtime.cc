@@ -8,13 +8,14 @@
 namespace zsched::worker {
 namespace {
 
-// How soon the session thread looks which attempts have begun, while some wait to: bounds how late a
-// timeout is noticed and how long an outcome may wait behind a slow attempt in the same thread.
+// How soon the session thread looks which attempts have begun, while some wait to: bounds how late
+// a timeout is noticed and how long an outcome may wait behind a slow attempt in the same thread.
 constexpr int64_t kObserveMs = 5;
 // A full socket is tried again after this.
 constexpr int64_t kSendRetryMs = 10;
-// A broker that is there but does not acknowledge results for this long has lost or refused a frame:
-// a new session settles what it has. Longer than any commit may take, shorter than anybody's patience.
+// A broker that is there but does not acknowledge results for this long has lost or refused a
+// frame: a new session settles what it has. Longer than any commit may take, shorter than anybody's
+// patience.
 constexpr int64_t kResultAckTimeoutMs = 30'000;
 // How long a drained worker waits for the broker to have heard that it takes nothing more.
 constexpr int64_t kLastCallMs = 2'000;
@@ -226,8 +227,8 @@ void Runtime::OnCancel(const FrameView& frame) {
   ledger_.OnCancel(ToLeases(cancel->leases()));
 }
 
-// The broker could not take one of our frames. What it was and what it changed is not known, so both
-// sides begin again from what HELLO and WELCOME say.
+// The broker could not take one of our frames. What it was and what it changed is not known, so
+// both sides begin again from what HELLO and WELCOME say.
 void Runtime::OnError(const FrameView& frame) {
   const auto* error = VerifyBody<wire::Error>(frame.body);
   ErrorCode code = error == nullptr ? ErrorCode::kMalformed : ErrorFromNumber(error->code());

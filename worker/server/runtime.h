@@ -1,5 +1,5 @@
-// The session thread of a worker: a Dealer, the ledger and the pool, composed. Owned by worker/server; zsched::Worker is its
-// public face.
+// The session thread of a worker: a Dealer, the ledger and the pool, composed. Owned by
+// worker/server; zsched::Worker is its public face.
 //
 //   Dealer ──TASKS, CANCEL, DRAIN, RESULT_ACK──▶ Ledger ──orders──▶ Pool
 //      ▲                                          │   ▲              │

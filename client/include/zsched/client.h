@@ -27,8 +27,8 @@
 // Threads: every method may be called from any thread. All callbacks run on the client's one
 // background thread: they must not block, and must not call a method that waits (Wait, Get, List…,
 // Retry, Status, Workers, DrainWorker, WaitForBroker, Close: these answer CONFLICT there; a Submit
-// there never blocks, it answers RESOURCE_EXHAUSTED). A callback may destroy what it captured, but not
-// the client; it must not throw, and what it refers to must live until Close has returned.
+// there never blocks, it answers RESOURCE_EXHAUSTED). A callback may destroy what it captured, but
+// not the client; it must not throw, and what it refers to must live until Close has returned.
 //
 // Errors: absl::Status with a code of schemas/errors.h (CodeOf). UNAVAILABLE: there was no broker
 // in time, and for a submit that the client was closed before it was acknowledged: it may or may

@@ -1,5 +1,5 @@
-// A Core under a test's hand: frames built in a line, effects collected by kind, a clock that only the test moves, and a
-// journal in memory that takes each round's batch.
+// A Core under a test's hand: frames built in a line, effects collected by kind, a clock that only
+// the test moves, and a journal in memory that takes each round's batch.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -30,7 +30,9 @@ struct TestTask {
 
 class CoreHarness {
  public:
-  explicit CoreHarness(CoreConfig config = {}) : config_(config), disk_(MakeMemoryDisk()) { Open(); }
+  explicit CoreHarness(CoreConfig config = {}) : config_(config), disk_(MakeMemoryDisk()) {
+    Open();
+  }
 
   // --- Life
   // What is committed survives; sessions and the open batch do not.
@@ -116,8 +118,8 @@ class CoreHarness {
     hello.add_types(type_names);
     hello.add_held(leases);
     b.Finish(hello.Finish());
-    auto session = core->OnWorkerHello(
-        *flatbuffers::GetRoot<wire::WorkerHello>(b.GetBufferPointer()), now);
+    auto session =
+        core->OnWorkerHello(*flatbuffers::GetRoot<wire::WorkerHello>(b.GetBufferPointer()), now);
     EXPECT_TRUE(session.ok()) << session.status();
     Credit(*session, credit, credit_bytes);
     return *session;

@@ -60,14 +60,18 @@ TEST(Submit, ForgetsWhatTheClientAcknowledged) {
 
 TEST(Submit, JudgesEachTaskAloneAndNamesTheField) {
   CoreHarness h;
-  SubmitAckEffect ack = h.Submit(
-      h.Client(1), 1,
-      {{.type = ""}, {.queue = "a\nb"}, {}, {.priority = 10}, {.max_attempts = 10'001},
-       {.timeout_ms = kMaxTimeoutMs + 1}, {.delay_ms = kMaxDelayMs + 1},
-       {.retry_base_ms = kMaxRetryCapMs + 1}});
+  SubmitAckEffect ack = h.Submit(h.Client(1), 1,
+                                 {{.type = ""},
+                                  {.queue = "a\nb"},
+                                  {},
+                                  {.priority = 10},
+                                  {.max_attempts = 10'001},
+                                  {.timeout_ms = kMaxTimeoutMs + 1},
+                                  {.delay_ms = kMaxDelayMs + 1},
+                                  {.retry_base_ms = kMaxRetryCapMs + 1}});
   EXPECT_EQ(ack.accepted, 1u);
-  std::vector<std::string> fields = {"type", "queue", "priority", "max_attempts", "timeout_ms", "delay_ms",
-                                     "retry_base_ms"};
+  std::vector<std::string> fields = {"type",       "queue",    "priority",     "max_attempts",
+                                     "timeout_ms", "delay_ms", "retry_base_ms"};
   ASSERT_EQ(ack.rejected.size(), fields.size());
   for (size_t i = 0; i < fields.size(); ++i) {
     EXPECT_EQ(ack.rejected[i].code, ErrorCode::kInvalidArgument);
@@ -114,12 +118,13 @@ TEST(Submit, IsRefusedWhileTheDiskIsLowButResultsAreTaken) {
 
 TEST(Dispatch, HighestPriorityFirstThenFirstIn) {
   CoreHarness h;
-  SubmitAckEffect ack = h.Submit(h.Client(1), 1,
-                                 {{.priority = 1}, {.priority = 9}, {.type = "u", .priority = 9}, {}, {.priority = 9}});
+  SubmitAckEffect ack = h.Submit(
+      h.Client(1), 1,
+      {{.priority = 1}, {.priority = 9}, {.type = "u", .priority = 9}, {}, {.priority = 9}});
   SessionId worker = h.Worker(1, 100);
   uint64_t f = ack.first_id;
-  EXPECT_EQ(Ids(h.Take(worker)),
-            (std::vector<TaskId>{TaskId(f + 1), TaskId(f + 2), TaskId(f + 4), TaskId(f + 3), TaskId(f)}));
+  EXPECT_EQ(Ids(h.Take(worker)), (std::vector<TaskId>{TaskId(f + 1), TaskId(f + 2), TaskId(f + 4),
+                                                      TaskId(f + 3), TaskId(f)}));
 }
 
 TEST(Dispatch, QueuesTakeTurns) {
@@ -129,13 +134,16 @@ TEST(Dispatch, QueuesTakeTurns) {
   tasks.push_back({.queue = "quiet", .priority = 0});
   SubmitAckEffect ack = h.Submit(client, 1, tasks);
   SessionId worker = h.Worker(1, 2);
-  EXPECT_EQ(Ids(h.Take(worker)), (std::vector<TaskId>{TaskId(ack.first_id), TaskId(ack.first_id + 6)}));
+  EXPECT_EQ(Ids(h.Take(worker)),
+            (std::vector<TaskId>{TaskId(ack.first_id), TaskId(ack.first_id + 6)}));
 }
 
 TEST(Dispatch, OnlyToWorkersOfTheQueueAndType) {
   CoreHarness h;
-  h.Submit(h.Client(1), 1, {{.type = "a", .queue = "x"}, {.type = "b", .queue = "x"}, {.type = "a", .queue = "y"}});
-  SessionId w1 = h.Worker(1, 10, {"x"}, {"a"}), w2 = h.Worker(2, 10, {"y"}), w3 = h.Worker(3, 10, {"z"});
+  h.Submit(h.Client(1), 1,
+           {{.type = "a", .queue = "x"}, {.type = "b", .queue = "x"}, {.type = "a", .queue = "y"}});
+  SessionId w1 = h.Worker(1, 10, {"x"}, {"a"}), w2 = h.Worker(2, 10, {"y"}),
+            w3 = h.Worker(3, 10, {"z"});
   EXPECT_EQ(h.Take(w1).size(), 1u);
   EXPECT_EQ(h.Take(w2).size(), 1u);
   EXPECT_EQ(h.Take(w3).size(), 0u);
@@ -247,9 +255,11 @@ TEST(Failure, SpentAttemptsMakeTheTaskDeadAndRetryRevivesIt) {
   ASSERT_EQ(h.outcomes.size(), 1u);
   ASSERT_EQ(h.outcomes[0].items.size(), 1u);
   EXPECT_EQ(h.outcomes[0].items[0].state, TaskState::kDead);
-  EXPECT_EQ(h.core->state().lanes().FindQueue("q")->counts[static_cast<size_t>(TaskState::kDead)], 1u);
+  EXPECT_EQ(h.core->state().lanes().FindQueue("q")->counts[static_cast<size_t>(TaskState::kDead)],
+            1u);
 
-  h.core->OnRetry(client, 9, {{id.value(), h.Row(id)}, {id.value(), h.Row(id)}, {77, std::nullopt}}, h.now);
+  h.core->OnRetry(client, 9, {{id.value(), h.Row(id)}, {id.value(), h.Row(id)}, {77, std::nullopt}},
+                  h.now);
   h.Commit();
   ASSERT_EQ(h.replies.size(), 1u);
   EXPECT_EQ(h.replies[0].items[0].code, ErrorCode::kOk);
@@ -271,8 +281,9 @@ TEST(Lost, SilentWorkerLosesItsTasksWhichGoFirst) {
   ASSERT_EQ(got.size(), 2u);
   h.Pass(kVisibilityTimeoutMs + 1);
   SessionId worker = h.Worker(2, 10);
-  EXPECT_EQ(Ids(h.Take(worker)), (std::vector<TaskId>{TaskId(ack.first_id), TaskId(ack.first_id + 1),
-                                                      TaskId(ack.first_id + 2)}));
+  EXPECT_EQ(Ids(h.Take(worker)),
+            (std::vector<TaskId>{TaskId(ack.first_id), TaskId(ack.first_id + 1),
+                                 TaskId(ack.first_id + 2)}));
   EXPECT_EQ(h.Find(got[0].task)->lost, 1);
   EXPECT_EQ(h.core->FindWorkerSession(silent), nullptr);
 }
@@ -433,7 +444,8 @@ TEST(Retention, KeepsByCountAndAgeOldestFirst) {
     uint64_t id = h.Submit(client, i + 1, {{}}, i + 1).first_id;
     if (i == 0) first = id;
     h.Done(worker, h.Take(worker));
-    entries.push_back({h.core->appended().value(), h.now.wall_ms,
+    entries.push_back({h.core->appended().value(),
+                       h.now.wall_ms,
                        {{id, h.core->state().lanes().Find("q", "t"), TaskState::kSucceeded, {}}}});
   }
   EXPECT_NE(h.core->PruneFrom(h.now), 0u);
@@ -451,7 +463,8 @@ TEST(Retention, KeepsByCountAndAgeOldestFirst) {
 
 TEST(Workers, TooManyKindsAreRefusedAndTheWorkerKeepsNothing) {
   CoreHarness h;
-  for (uint64_t i = 0; i < Dispatcher::kMaxClasses; ++i) h.Worker(i + 1, 1, {"q" + std::to_string(i)});
+  for (uint64_t i = 0; i < Dispatcher::kMaxClasses; ++i)
+    h.Worker(i + 1, 1, {"q" + std::to_string(i)});
   flatbuffers::FlatBufferBuilder b;
   wire::Uuid id(9999, 1);
   auto name = b.CreateString("one-too-many");
@@ -461,7 +474,8 @@ TEST(Workers, TooManyKindsAreRefusedAndTheWorkerKeepsNothing) {
   hello.add_name(name);
   hello.add_queues(queues);
   b.Finish(hello.Finish());
-  auto session = h.core->OnWorkerHello(*flatbuffers::GetRoot<wire::WorkerHello>(b.GetBufferPointer()), h.now);
+  auto session =
+      h.core->OnWorkerHello(*flatbuffers::GetRoot<wire::WorkerHello>(b.GetBufferPointer()), h.now);
   EXPECT_EQ(CodeOf(session.status()), ErrorCode::kResourceExhausted);
   h.Commit();
 }

@@ -1,4 +1,5 @@
-// State rebuilt from the tables equals state from the log equals the live state, after every kind of event in random order.
+// State rebuilt from the tables equals state from the log equals the live state, after every kind
+// of event in random order.
 #include <random>
 
 #include "tests/unit/core/core_harness.h"
@@ -33,16 +34,24 @@ class RandomLife {
     switch (Below(12)) {
       case 0:
       case 1:
-      case 2: return Submit();
-      case 3: return WorkerComes();
+      case 2:
+        return Submit();
+      case 3:
+        return WorkerComes();
       case 4:
       case 5:
-      case 6: return ReportSome();
-      case 7: return h_.Pass(static_cast<int64_t>(Below(3000)));
-      case 8: return WorkerLeaves();
-      case 9: return Chance(10) ? Restart() : h_.Commit();
-      case 10: return Retry();
-      case 11: return Prune();
+      case 6:
+        return ReportSome();
+      case 7:
+        return h_.Pass(static_cast<int64_t>(Below(3000)));
+      case 8:
+        return WorkerLeaves();
+      case 9:
+        return Chance(10) ? Restart() : h_.Commit();
+      case 10:
+        return Retry();
+      case 11:
+        return Prune();
     }
   }
 
@@ -59,7 +68,8 @@ class RandomLife {
       task.payload = std::string(Below(50), 'x');
     }
     ++seq_;
-    SubmitAckEffect ack = h_.Submit(client_, seq_, tasks, Chance(50) ? seq_ : std::max<uint64_t>(1, seq_ - 5));
+    SubmitAckEffect ack =
+        h_.Submit(client_, seq_, tasks, Chance(50) ? seq_ : std::max<uint64_t>(1, seq_ - 5));
     for (uint64_t i = 0; i < ack.accepted; ++i) ids_.push_back(ack.first_id + i);
     if (Chance(10)) client_ = SessionId(0);
   }
@@ -85,11 +95,21 @@ class RandomLife {
       Assign a = held.back();
       held.pop_back();
       switch (Below(5)) {
-        case 0: h_.Fail(session, a); break;
-        case 1: h_.Fail(session, a, ErrorCode::kAttemptTimedOut); break;
-        case 2: h_.Succeed(session, a, "result"); break;
-        case 3: h_.Release(session, {a}); break;
-        default: h_.Done(session, {a}); break;
+        case 0:
+          h_.Fail(session, a);
+          break;
+        case 1:
+          h_.Fail(session, a, ErrorCode::kAttemptTimedOut);
+          break;
+        case 2:
+          h_.Succeed(session, a, "result");
+          break;
+        case 3:
+          h_.Release(session, {a});
+          break;
+        default:
+          h_.Done(session, {a});
+          break;
       }
     }
   }
@@ -129,21 +149,24 @@ class RandomLife {
     if (from == 0) return;
     std::vector<FinishedEntry> entries;
     auto view = h_.journal->View();
-    ASSERT_TRUE((*view)->Scan(Table::kFinished, from, [&](uint64_t key, std::string_view bytes) {
-      FinishedRow row;
-      RowReader in(bytes);
-      in.Read(row);
-      FinishedEntry entry{key, row.finished_ms, {}};
-      for (uint32_t i = 0; i < row.count; ++i) {
-        uint64_t id;
-        in.Read(id);
-        TaskRow task;
-        RowReader(**(*view)->Get(Table::kTasks, id)).Read(task);
-        entry.tasks.push_back({id, task.lane, task.state, {}});
-      }
-      entries.push_back(entry);
-      return entries.size() < 8;
-    }).ok());
+    ASSERT_TRUE((*view)
+                    ->Scan(Table::kFinished, from,
+                           [&](uint64_t key, std::string_view bytes) {
+                             FinishedRow row;
+                             RowReader in(bytes);
+                             in.Read(row);
+                             FinishedEntry entry{key, row.finished_ms, {}};
+                             for (uint32_t i = 0; i < row.count; ++i) {
+                               uint64_t id;
+                               in.Read(id);
+                               TaskRow task;
+                               RowReader(**(*view)->Get(Table::kTasks, id)).Read(task);
+                               entry.tasks.push_back({id, task.lane, task.state, {}});
+                             }
+                             entries.push_back(entry);
+                             return entries.size() < 8;
+                           })
+                    .ok());
     view->reset();
     h_.core->OnPrune(entries, h_.now);
     h_.Commit();
@@ -170,15 +193,18 @@ TEST(Apply, RefusesRecordsThatAreCutOrChanged) {
   h.Done(worker, h.Take(worker));
   std::vector<std::string> records;
   auto view = h.journal->View();
-  ASSERT_TRUE((*view)->ScanLog(Lsn(1), [&](const LogSegment& segment) {
-    for (std::string_view rest = segment.records; !rest.empty();) {
-      RecordHead head;
-      std::memcpy(&head, rest.data(), sizeof head);
-      records.emplace_back(rest.substr(0, head.bytes));
-      rest.remove_prefix(head.bytes);
-    }
-    return true;
-  }).ok());
+  ASSERT_TRUE((*view)
+                  ->ScanLog(Lsn(1),
+                            [&](const LogSegment& segment) {
+                              for (std::string_view rest = segment.records; !rest.empty();) {
+                                RecordHead head;
+                                std::memcpy(&head, rest.data(), sizeof head);
+                                records.emplace_back(rest.substr(0, head.bytes));
+                                rest.remove_prefix(head.bytes);
+                              }
+                              return true;
+                            })
+                  .ok());
   std::mt19937_64 random(7);
   for (int round = 0; round < 3000; ++round) {
     State state;
@@ -190,8 +216,10 @@ TEST(Apply, RefusesRecordsThatAreCutOrChanged) {
     if (round % 2 == 0)
       record.resize(random() % record.size());
     else
-      record[sizeof(RecordHead) + random() % (record.size() - sizeof(RecordHead))] ^= static_cast<char>(1 << random() % 8);
-    // Cut records are refused; flipped bits may make another valid record. Neither may break the process.
+      record[sizeof(RecordHead) + random() % (record.size() - sizeof(RecordHead))] ^=
+          static_cast<char>(1 << random() % 8);
+    // Cut records are refused; flipped bits may make another valid record. Neither may break the
+    // process.
     absl::Status status = state.Apply(batch, record);
     if (round % 2 == 0) {
       EXPECT_FALSE(status.ok());

@@ -40,7 +40,8 @@ TEST(TimerWheel, FiresExactlyWhatIsDueLikeASortedMap) {
         }
       } else {
         int64_t range = int64_t{1} << (random() % 38);
-        nodes[node].due = now + static_cast<int64_t>(random() % static_cast<uint64_t>(range)) - range / 8;
+        nodes[node].due =
+            now + static_cast<int64_t>(random() % static_cast<uint64_t>(range)) - range / 8;
         wheel.Add(node);
         model.insert({nodes[node].due, node});
         linked.insert(node);
@@ -48,7 +49,8 @@ TEST(TimerWheel, FiresExactlyWhatIsDueLikeASortedMap) {
       if (!model.empty()) {
         ASSERT_LE(wheel.next_ms(), std::max(now, model.begin()->first));
       }
-      if (random() % 4 == 0) now += static_cast<int64_t>(random() % (uint64_t{1} << (random() % 36)));
+      if (random() % 4 == 0)
+        now += static_cast<int64_t>(random() % (uint64_t{1} << (random() % 36)));
       if (random() % 50 == 0) wheel.Advance(now - 1000);  // a clock that goes back changes nothing
       wheel.Advance(now);
       std::set<uint32_t> fired, expected;
@@ -86,8 +88,8 @@ TEST(TaskIndex, FindsWhatWasInsertedAndNothingElse) {
   for (auto [id, slot] : model) ASSERT_EQ(index[slot].id, id);
 }
 
-// Every task that is given out must be the first of its queue that the worker accepts, and none may stay behind while a
-// worker that accepts it has credit.
+// Every task that is given out must be the first of its queue that the worker accepts, and none may
+// stay behind while a worker that accepts it has credit.
 class DispatchModel {
  public:
   explicit DispatchModel(uint64_t seed) : random_(seed) {}
@@ -95,12 +97,24 @@ class DispatchModel {
   void Run(int steps) {
     for (int step = 0; step < steps && !testing::Test::HasFatalFailure(); ++step) {
       switch (random_() % 7) {
-        case 0: AddLane(); break;
-        case 1: Join(); break;
-        case 2: Leave(); break;
-        case 3: Grant(); break;
-        case 4: GiveBack(); break;
-        default: AddTasks(); break;
+        case 0:
+          AddLane();
+          break;
+        case 1:
+          Join();
+          break;
+        case 2:
+          Leave();
+          break;
+        case 3:
+          Grant();
+          break;
+        case 4:
+          GiveBack();
+          break;
+        default:
+          AddTasks();
+          break;
       }
       if (random_() % 2 == 0) Dispatch();
     }
@@ -123,7 +137,8 @@ class DispatchModel {
   }
 
   void AddLane() {
-    std::string queue = "q" + std::to_string(random_() % 4), type = "t" + std::to_string(random_() % 4);
+    std::string queue = "q" + std::to_string(random_() % 4),
+                type = "t" + std::to_string(random_() % 4);
     if (lanes_.Find(queue, type) != 0) return;
     uint32_t number = lanes_.next_number();
     lanes_.Create(number, queue, type);
@@ -152,8 +167,10 @@ class DispatchModel {
     auto slot = static_cast<uint32_t>(random_() % 8);
     if (sessions_.contains(slot)) return;
     Session s;
-    for (uint64_t i = random_() % 3; i > 0; --i) s.queues.push_back("q" + std::to_string(random_() % 4));
-    for (uint64_t i = random_() % 3; i > 0; --i) s.types.push_back("t" + std::to_string(random_() % 4));
+    for (uint64_t i = random_() % 3; i > 0; --i)
+      s.queues.push_back("q" + std::to_string(random_() % 4));
+    for (uint64_t i = random_() % 3; i > 0; --i)
+      s.types.push_back("t" + std::to_string(random_() % 4));
     ASSERT_TRUE(dispatcher_.Join(slot, s.queues, s.types));
     sessions_[slot] = s;
   }

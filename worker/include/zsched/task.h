@@ -1,5 +1,5 @@
-// What a task handler is given and what it returns. Part of the worker SDK (zsched/worker.h); also what the built-in
-// executors are written against.
+// What a task handler is given and what it returns. Part of the worker SDK (zsched/worker.h); also
+// what the built-in executors are written against.
 //
 // Example:
 //   zsched::TaskResult Resize(zsched::TaskContext& task) {
@@ -9,8 +9,8 @@
 //     return zsched::TaskResult::Ok(Encode(*image), "image/jpeg");
 //   }
 //
-// Threads: a context belongs to the thread that runs the handler. cancelled(), cancelled_fd() and WaitCancelled() may also be
-// used by threads that the handler starts and joins.
+// Threads: a context belongs to the thread that runs the handler. cancelled(), cancelled_fd() and
+// WaitCancelled() may also be used by threads that the handler starts and joins.
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,6 @@
-// A worker: takes tasks from a zsched broker and runs your handlers on them. This is the public SDK; zsched-worker is a small
-// program around it. A task runs at least once: make handlers idempotent, or use the fencing token of the context.
+// A worker: takes tasks from a zsched broker and runs your handlers on them. This is the public
+// SDK; zsched-worker is a small program around it. A task runs at least once: make handlers
+// idempotent, or use the fencing token of the context.
 //
 // Example (complete; link with zsched::worker):
 //
@@ -23,8 +24,9 @@
 //     return worker->Run().ok() ? 0 : 1;
 //   }
 //
-// Threads: Run() keeps the session on the thread that calls it, which no handler can block, and runs handlers on
-// `concurrency` threads of its own. Register before Run. Drain and Stop from any thread or signal handler.
+// Threads: Run() keeps the session on the thread that calls it, which no handler can block, and
+// runs handlers on `concurrency` threads of its own. Register before Run. Drain and Stop from any
+// thread or signal handler.
 #pragma once
 
 #include <cstdint>
