@@ -82,11 +82,8 @@ class BrokerChaos : public testing::Test {
         harness::SubmitOne(*client_, {.type = "sleep",
                                       .payload = "{\"ms\":" + std::to_string(kSleepMs) + "}",
                                       .priority = kPriorities - 1});
-    bool leased = Await([&] {
-      auto task = client_->Get(id);
-      return task.ok() && task->state == TaskState::kLeased;
-    });
-    if (!leased) throw Failure("the sleeper was not given to a worker");
+    if (!Await([&] { return harness::IsIn(*client_, id, TaskState::kLeased); }))
+      throw Failure("the sleeper was not given to a worker");
     sleepers_.push_back({id});
     return id;
   }

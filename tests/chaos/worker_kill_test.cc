@@ -18,6 +18,7 @@ using harness::BodyOf;
 using harness::Cluster;
 using harness::CounterOf;
 using harness::GetAll;
+using harness::IsIn;
 using harness::Ms;
 using harness::Process;
 using harness::RawPeer;
@@ -172,8 +173,7 @@ TEST(WorkerDrain, SecondSignalEndsAtOnce) {
   worker.Signal(SIGTERM);
   EXPECT_EQ(worker.WaitExit(), 128 + SIGTERM);
   EXPECT_TRUE(Await([&] {
-    return client->Get(id)->state == TaskState::kReady ||
-           client->Get(id)->state == TaskState::kRetryWait;
+    return IsIn(*client, id, TaskState::kReady) || IsIn(*client, id, TaskState::kRetryWait);
   }));
 }
 

@@ -203,6 +203,11 @@ uint64_t CountOf(Client& client, TaskState state) {
   return count;
 }
 
+bool IsIn(Client& client, TaskId id, TaskState state) {
+  absl::StatusOr<TaskInfo> task = client.Get(id);
+  return task.ok() && task->state == state;
+}
+
 std::vector<Outcome> WaitAll(Client& client, const std::vector<TaskId>& ids, Ms patience) {
   return ValueOf(client.WaitAll(ids, patience.count()),
                  "waiting for " + std::to_string(ids.size()) + " tasks");

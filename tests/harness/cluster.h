@@ -119,6 +119,8 @@ class Cluster {
 uint64_t CounterOf(Client& client, const std::string& name);
 // Tasks of a state in all queues.
 uint64_t CountOf(Client& client, TaskState state);
+// Whether the task is in this state now; false when nobody answers.
+bool IsIn(Client& client, TaskId id, TaskState state);
 // Waits until all have ended. Throws Failure at the deadline.
 std::vector<Outcome> WaitAll(Client& client, const std::vector<TaskId>& ids,
                              Ms patience = kPatience);

@@ -435,6 +435,34 @@ TEST(Session, NewHelloOfAWorkerTakesOver) {
   EXPECT_EQ(h.core->state().finished(), 1u);
 }
 
+// A RESULTS frame may end more tasks than are to be kept: pruning by count never goes below what was promised.
+TEST(Retention, TasksThatEndedTogetherGoOnlyWhenEnoughAreLeft) {
+  CoreHarness h({.keep_finished = 3, .keep_finished_ms = 1'000'000});
+  SessionId client = h.Client(1), worker = h.Worker(1, 100);
+  std::vector<FinishedEntry> entries;
+  auto finish_together = [&](uint64_t seq, size_t count) {
+    uint64_t first = h.Submit(client, seq, std::vector<TestTask>(count), seq).first_id;
+    h.Done(worker, h.Take(worker));
+    FinishedEntry entry{h.core->appended().value(), h.now.wall_ms, {}};
+    for (uint64_t id = first; id < first + count; ++id)
+      entry.tasks.push_back(
+          {id, h.core->state().lanes().Find("q", "t"), TaskState::kSucceeded, {}});
+    entries.push_back(std::move(entry));
+  };
+  finish_together(1, 5);
+  EXPECT_NE(h.core->PruneFrom(h.now), 0u);
+  h.core->OnPrune(entries, h.now);
+  EXPECT_EQ(h.core->state().finished(), 5u);
+  finish_together(2, 2);
+  EXPECT_EQ(h.core->PruneFrom(h.now), 0u) << "asked again before the oldest five may go";
+  finish_together(3, 1);
+  EXPECT_NE(h.core->PruneFrom(h.now), 0u);
+  h.core->OnPrune(entries, h.now);
+  h.Commit();
+  EXPECT_EQ(h.core->state().finished(), 3u);
+  EXPECT_EQ(h.Fingerprint(), h.RebuiltFingerprint());
+}
+
 TEST(Retention, KeepsByCountAndAgeOldestFirst) {
   CoreHarness h({.keep_finished = 10, .keep_finished_ms = 1'000'000});
   SessionId client = h.Client(1), worker = h.Worker(1, 100);
