@@ -461,7 +461,9 @@ absl::Status Engine::Release(Effect& effect) {
         } else if constexpr (std::is_same_v<E, DrainEffect>) {
           SendOrClose(e.to, MessageType::kDrain, "");
         } else if constexpr (std::is_same_v<E, HeartbeatAckEffect>) {
-          Send(e.to, MessageType::kHeartbeatAck, encoder_.HeartbeatAck(e.resync));
+          Delivery delivery = Send(e.to, MessageType::kHeartbeatAck, encoder_.HeartbeatAck(e.resync));
+          // Told again by the next one, or the client would wait for ever for what was dropped.
+          if (e.resync && delivery == Delivery::kFull) core_.OnPushDropped(e.to);
         } else if constexpr (std::is_same_v<E, ErrorEffect>) {
           Send(e.to, MessageType::kError, encoder_.Error(e.code, e.message, e.request));
           core_.metrics().Add(Metric::kFramesRefused);
