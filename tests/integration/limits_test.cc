@@ -178,11 +178,13 @@ TEST(Retention, FinishedTasksArePrunedAndTheDataStopsGrowing) {
   EXPECT_TRUE(client->Get(last).ok());
   // What one round needs at its height is free for the next.
   EXPECT_LE(sizes.back(), 2 * sizes[1]) << "data.mdb grows with what was done before";
-  // A restart finds the same.
-  uint64_t kept = CountListed(*client);
+  // A restart finds what was there, and counts it as it was.
   ASSERT_EQ(cluster.StopBroker(), 0);
   cluster.StartBroker();
-  EXPECT_EQ(CountOf(*client, TaskState::kSucceeded), kept);
+  EXPECT_TRUE(
+      Await([&] { return CountOf(*client, TaskState::kSucceeded) == CountListed(*client); }));
+  EXPECT_GE(CountListed(*client), kKept);
+  EXPECT_TRUE(client->Get(last).ok());
 }
 
 }  // namespace
