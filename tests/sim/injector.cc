@@ -1,0 +1,124 @@
+#include "tests/sim/injector.h"
+
+#include "tests/sim/oracle.h"
+
+namespace zsched::sim {
+
+Injector::Injector(World& world, Parts& parts)
+    : world_(world), parts_(parts), random_(world.scheduler.random().Fork()) {
+  pace_ = std::pow(world.faults.intensity_spread, 2 * random_.Unit() - 1);
+}
+
+void Injector::Every(int64_t mean_ms, std::function<void()> strike) {
+  if (mean_ms == 0) return;
+  world_.scheduler.After(
+      random_.Interval(static_cast<int64_t>(static_cast<double>(mean_ms) * pace_)) * kMillisecond,
+      faults_, [this, mean_ms, strike = std::move(strike)] {
+        strike();
+        Every(mean_ms, strike);
+      });
+}
+
+Process& Injector::AnyProcess() {
+  uint64_t all = 1 + parts_.workers.size() + parts_.clients.size(), which = random_.Below(all);
+  if (which == 0) return *parts_.broker;
+  if (which <= parts_.workers.size()) return *parts_.workers[which - 1];
+  return *parts_.clients[which - 1 - parts_.workers.size()];
+}
+
+void Injector::Begin() {
+  worker_waits_.resize(parts_.workers.size());
+  client_waits_.resize(parts_.clients.size());
+  BeginNetworkAndBroker();
+  BeginPeers();
+}
+
+void Injector::BeginNetworkAndBroker() {
+  const FaultProfile& faults = world_.faults;
+  Every(faults.link_cut_every_ms, [this] { world_.network.CutOne(); });
+  Every(faults.partition_every_ms,
+        [this] { world_.network.Partition(UpTo(world_.faults.partition_max_ms)); });
+  Every(faults.broker_crash_every_ms, [this] { parts_.broker->Crash(); });
+  Every(faults.broker_pause_every_ms, [this] {
+    world_.scheduler.Trace("broker pause");
+    parts_.broker->PauseFor(UpTo(world_.faults.broker_pause_max_ms));
+  });
+  Every(faults.disk_low_every_ms, [this] {
+    parts_.broker->SetDiskLow(true);
+    world_.scheduler.After(UpTo(world_.faults.disk_low_max_ms), life_,
+                           [this] { parts_.broker->SetDiskLow(false); });
+  });
+}
+
+void Injector::BeginPeers() {
+  const FaultProfile& faults = world_.faults;
+  Every(faults.worker_crash_every_ms, [this] { Any(parts_.workers).Crash(); });
+  Every(faults.worker_pause_every_ms, [this] {
+    world_.scheduler.Trace("worker pause");
+    Any(parts_.workers).PauseFor(UpTo(world_.faults.worker_pause_max_ms));
+  });
+  Every(faults.worker_drain_every_ms, [this] { Any(parts_.workers).Drain(); });
+  Every(faults.client_crash_every_ms, [this] { Any(parts_.clients).Crash(); });
+  Every(faults.client_pause_every_ms, [this] {
+    world_.scheduler.Trace("client pause");
+    Any(parts_.clients).PauseFor(UpTo(world_.faults.client_pause_max_ms));
+  });
+  Every(faults.clock_jump_every_ms, [this] {
+    int64_t max_ms = world_.faults.clock_jump_max_ms;
+    world_.scheduler.Trace("clock jump");
+    AnyProcess().SetWallClock(random_.Between(-max_ms, max_ms));
+  });
+}
+
+void Injector::End() {
+  faults_.reset();
+  world_.faults = *FindFaults("none");
+  world_.workload.fails = 0;
+  world_.network.Heal();
+  parts_.broker->SetDiskLow(false);
+  parts_.broker->SetWallClock(0);
+  parts_.broker->Resume();
+  for (auto& worker : parts_.workers) {
+    worker->SetWallClock(0);
+    worker->Resume();
+  }
+  for (auto& client : parts_.clients) {
+    client->SetWallClock(0);
+    client->Resume();
+  }
+}
+
+void Injector::BootBroker() {
+  broker_waits_ = false;
+  ++broker_starts_;
+  parts_.broker->Boot();
+  if (faults_ == nullptr || !random_.Chance(world_.faults.broker_crash_again)) return;
+  world_.scheduler.After(random_.LogBetween(1, world_.faults.broker_crash_again_ms * kMillisecond),
+                         faults_, [this] { parts_.broker->Crash(); });
+}
+
+void Injector::Supervise() {
+  if (!parts_.broker->up() && !broker_waits_) {
+    broker_waits_ = true;
+    world_.scheduler.After(UpTo(world_.faults.broker_down_max_ms), life_, [this] { BootBroker(); });
+  }
+  for (size_t i = 0; i < parts_.workers.size(); ++i) {
+    if (parts_.workers[i]->up() || worker_waits_[i]) continue;
+    worker_waits_[i] = true;
+    world_.scheduler.After(UpTo(world_.faults.worker_down_max_ms), life_, [this, i] {
+      worker_waits_[i] = false;
+      parts_.workers[i]->Boot();
+    });
+  }
+  for (size_t i = 0; i < parts_.clients.size(); ++i) {
+    SimClient& client = *parts_.clients[i];
+    if (client.up() || client_waits_[i] || client.tasks_left() == 0) continue;
+    client_waits_[i] = true;
+    world_.scheduler.After(UpTo(world_.faults.client_down_max_ms), life_, [this, i] {
+      client_waits_[i] = false;
+      parts_.clients[i]->Boot(parts_.clients[i]->tasks_left());
+    });
+  }
+}
+
+}  // namespace zsched::sim

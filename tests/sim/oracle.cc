@@ -1,0 +1,135 @@
+// The durable half: what each row on disk may say.
+#include "tests/sim/oracle.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace zsched::sim {
+namespace {
+
+using broker::IsFinished;
+using broker::Mutation;
+using broker::Table;
+using broker::TaskRow;
+using broker::TaskState;
+
+std::string Name(uint64_t id) { return "task " + ToString(TaskId(id)); }
+std::string Name(TaskState state) { return wire::EnumNameTaskState(state); }
+
+}  // namespace
+
+void Oracle::Fail(std::string what) {
+  if (failure_.empty()) failure_ = std::move(what);
+}
+
+void Oracle::Committed(const broker::Batch& batch) {
+  scheduler_.Trace("durable", batch.last_lsn().value(), batch.bytes());
+  for (const Mutation& m : batch.mutations(Table::kSpecs))
+    if (m.size != Mutation::kErase) SpecStored(m.key, batch.row(m));
+  for (const Mutation& m : batch.mutations(Table::kWorkers)) {
+    broker::WorkerRow row;
+    if (m.size == Mutation::kErase) continue;
+    broker::RowReader(batch.row(m)).Read(row);
+    worker_of_number_[static_cast<uint32_t>(m.key)] = row.id;
+  }
+  for (const Mutation& m : batch.mutations(Table::kTasks)) {
+    if (m.size == Mutation::kErase) {
+      RowErased(m.key);
+      continue;
+    }
+    TaskRow row;
+    if (!broker::RowReader(batch.row(m)).Read(row)) return Fail(Name(m.key) + ": its row is short");
+    CheckRow(m.key, row);
+  }
+}
+
+void Oracle::SpecStored(uint64_t id, std::string_view row) {
+  auto spec = broker::ReadSpec(row);
+  if (!spec) return Fail(Name(id) + ": its spec cannot be read");
+  TaskFacts& task = tasks_[id];
+  if (task.durable) return Fail(Name(id) + ": its id was given twice");
+  task.durable = true;
+  task.bytes = spec->head.payload_bytes;
+  task.marker = std::string(spec->payload.substr(0, spec->payload.find('|')));
+  auto [it, is_new] = id_of_marker_.try_emplace(task.marker, id);
+  if (!is_new)
+    Fail(absl::StrCat(task.marker, " was created twice: as ", Name(it->second), " and as ",
+                      Name(id)));
+}
+
+void Oracle::RowErased(uint64_t id) {
+  auto it = tasks_.find(id);
+  if (it == tasks_.end() || !it->second.has_row)
+    return Fail(Name(id) + ": pruned and never stored");
+  if (it->second.row.state != TaskState::kSucceeded &&
+      it->second.row.state != TaskState::kCancelled)
+    return Fail(Name(id) + ": pruned while " + Name(it->second.row.state));
+  it->second.pruned = true;
+}
+
+void Oracle::CheckRow(uint64_t id, const TaskRow& row) {
+  TaskFacts& task = tasks_[id];
+  if (!task.durable) return Fail(Name(id) + ": a row without a spec");
+  if (task.pruned) return Fail(Name(id) + ": a row after it was pruned");
+  const bool was_over = task.has_row && IsFinished(task.row.state);
+  if (was_over && task.row.state != TaskState::kDead)
+    return Fail(absl::StrCat(Name(id), ": ended as ", Name(task.row.state), " and then became ",
+                             Name(row.state)));
+  if (was_over && !task.retry_asked)
+    return Fail(Name(id) + ": was dead and became " + Name(row.state) +
+                ", but nobody asked for RETRY");
+  if (was_over && IsFinished(row.state)) return Fail(Name(id) + ": ended twice");
+  CheckCharges(id, task, row);
+  if (IsFinished(row.state)) {
+    CheckEnd(id, task, row);
+    task.ends.emplace_back(row.state, row.lease);
+  }
+  const bool is_over = IsFinished(row.state), counted = task.has_row && !was_over;
+  if (counted && is_over) --unfinished_;
+  if (!counted && !is_over) ++unfinished_;
+  task.has_row = true;
+  task.row = row;
+}
+
+void Oracle::CheckCharges(uint64_t id, const TaskFacts& task, const TaskRow& row) {
+  if (task.retry_asked) return;  // RETRY begins a new count of failures
+  int charged = row.failures + row.lost;
+  bool one_more = row.state == TaskState::kLeased || row.state == TaskState::kSucceeded;
+  if (row.attempt != charged + (one_more ? 1 : 0))
+    Fail(absl::StrCat(Name(id), " is ", Name(row.state), " in attempt ", row.attempt, " with ",
+                      row.failures, " failures and ", row.lost, " losses"));
+}
+
+void Oracle::CheckEnd(uint64_t id, const TaskFacts&, const TaskRow& row) {
+  auto truth = truths_.find(row.lease);
+  const bool known = truth != truths_.end();
+  if (row.state == TaskState::kDead) {
+    bool spent = row.failures >= row.max_attempts || row.lost >= kCrashLimit;
+    if (!spent && !(known && truth->second.never))
+      Fail(absl::StrCat(Name(id), " is dead after ", row.failures, " of ", row.max_attempts,
+                        " failures and ", row.lost, " losses"));
+    return;
+  }
+  if (row.state != TaskState::kSucceeded) return Fail(Name(id) + " ended as " + Name(row.state));
+  std::string lease = ToString(LeaseId(row.lease));
+  if (!known || !truth->second.succeeded)
+    return Fail(Name(id) + " succeeded under lease " + lease +
+                ", but no handler succeeded under it");
+  if (truth->second.task != id)
+    return Fail(Name(id) + " succeeded under lease " + lease + " of " + Name(truth->second.task));
+  if (worker_of_number_[row.worker] != truth->second.worker)
+    Fail(Name(id) + " succeeded under lease " + lease + ", but at another worker");
+}
+
+void Oracle::OutcomeSeen(const std::string& marker, uint64_t id, bool not_found) {
+  auto it = tasks_.find(id);
+  const bool exists = it != tasks_.end() && it->second.durable;
+  if (not_found) {
+    if (exists && !it->second.pruned) Fail(Name(id) + " was said not to exist");
+    return;
+  }
+  if (!exists) return Fail(Name(id) + ": a client heard its end, but it does not exist");
+  if (it->second.marker != marker)
+    Fail(absl::StrCat("the client of ", marker, " heard the end of ", it->second.marker));
+}
+
+}  // namespace zsched::sim

@@ -1,0 +1,304 @@
+// The visible half: what each frame that enters or leaves the broker may say.
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "absl/strings/str_cat.h"
+#include "schemas/verify.h"
+#include "tests/sim/oracle.h"
+
+namespace zsched::sim {
+namespace {
+
+using broker::Endpoint;
+using broker::TaskState;
+using wire::Durability;
+
+std::string Name(uint64_t id) { return "task " + ToString(TaskId(id)); }
+std::string LeaseName(uint64_t id) { return "lease " + ToString(LeaseId(id)); }
+
+Uuid ToUuid(const wire::Uuid* id) { return id == nullptr ? Uuid{} : Uuid{id->hi(), id->lo()}; }
+
+template <class T>
+const T& Read(std::string_view body) {
+  return *flatbuffers::GetRoot<T>(body.data());
+}
+
+}  // namespace
+
+// --- In ---------------------------------------------------------------------------------------------------------------
+
+void Oracle::FrameIn(Endpoint endpoint, std::string_view routing_id, std::string_view bytes) {
+  auto frame = OpenFrame(aligned_.Align(bytes));
+  if (!frame.ok()) return;
+  scheduler_.Trace("in", static_cast<uint64_t>(frame->header.type), frame->header.checksum,
+                   frame->header.session);
+  if (frame->header.type == MessageType::kHello) {
+    client_greeting_[std::string(routing_id)] = ToUuid(Read<wire::Hello>(frame->body).id());
+  } else if (frame->header.type == MessageType::kWorkerHello) {
+    const auto& hello = Read<wire::WorkerHello>(frame->body);
+    Held held;
+    if (hello.held() != nullptr)
+      for (const wire::LeaseRef* ref : *hello.held())
+        held.emplace_back(ref->task_id(), ref->lease_id());
+    worker_greeting_[std::string(routing_id)] = std::move(held);
+  } else if (endpoint == Endpoint::kClient) {
+    OnClientFrame(frame->header.session, *frame);
+  } else {
+    OnWorkerFrame(routing_id, *frame);
+  }
+}
+
+void Oracle::OnClientFrame(uint64_t session, const FrameView& frame) {
+  auto client = client_of_session_.find(session);
+  if (client == client_of_session_.end()) return;
+  if (frame.header.type == MessageType::kSubmit)
+    OnSubmit(client->second, Read<wire::Submit>(frame.body), frame.body);
+  if (frame.header.type == MessageType::kRetry)
+    for (uint64_t id : *Read<wire::Retry>(frame.body).ids()) tasks_[id].retry_asked = true;
+}
+
+void Oracle::OnSubmit(const Uuid& client, const wire::Submit& submit, std::string_view body) {
+  auto [it, is_new] = submits_.try_emplace({client, submit.seq()});
+  SubmittedFrame& known = it->second;
+  uint64_t hash = XXH3_64bits(body.data(), body.size());
+  if (!is_new) {
+    if (hash != known.body_hash)
+      Fail(absl::StrCat("seq ", submit.seq(), " was sent again with other bytes"));
+    return;
+  }
+  known.body_hash = hash;
+  for (const wire::TaskSpec* spec : *submit.tasks()) {
+    std::string_view payload = BytesOf(spec->payload());
+    known.tasks.push_back({std::string(payload.substr(0, payload.find('|'))),
+                           spec->durability() == Durability::kMemory});
+  }
+}
+
+void Oracle::OnWorkerFrame(std::string_view routing_id, const FrameView& frame) {
+  auto it = worker_sessions_.find(frame.header.session);
+  if (it == worker_sessions_.end() || it->second.routing_id != routing_id) return;
+  WorkerSession& worker = it->second;
+  switch (frame.header.type) {
+    case MessageType::kCredit: {
+      const auto& credit = Read<wire::Credit>(frame.body);
+      worker.grants.back().until_batch = batches_taken_;
+      worker.grants.push_back({0, credit.tasks(), credit.bytes()});
+      return;
+    }
+    case MessageType::kRelease:
+      for (const wire::LeaseRef* ref : *Read<wire::Release>(frame.body).leases())
+        worker.outstanding.erase(ref->lease_id());
+      return;
+    case MessageType::kResults:
+      return OnResults(worker, Read<wire::Results>(frame.body));
+    default:
+      return;
+  }
+}
+
+void Oracle::OnResults(WorkerSession& session, const wire::Results& results) {
+  std::vector<ReportedResult>& reported = session.results[results.seq()];
+  auto add = [&](uint64_t task, uint64_t lease, bool done) {
+    auto live = live_lease_.find(task);
+    bool superseded = live == live_lease_.end() || live->second != lease;
+    reported.push_back({task, lease, done, superseded});
+    session.outstanding.erase(lease);
+  };
+  if (results.done() != nullptr)
+    for (const wire::Done* done : *results.done()) add(done->task_id(), done->lease_id(), true);
+  if (results.results() != nullptr)
+    for (const wire::Result* result : *results.results())
+      add(result->task_id(), result->lease_id(), result->succeeded());
+}
+
+// --- Out --------------------------------------------------------------------------------------------------------------
+
+void Oracle::FrameOut(Endpoint, std::string_view routing_id, const FrameHeader& header,
+                      std::string_view body) {
+  scheduler_.Trace("out", static_cast<uint64_t>(header.type), XXH3_64bits(body.data(), body.size()),
+                   header.session);
+  body = aligned_.Align(body);
+  switch (header.type) {
+    case MessageType::kWelcome:
+      client_of_session_[header.session] = client_greeting_[std::string(routing_id)];
+      return;
+    case MessageType::kWorkerWelcome:
+      return WorkerWelcomed(routing_id, Read<wire::WorkerWelcome>(body));
+    case MessageType::kSubmitAck:
+      return CheckSubmitAck(header.session, Read<wire::SubmitAck>(body));
+    case MessageType::kOutcomes:
+      return CheckOutcomes(Read<wire::Outcomes>(body));
+    case MessageType::kTaskInfos:
+      return CheckInfos(Read<wire::TaskInfos>(body));
+    case MessageType::kTasks:
+      return CheckTasks(header.session, Read<wire::Tasks>(body));
+    case MessageType::kResultAck:
+      return CheckResultAck(header.session, Read<wire::ResultAck>(body));
+    case MessageType::kCancel:
+      for (uint64_t lease : *Read<wire::Cancel>(body).leases()) {
+        worker_sessions_[header.session].outstanding.erase(lease);
+        auto known = leases_.find(lease);
+        if (known == leases_.end()) continue;
+        auto live = live_lease_.find(known->second.task);
+        if (live != live_lease_.end() && live->second == lease) live_lease_.erase(live);
+      }
+      return;
+    default:
+      return;
+  }
+}
+
+void Oracle::CheckSubmitAck(uint64_t session, const wire::SubmitAck& ack) {
+  auto submit = submits_.find({client_of_session_[session], ack.seq()});
+  if (submit == submits_.end())
+    return Fail(absl::StrCat("SUBMIT_ACK of seq ", ack.seq(), ", which was not sent"));
+  SubmittedFrame& frame = submit->second;
+  absl::flat_hash_map<uint32_t, bool> rejected;
+  if (ack.rejected() != nullptr)
+    for (const wire::Rejected* reject : *ack.rejected()) rejected[reject->index()] = true;
+  if (ack.accepted() + rejected.size() != frame.tasks.size())
+    return Fail(absl::StrCat("SUBMIT_ACK of seq ", ack.seq(), " does not judge every task"));
+  const bool durable = ack.durability() != Durability::kMemory;
+  uint64_t id = ack.first_id();
+  for (uint32_t i = 0; i < frame.tasks.size(); ++i) {
+    if (rejected.contains(i)) continue;
+    TaskFacts& task = tasks_[id];
+    if (!durable && !frame.tasks[i].memory)
+      return Fail(Name(id) + " was acknowledged as in memory, but asked for disk");
+    if (durable && !task.durable) return Fail(Name(id) + " was acknowledged before it was durable");
+    if (durable && task.marker != frame.tasks[i].marker)
+      return Fail(absl::StrCat(Name(id), " is ", task.marker, ", but was acknowledged as ",
+                               frame.tasks[i].marker));
+    task.acked |= durable;
+    ++id;
+  }
+  if (!durable || ack.accepted() == 0) return;
+  if (frame.first_id != 0 && (frame.first_id != ack.first_id() || frame.accepted != ack.accepted()))
+    return Fail(absl::StrCat("two answers to seq ", ack.seq(), " differ"));
+  frame.first_id = ack.first_id();
+  frame.accepted = ack.accepted();
+}
+
+void Oracle::CheckOutcomes(const wire::Outcomes& outcomes) {
+  if (outcomes.succeeded() != nullptr)
+    for (uint64_t id : *outcomes.succeeded()) CheckOutcome(id, TaskState::kSucceeded, "");
+  if (outcomes.outcomes() == nullptr) return;
+  for (const wire::Outcome* outcome : *outcomes.outcomes()) {
+    if (outcome->error_code() != static_cast<uint16_t>(ErrorCode::kNotFound)) {
+      CheckOutcome(outcome->id(), outcome->state(), BytesOf(outcome->result()));
+      continue;
+    }
+    auto it = tasks_.find(outcome->id());
+    if (it != tasks_.end() && it->second.acked && !it->second.pruned)
+      Fail(Name(outcome->id()) + " was acknowledged and is now said not to exist");
+  }
+}
+
+void Oracle::CheckOutcome(uint64_t id, TaskState state, std::string_view result) {
+  const TaskFacts& task = tasks_[id];
+  for (const auto& [end, lease] : task.ends) {
+    if (end != state) continue;
+    if (state != TaskState::kSucceeded || truths_[lease].result == result) return;
+    return Fail(absl::StrCat(Name(id), ": the result that is told is not the handler's"));
+  }
+  Fail(absl::StrCat(Name(id), ": told as ", wire::EnumNameTaskState(state),
+                    " before that was durable"));
+}
+
+void Oracle::CheckInfos(const wire::TaskInfos& infos) {
+  if (infos.tasks() != nullptr)
+    for (const wire::TaskInfo* info : *infos.tasks()) {
+      if (!tasks_[info->id()].durable) return Fail(Name(info->id()) + ": shown, but not on disk");
+      if (broker::IsFinished(info->state()))
+        CheckOutcome(info->id(), info->state(), BytesOf(info->result()));
+    }
+  if (infos.missing() == nullptr) return;
+  for (uint64_t id : *infos.missing()) {
+    auto it = tasks_.find(id);
+    if (it != tasks_.end() && it->second.acked && !it->second.pruned)
+      Fail(Name(id) + " was acknowledged and is missing");
+  }
+}
+
+void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
+  auto it = worker_sessions_.find(session);
+  if (it == worker_sessions_.end()) return Fail("TASKS to a session that was not welcomed");
+  for (const wire::Assignment* task : *tasks.tasks()) {
+    const uint64_t id = task->task_id(), lease = task->lease_id();
+    const TaskFacts& facts = tasks_[id];
+    if (!facts.durable) return Fail(Name(id) + " was handed out before it was durable");
+    std::string_view payload = BytesOf(task->payload());
+    if (payload.substr(0, payload.find('|')) != facts.marker || payload.size() != facts.bytes)
+      return Fail(Name(id) + " was handed out with another payload");
+    if (!leases_.try_emplace(lease, LeaseFacts{id, task->attempt()}).second)
+      return Fail(LeaseName(lease) + " was used before");
+    live_lease_[id] = lease;
+    it->second.outstanding[lease] = facts.bytes;
+  }
+  CheckCredit(session, it->second);
+}
+
+void Oracle::CheckCredit(uint64_t session, const WorkerSession& worker) {
+  // What leaves now was decided at the earliest when the batch before the last was taken.
+  uint32_t tasks = 0;
+  uint64_t bytes = 0, held = 0;
+  for (const Grant& grant : worker.grants) {
+    bool in_force = &grant == &worker.grants.back() || grant.until_batch + 1 >= batches_taken_;
+    if (!in_force) continue;
+    tasks = std::max(tasks, grant.tasks);
+    bytes = std::max(bytes, grant.bytes);
+  }
+  for (const auto& [lease, size] : worker.outstanding) held += size;
+  if (worker.outstanding.size() > tasks || (held > bytes && worker.outstanding.size() > 1))
+    Fail(absl::StrCat("session ", ToString(SessionId(session)), " has ", worker.outstanding.size(),
+                      " tasks and ", held, " bytes outstanding, over its credit of ", tasks,
+                      " tasks and ", bytes, " bytes"));
+}
+
+void Oracle::CheckResultAck(uint64_t session, const wire::ResultAck& ack) {
+  auto it = worker_sessions_.find(session);
+  if (it == worker_sessions_.end()) return Fail("RESULT_ACK to a session that was not welcomed");
+  auto& results = it->second.results;
+  auto frame = results.find(ack.seq());
+  if (frame == results.end() || frame != results.begin())
+    return Fail(absl::StrCat("RESULT_ACK of seq ", ack.seq(), " out of turn"));
+  std::set<uint64_t> stale;
+  if (ack.stale() != nullptr) stale.insert(ack.stale()->begin(), ack.stale()->end());
+  for (const ReportedResult& result : frame->second) {
+    if (stale.contains(result.lease)) continue;
+    if (result.must_be_stale)
+      return Fail(absl::StrCat(Name(result.task), ": a result under the superseded ",
+                               LeaseName(result.lease), " was accepted"));
+    CheckAccepted(result);
+  }
+  results.erase(frame);
+}
+
+// The worker may forget the result now, so the disk must know it.
+void Oracle::CheckAccepted(const ReportedResult& result) {
+  const TaskFacts& task = tasks_[result.task];
+  if (task.pruned) return;
+  const broker::TaskRow& row = task.row;
+  const uint16_t attempt = leases_[result.lease].attempt;
+  bool known = task.has_row && row.attempt >= attempt &&
+               !(row.state == TaskState::kLeased && row.lease == result.lease);
+  if (known && result.done) known = row.state == TaskState::kSucceeded && row.lease == result.lease;
+  if (!known)
+    Fail(absl::StrCat(Name(result.task), ": the result under ", LeaseName(result.lease),
+                      " was acknowledged before it was durable"));
+}
+
+void Oracle::WorkerWelcomed(std::string_view routing_id, const wire::WorkerWelcome& welcome) {
+  const Held& held = worker_greeting_[std::string(routing_id)];
+  WorkerSession& session = worker_sessions_[welcome.session()];
+  session = WorkerSession{std::string(routing_id), {Grant{}}, {}, {}};
+  std::set<uint64_t> stale;
+  if (welcome.stale() != nullptr) stale.insert(welcome.stale()->begin(), welcome.stale()->end());
+  for (const auto& [task, lease] : held) {
+    if (stale.contains(lease)) continue;
+    live_lease_[task] = lease;
+    session.outstanding[lease] = tasks_[task].bytes;
+  }
+}
+
+}  // namespace zsched::sim

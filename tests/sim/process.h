@@ -1,0 +1,112 @@
+// What simulated processes share: a clock of their own, a loop that sleeps until something comes, pauses and death. Owned
+// by tests/sim.
+//
+// Example:
+//   class SimWorker final : Process { void Round() override { …; WakeAtMono(deadline_ms); } };
+//
+// Threads: one.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "schemas/ids.h"
+#include "tests/sim/network.h"
+#include "tests/sim/profile.h"
+#include "tests/sim/scheduler.h"
+
+namespace zsched::sim {
+
+class Oracle;
+
+// What every process sees. The profiles may change while the simulation runs: the last phase is calm.
+struct World {
+  Scheduler& scheduler;
+  Network& network;
+  Oracle& oracle;
+  FaultProfile& faults;
+  WorkloadProfile& workload;
+};
+
+inline constexpr char kClientEndpoint[] = "tcp://sim:5570";
+inline constexpr char kWorkerEndpoint[] = "tcp://sim:5571";
+
+class Process {
+ public:
+  explicit Process(World& world) : world_(world), random_(world.scheduler.random().Fork()) {
+    mono_offset_ms_ = random_.Between(0, kMaxUptimeMs);
+  }
+  virtual ~Process() = default;
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  // Runs nothing until then; what arrives waits.
+  void PauseFor(int64_t us) { paused_until_us_ = world_.scheduler.now_us() + us; }
+  void Resume() {
+    paused_until_us_ = 0;
+    WakeNow();
+  }
+  // Now and then back: how far off a clock can be is bounded by the largest jump.
+  void SetWallClock(int64_t off_by_ms) { wall_offset_ms_ = off_by_ms; }
+
+ protected:
+  virtual void Round() = 0;
+
+  Now now() const {
+    int64_t ms = world_.scheduler.now_us() / kMillisecond;
+    return {kEpochWallMs + ms + wall_offset_ms_, mono_offset_ms_ + ms};
+  }
+  // Ends everything that was to happen; Start begins a new life, on a machine that may have been restarted too.
+  void Die() {
+    life_.reset();
+    wake_us_ = kNever;
+    paused_until_us_ = 0;
+  }
+  void Start() {
+    life_ = NewLife();
+    mono_offset_ms_ = random_.Between(0, kMaxUptimeMs);
+    WakeNow();
+  }
+  bool alive() const { return life_ != nullptr; }
+  int64_t paused_until_us() const { return paused_until_us_; }
+  bool paused() const { return world_.scheduler.now_us() < paused_until_us_; }
+
+  void WakeNow() { WakeAt(world_.scheduler.now_us() + random_.Between(1, kWakeUpMaxUs)); }
+  // Time of the process's own monotonic clock; its kNever (INT64_MAX) is ours.
+  void WakeAtMono(int64_t mono_ms) {
+    if (mono_ms == kNever) return;
+    // At least a little later: a loop takes time, and simulated time must pass.
+    WakeAt(
+        std::max((mono_ms - mono_offset_ms_) * kMillisecond, world_.scheduler.now_us() + kLoopUs));
+  }
+
+  World& world_;
+  Random random_;
+  Life life_;  // null: dead
+
+ private:
+  static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+  static constexpr int64_t kEpochWallMs = 1'700'000'000'000;
+  static constexpr int64_t kMaxUptimeMs = 1'000'000'000;
+  static constexpr int64_t kWakeUpMaxUs = 100;
+  static constexpr int64_t kLoopUs = 20;
+
+  void WakeAt(int64_t time_us) {
+    time_us = std::max({time_us, paused_until_us_, world_.scheduler.now_us()});
+    if (life_ == nullptr || wake_us_ <= time_us) return;
+    wake_us_ = time_us;
+    world_.scheduler.At(time_us, life_, [this, time_us] {
+      if (wake_us_ != time_us) return;
+      wake_us_ = kNever;
+      if (world_.scheduler.now_us() < paused_until_us_) return WakeAt(paused_until_us_);
+      Round();
+    });
+  }
+
+  int64_t wall_offset_ms_ = 0;
+  int64_t mono_offset_ms_ = 0;
+  int64_t paused_until_us_ = 0;
+  int64_t wake_us_ = kNever;
+};
+
+}  // namespace zsched::sim

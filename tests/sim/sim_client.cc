@@ -1,0 +1,443 @@
+#include "tests/sim/sim_client.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "client/lib/codec.h"
+#include "client/lib/task_buffer.h"
+#include "schemas/verify.h"
+
+namespace zsched::sim {
+namespace {
+
+// As ClientOptions' defaults.
+constexpr int64_t kRequestTimeoutMs = 10'000;
+constexpr int64_t kResendMs = 10'000;
+constexpr size_t kMaxQueuedTasks = 65'536, kMaxQueuedBytes = 64 << 20;
+// As client/lib/core.h: requests are numbered apart from SUBMIT seqs.
+constexpr uint64_t kFirstRequest = uint64_t{1} << 62;
+
+constexpr int kPriorityChoices = 3;
+constexpr int64_t kPaceSpread = 4;  // clients differ in how often they call
+
+}  // namespace
+
+SimClient::SimClient(World& world, int number) : Process(world), number_(number) {}
+SimClient::~SimClient() = default;
+
+void SimClient::Boot(int tasks) {
+  Start();
+  id_ = Uuid{random_.Next(), random_.Next()};
+  next_request_ = kFirstRequest;
+  tasks_left_ = tasks;
+  leaves_ = random_.Chance(world_.workload.leave);
+  next_call_ms_ = 0;
+  pause_max_ms_ = random_.LogBetween(1 + world_.workload.pause_max_ms / kPaceSpread,
+                                     kPaceSpread * world_.workload.pause_max_ms);
+  intake_ = std::make_unique<Intake>(kMaxQueuedTasks, kMaxQueuedBytes, [] {});
+  submitter_ = std::make_unique<Submitter>(
+      Submitter::Options{.retry_exhausted = true, .resend_ms = kResendMs}, intake_.get());
+  outcomes_ = std::make_unique<OutcomeTracker>(
+      [this](std::span<Outcome> outcomes) {
+        for (Outcome& outcome : outcomes) Pushed(outcome);
+      },
+      kResendMs);
+  requests_ = std::make_unique<RequestTable>();
+  session_ = std::make_unique<Session>(
+      SessionOptions{
+          .kind = SessionKind::kClient, .brokers = {{"sim", kDefaultPort}}, .seed = random_.Next()},
+      SessionHooks{.hello = [this] { return EncodeHello(id_, "client", "sim"); }});
+  world_.scheduler.Trace("client up", static_cast<uint64_t>(number_), id_.hi);
+}
+
+void SimClient::Crash() {
+  if (!up()) return;
+  world_.scheduler.Trace("client down", static_cast<uint64_t>(number_));
+  Die();
+  world_.network.Close(std::exchange(socket_, 0));
+  inbox_.clear();
+  session_.reset();
+  submitter_.reset();
+  outcomes_.reset();
+  requests_.reset();
+  intake_.reset();
+  unacked_.clear();
+  marker_of_.clear();
+  awaited_.clear();
+  pushed_.clear();
+  to_get_.clear();
+  asking_ = 0;
+}
+
+bool SimClient::idle() const {
+  return !up() || (tasks_left_ == 0 && unacked_.empty() && awaited_.empty() && asking_ == 0 &&
+                   to_get_.empty());
+}
+
+std::string SimClient::Waiting() const {
+  if (idle()) return "";
+  std::string text =
+      absl::StrCat("client ", number_, " (", std::string(NameOf(session_->state())),
+                   "): ", tasks_left_, " to submit, ", unacked_.size(), " without an ack, ",
+                   awaited_.size(), " without an outcome, ", asking_, " requests");
+  if (!awaited_.empty()) absl::StrAppend(&text, ", first task ", ToString(*awaited_.begin()));
+  return text;
+}
+
+// --- The loop, as Client::Core::Run around Dealer::Poll ------------------------------------------------------------------
+
+void SimClient::Round() {
+  SessionActions actions;
+  while (!inbox_.empty()) {
+    std::string frame = std::move(inbox_.front());
+    inbox_.pop_front();
+    world_.network.ReadBy(socket_);
+    session_->OnFrame(aligned_.Align(frame), now(), &actions);
+    Execute(actions);
+  }
+  session_->OnTick(now(), &actions);
+  Execute(actions);
+  if (session_->state() == SessionState::kClosed) return Crash();  // an orderly end
+  if (session_->state() == SessionState::kClosing) return WakeAtMono(session_->next_deadline_ms());
+  const int64_t now_ms = now().mono_ms;
+  if (now_ms >= next_call_ms_ && tasks_left_ > 0) NextCall();
+  Pump(now_ms);
+  if (leaves_ && idle() && session_->ready()) {
+    session_->Close(now(), &actions);
+    Execute(actions);
+  }
+  WakeAtMono(NextDeadlineMs());
+}
+
+int64_t SimClient::NextDeadlineMs() const {
+  int64_t deadline = std::min({session_->next_deadline_ms(), submitter_->next_deadline_ms(),
+                               outcomes_->next_deadline_ms(), requests_->next_deadline_ms()});
+  return tasks_left_ > 0 ? std::min(deadline, next_call_ms_) : deadline;
+}
+
+void SimClient::Pump(int64_t now_ms) {
+  submitter_->ReportJudged();
+  submitter_->Pump(now_ms,
+                   [this](std::string_view body) { return Send(MessageType::kSubmit, body); });
+  if (session_->ready()) {
+    requests_->Pump(now_ms,
+                    [this](MessageType type, std::string_view body) { return Send(type, body); });
+    outcomes_->Pump(
+        now_ms, [this] { return next_request_++; },
+        [this](uint64_t, std::string_view body) { return Send(MessageType::kWait, body); });
+  }
+  requests_->Expire(now_ms, "not connected");
+  outcomes_->Expire(now_ms);
+}
+
+bool SimClient::Send(MessageType type, std::string_view body) {
+  return session_->ready() && world_.network.Send(socket_, session_->Seal(type, body));
+}
+
+void SimClient::Execute(SessionActions& actions) {
+  SessionActions now_due = std::exchange(actions, {});
+  for (SessionAction& action : now_due) {
+    if (auto* connect = std::get_if<ConnectAction>(&action)) {
+      world_.network.Close(socket_);
+      inbox_.clear();
+      socket_ = world_.network.Connect(connect->endpoint, [this](std::string frame) {
+        inbox_.push_back(std::move(frame));
+        WakeNow();
+      });
+    } else if (std::holds_alternative<DisconnectAction>(action)) {
+      world_.network.Close(std::exchange(socket_, 0));
+      inbox_.clear();
+    } else if (auto* send = std::get_if<SendAction>(&action)) {
+      if (socket_ != 0) world_.network.Send(socket_, std::move(send->frame));
+    } else if (auto* up = std::get_if<UpAction>(&action)) {
+      OnUp(up->welcome);
+    } else if (std::holds_alternative<DownAction>(action)) {
+      submitter_->OnDown();
+      requests_->OnDown();
+      outcomes_->OnDown();
+    } else if (auto* deliver = std::get_if<DeliverAction>(&action)) {
+      OnFrame(deliver->frame);
+    }
+  }
+}
+
+void SimClient::OnUp(const FrameView& welcome) {
+  const auto* body = flatbuffers::GetRoot<wire::Welcome>(welcome.body.data());
+  submitter_->OnUp(body->window_tasks(), body->window_bytes());
+  outcomes_->AskForAll();
+}
+
+void SimClient::OnFrame(const FrameView& frame) {
+  bool understood = true;
+  auto reply = [&](const auto* body) {
+    if (body != nullptr) requests_->OnReply(frame, body->request());
+    return body != nullptr;
+  };
+  switch (frame.header.type) {
+    case MessageType::kSubmitAck: {
+      const auto* ack = VerifyBody<wire::SubmitAck>(frame.body);
+      understood =
+          ack != nullptr && submitter_->OnAck(*ack, now().mono_ms, [this](AwaitedRange range) {
+            outcomes_->AddRange(std::move(range));
+          });
+      break;
+    }
+    case MessageType::kOutcomes: {
+      const auto* outcomes = VerifyBody<wire::Outcomes>(frame.body);
+      understood = outcomes != nullptr;
+      if (understood) outcomes_->OnOutcomes(*outcomes);
+      break;
+    }
+    case MessageType::kHeartbeatAck: {
+      const wire::HeartbeatAck* ack = nullptr;
+      understood = VerifyOptionalBody(frame.body, &ack);
+      if (ack != nullptr && ack->resync()) outcomes_->AskForAll();
+      break;
+    }
+    case MessageType::kError:
+      return OnError(frame);
+    case MessageType::kTaskInfos:
+      understood = reply(VerifyBody<wire::TaskInfos>(frame.body));
+      break;
+    case MessageType::kItemReply:
+      understood = reply(VerifyBody<wire::ItemReply>(frame.body));
+      break;
+    case MessageType::kStatusReply:
+      understood = reply(VerifyBody<wire::StatusReply>(frame.body));
+      break;
+    default:
+      understood = false;
+  }
+  if (!understood)
+    world_.oracle.Fail(
+        absl::StrCat("a client cannot read a frame of type ", static_cast<int>(frame.header.type)));
+}
+
+void SimClient::OnError(const FrameView& frame) {
+  const auto* error = VerifyBody<wire::Error>(frame.body);
+  if (error == nullptr) return world_.oracle.Fail("an unreadable ERROR");
+  const ErrorCode code = ErrorFromNumber(error->code());
+  if (code != ErrorCode::kResourceExhausted)
+    return world_.oracle.Fail("the broker refused a client's frame: " +
+                              std::string(TextOf(error->message())));
+  std::string message(TextOf(error->message()));
+  const int64_t now_ms = now().mono_ms;
+  if (error->request() < kFirstRequest)
+    submitter_->OnError(error->request(), code, message, error->retry_after_ms(), now_ms);
+  else if (!outcomes_->OnError(error->request(), now_ms, error->retry_after_ms()))
+    requests_->OnError(error->request(), Error(code, message));
+}
+
+// --- The program ----------------------------------------------------------------------------------------------------------
+
+void SimClient::NextCall() {
+  const WorkloadProfile& workload = world_.workload;
+  next_call_ms_ = now().mono_ms + random_.Between(0, pause_max_ms_);
+  bool notify = random_.Chance(workload.notify),
+       wait = !notify && random_.Chance(workload.wait_later);
+  if (workload.batch_max == 1 || random_.Chance(0.3))
+    SubmitOne(notify, wait);
+  else
+    SubmitBatch(notify, wait);
+  if (random_.Chance(workload.query)) RandomQuery();
+}
+
+TaskSpec SimClient::MakeTask(std::string* marker) {
+  const WorkloadProfile& workload = world_.workload;
+  TaskSpec task;
+  *marker = absl::StrCat("c", number_, ".", next_task_++);
+  auto name = [&](const char* prefix, int choices) {
+    return absl::StrCat(prefix, random_.Below(static_cast<uint64_t>(choices)));
+  };
+  task.type = name("t", workload.types);
+  task.queue = name("q", workload.queues);
+  bool large = random_.Chance(workload.large_payload);
+  task.payload = *marker + "|";
+  task.payload.append(random_.Below(static_cast<uint64_t>(large ? workload.large_payload_max
+                                                                : workload.payload_max)),
+                      'x');
+  task.priority = kDefaultPriority + static_cast<int>(random_.Below(kPriorityChoices));
+  if (random_.Chance(workload.memory)) task.durability = Durability::kMemory;
+  task.max_attempts = static_cast<uint32_t>(random_.Between(1, workload.max_attempts));
+  task.timeout_ms =
+      static_cast<uint32_t>(random_.Between(workload.timeout_min_ms, workload.timeout_max_ms));
+  task.retry_cap_ms = static_cast<uint32_t>(random_.Between(1, workload.retry_cap_max_ms));
+  task.retry_base_ms = static_cast<uint32_t>(random_.Between(1, task.retry_cap_ms));
+  if (random_.Chance(workload.delayed)) {
+    int64_t delay_ms = random_.Between(1, workload.delay_max_ms);
+    if (random_.Chance(workload.run_at))
+      task.run_at_ms = now().wall_ms + delay_ms;
+    else
+      task.delay_ms = static_cast<uint64_t>(delay_ms);
+  }
+  if (random_.Chance(workload.invalid)) task.delay_ms = task.run_at_ms = 1;  // not both
+  return task;
+}
+
+void SimClient::Put(const std::vector<TaskSpec>& tasks, Segment segment, bool notify) {
+  std::string records;
+  for (const TaskSpec& task : tasks) {
+    ZS_CHECK_OK(CheckEncodable(task));
+    AppendRecord(task, &records);
+  }
+  segment.tasks = static_cast<uint32_t>(tasks.size());
+  ZS_CHECK_OK(intake_->Put(notify ? kNotifyLane : kPlainLane, &records, std::move(segment), 0));
+  tasks_left_ -= static_cast<int>(tasks.size());
+}
+
+void SimClient::SubmitOne(bool notify, bool wait) {
+  std::string marker;
+  TaskSpec task = MakeTask(&marker);
+  unacked_.insert(marker);
+  Segment segment;
+  segment.on_ack = [this, marker, notify, wait](absl::StatusOr<TaskId> id) {
+    Acked(marker, notify, wait, id.ok() ? *id : TaskId());
+  };
+  if (notify) segment.on_outcome = [this](Outcome& outcome) { Pushed(outcome); };
+  Put({task}, std::move(segment), notify);
+}
+
+void SimClient::SubmitBatch(bool notify, bool wait) {
+  std::vector<TaskSpec> tasks;
+  std::vector<std::string> markers;
+  int64_t count = random_.Between(1, std::min(world_.workload.batch_max, tasks_left_));
+  for (int64_t i = 0; i < count; ++i) {
+    tasks.push_back(MakeTask(&markers.emplace_back()));
+    unacked_.insert(markers.back());
+  }
+  Segment segment;
+  segment.batch = std::make_shared<BatchState>();
+  segment.batch->left = tasks.size();
+  segment.batch->ack.ids.resize(tasks.size());
+  segment.batch->on_ack = [this, markers, notify, wait](BatchAck ack) {
+    for (size_t i = 0; i < markers.size(); ++i) Acked(markers[i], notify, wait, ack.ids[i]);
+  };
+  Put(tasks, std::move(segment), notify);
+}
+
+// `id` 0: refused.
+void SimClient::Acked(const std::string& marker, bool notify, bool wait, TaskId id) {
+  if (unacked_.erase(marker) == 0) return world_.oracle.Fail(marker + " was acknowledged twice");
+  if (!id) return;
+  if (!marker_of_.emplace(id, marker).second)
+    return world_.oracle.Fail("two tasks of a client have the id " + ToString(id));
+  if (notify && !pushed_.contains(id)) awaited_.insert(id);
+  if (wait) WaitFor(id);
+}
+
+void SimClient::WaitFor(TaskId id) {
+  auto group = std::make_shared<WaitGroup>();
+  group->ids = {id};
+  group->deadline_ms = Session::kNever;
+  group->on_outcome = [this](Outcome& outcome) { Heard(outcome.id, outcome); };
+  awaited_.insert(id);
+  outcomes_->AddWait(std::move(group));
+}
+
+void SimClient::Pushed(Outcome& outcome) {
+  if (!pushed_.insert(outcome.id).second)
+    world_.oracle.Fail("a client heard the outcome of task " + ToString(outcome.id) + " twice");
+  Heard(outcome.id, outcome);
+}
+
+void SimClient::Heard(TaskId id, const Outcome& outcome) {
+  awaited_.erase(id);
+  auto marker = marker_of_.find(id);
+  const bool not_found = outcome.error == ErrorCode::kNotFound;
+  // The ack of a batch may come after the first outcomes of it.
+  if (marker != marker_of_.end()) world_.oracle.OutcomeSeen(marker->second, id.value(), not_found);
+  bool dead = !not_found && outcome.state == TaskState::kDead;
+  if (dead && random_.Chance(world_.workload.retry_dead)) Retry(id);
+}
+
+template <class Reply>
+void SimClient::AskBroker(MessageType type, MessageType reply_type,
+                          const std::function<std::string(uint64_t)>& encode,
+                          std::function<void(const Reply*)> read) {
+  const uint64_t number = next_request_++;
+  Request request{.type = type,
+                  .reply_type = reply_type,
+                  .number = number,
+                  .body = encode(number),
+                  .deadline_ms = now().mono_ms + kRequestTimeoutMs,
+                  .on_reply = [this, read = std::move(read)](absl::StatusOr<FrameView> reply) {
+                    --asking_;
+                    // Verified on its way here.
+                    read(reply.ok() ? flatbuffers::GetRoot<Reply>(reply->body.data()) : nullptr);
+                  }};
+  ++asking_;
+  requests_->Add(std::move(request));
+  WakeNow();
+}
+
+void SimClient::Retry(TaskId id) {
+  AskBroker<wire::ItemReply>(
+      MessageType::kRetry, MessageType::kItemReply,
+      [id](uint64_t number) { return EncodeRetry(number, std::span(&id, 1)); },
+      [this, id](const wire::ItemReply* reply) {
+        if (reply == nullptr) return;
+        if (reply->items() == nullptr || reply->items()->size() != 1 ||
+            reply->items()->Get(0)->id() != id.value())
+          return world_.oracle.Fail("an ITEM_REPLY to other ids than asked for");
+        WaitFor(id);
+      });
+  // What runs beside the retry must not lose its outcome.
+  if (random_.Chance(0.3)) WaitFor(id);
+}
+
+void SimClient::RandomQuery() {
+  auto ignore = [](const auto*) {};
+  switch (random_.Below(3)) {
+    case 0: {
+      std::vector<TaskId> ids;
+      for (const auto& [id, marker] : marker_of_)
+        if (random_.Chance(0.2)) ids.push_back(id);
+      if (ids.size() > kMaxQueryIds) ids.resize(kMaxQueryIds);
+      return AskBroker<wire::TaskInfos>(
+          MessageType::kGet, MessageType::kTaskInfos,
+          [&](uint64_t number) { return EncodeGet(number, ids); }, ignore);
+    }
+    case 1: {
+      ListQuery query;
+      query.queue = random_.Chance(0.5) ? "q0" : "";
+      query.limit = 1 + random_.Below(100);
+      return AskBroker<wire::TaskInfos>(
+          MessageType::kList, MessageType::kTaskInfos,
+          [&](uint64_t number) { return EncodeList(number, query); }, ignore);
+    }
+    default:
+      return AskBroker<wire::StatusReply>(MessageType::kStatus, MessageType::kStatusReply,
+                                          EncodeStatus, ignore);
+  }
+}
+
+// --- The last look --------------------------------------------------------------------------------------------------------
+
+void SimClient::Ask(std::vector<TaskId> ids, std::function<void(const wire::TaskInfos&)> seen) {
+  to_get_ = std::move(ids);
+  on_infos_ = std::move(seen);
+  leaves_ = false;
+  AskNext();
+}
+
+void SimClient::AskNext() {
+  if (to_get_.empty()) return;
+  auto ids = std::span(to_get_).first(std::min(to_get_.size(), kMaxQueryIds));
+  AskBroker<wire::TaskInfos>(
+      MessageType::kGet, MessageType::kTaskInfos,
+      [&](uint64_t number) { return EncodeGet(number, ids); },
+      [this](const wire::TaskInfos* infos) {
+        if (infos != nullptr) {
+          on_infos_(*infos);
+          to_get_.erase(
+              to_get_.begin(),
+              to_get_.begin() + std::min<std::ptrdiff_t>(infos->answered(), std::ssize(to_get_)));
+        }
+        AskNext();
+      });
+}
+
+}  // namespace zsched::sim

@@ -1,0 +1,167 @@
+#include "tests/sim/simulation.h"
+
+#include <memory>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/sim/injector.h"
+#include "tests/sim/network.h"
+#include "tests/sim/oracle.h"
+#include "tests/sim/sim_broker.h"
+#include "tests/sim/sim_client.h"
+#include "tests/sim/sim_worker.h"
+
+namespace zsched::sim {
+namespace {
+
+// Faults go on for at least a time between these, and until the clients have submitted everything or kFaultsMore is over.
+constexpr int64_t kFaultsShortest = 3 * kSecond, kFaultsLongest = 40 * kSecond;
+constexpr int64_t kFaultsMore = 20 * kSecond;
+// Longer than timeouts, grace and clock jumps together can delay a task, session losses included.
+constexpr int64_t kCalmLimit = 240 * kSecond;
+constexpr int64_t kLastLookLimit = 60 * kSecond;
+// A simulation that runs in place without time passing is a loop.
+constexpr uint64_t kMaxSteps = 20'000'000;
+
+class Simulation {
+ public:
+  explicit Simulation(const SimOptions& options)
+      : scheduler_(options.seed, options.trace),
+        oracle_(scheduler_),
+        faults_(options.faults != nullptr ? *options.faults : Choose(AllFaults())),
+        workload_(options.workload != nullptr ? *options.workload : Choose(AllWorkloads())),
+        network_(scheduler_, faults_),
+        world_{scheduler_, network_, oracle_, faults_, workload_} {
+    parts_.broker = std::make_unique<SimBroker>(world_);
+    for (int i = 0; i < workload_.workers; ++i)
+      parts_.workers.push_back(std::make_unique<SimWorker>(world_, i));
+    for (int i = 0; i < workload_.clients; ++i)
+      parts_.clients.push_back(std::make_unique<SimClient>(world_, i));
+    injector_ = std::make_unique<Injector>(world_, parts_);
+  }
+
+  SimResult Run() {
+    SimResult result;
+    result.faults = FindFaults(faults_.name);
+    result.workload = FindWorkload(workload_.name);
+    WithFaults();
+    if (!oracle_.failed()) Calm();
+    if (!oracle_.failed()) LastLook();
+    if (oracle_.failed())
+      result.failure = absl::StrCat("at ", static_cast<double>(scheduler_.now_us()) / 1e6,
+                                    " s: ", oracle_.failure());
+    result.trace_hash = scheduler_.trace_hash();
+    result.steps = scheduler_.steps();
+    result.simulated_s = static_cast<double>(scheduler_.now_us()) / 1e6;
+    result.tasks = oracle_.tasks().size();
+    result.broker_starts = injector_->broker_starts();
+    parts_.broker->Crash();
+    result.metrics = parts_.broker->metrics();
+    return result;
+  }
+
+ private:
+  template <class Profile>
+  const Profile& Choose(std::span<const Profile> profiles) {
+    return profiles[scheduler_.random().Below(profiles.size())];
+  }
+
+  // Steps until `done`, a failure, or `until_us`. False: it was the time.
+  template <class Done>
+  bool RunUntil(int64_t until_us, Done done) {
+    while (scheduler_.now_us() < until_us && !oracle_.failed()) {
+      if (done()) return true;
+      if (!scheduler_.Step()) oracle_.Fail("nothing is left to happen");
+      if (scheduler_.steps() > kMaxSteps) oracle_.Fail("the simulation does not end");
+      injector_->Supervise();
+    }
+    return oracle_.failed();
+  }
+
+  void WithFaults() {
+    for (auto& worker : parts_.workers) worker->Boot();
+    for (auto& client : parts_.clients) client->Boot(workload_.tasks);
+    injector_->Begin();
+    auto submitted = [this] {
+      for (auto& client : parts_.clients)
+        if (client->tasks_left() > 0) return false;
+      return true;
+    };
+    int64_t until_us = scheduler_.random().LogBetween(kFaultsShortest, kFaultsLongest);
+    RunUntil(until_us, [] { return false; });
+    RunUntil(until_us + kFaultsMore, submitted);
+  }
+
+  void Calm() {
+    scheduler_.Trace("calm");
+    injector_->End();
+    auto settled = [this] {
+      if (oracle_.unfinished() > 0) return false;
+      for (auto& client : parts_.clients)
+        if (!client->idle() || client->tasks_left() > 0) return false;
+      return true;
+    };
+    if (RunUntil(scheduler_.now_us() + kCalmLimit, settled)) return;
+    std::string what =
+        absl::StrCat("not settled ", kCalmLimit / kSecond,
+                     " s after the last fault: ", oracle_.unfinished(), " tasks have not ended");
+    for (const auto& [id, task] : oracle_.tasks())
+      if (task.has_row && !broker::IsFinished(task.row.state)) {
+        absl::StrAppend(&what, " (the first, ", ToString(TaskId(id)), ", is ",
+                        std::string(wire::EnumNameTaskState(task.row.state)), ")");
+        break;
+      }
+    for (auto& client : parts_.clients)
+      if (!client->idle()) absl::StrAppend(&what, "; ", client->Waiting());
+    oracle_.Fail(what);
+  }
+
+  void LastLook() {
+    scheduler_.Trace("last look");
+    parts_.broker->Crash();
+    parts_.broker->CompareDiskWithLog();
+    std::vector<TaskId> ids;
+    for (const auto& [id, task] : oracle_.tasks())
+      if (task.acked) ids.emplace_back(id);
+    size_t asked = ids.size(), answered = 0;
+    SimClient observer(world_, static_cast<int>(parts_.clients.size()));
+    observer.Boot(0);
+    observer.Ask(std::move(ids), [&](const wire::TaskInfos& infos) {
+      answered += infos.answered();
+      if (infos.tasks() == nullptr) return;
+      for (const wire::TaskInfo* info : *infos.tasks())
+        if (info->state() != oracle_.tasks().at(info->id()).row.state ||
+            !broker::IsFinished(info->state()))
+          oracle_.Fail("task " + ToString(TaskId(info->id())) + " is at last shown as " +
+                       wire::EnumNameTaskState(info->state()));
+    });
+    RunUntil(scheduler_.now_us() + kLastLookLimit, [&] { return observer.asked_all(); });
+    if (!oracle_.failed() && answered != asked)
+      oracle_.Fail(absl::StrCat("only ", answered, " of ", asked, " tasks could be looked at"));
+    observer.Crash();
+  }
+
+  Scheduler scheduler_;
+  Oracle oracle_;
+  FaultProfile faults_;
+  WorkloadProfile workload_;
+  Network network_;
+  World world_;
+  Parts parts_;
+  std::unique_ptr<Injector> injector_;
+};
+
+}  // namespace
+
+SimResult RunSimulation(const SimOptions& options) { return Simulation(options).Run(); }
+
+std::string ReplayCommand(const SimOptions& options) {
+  std::string command = absl::StrCat("zsched-sim --seed ", options.seed);
+  if (options.faults != nullptr)
+    absl::StrAppend(&command, " --faults ", std::string(options.faults->name));
+  if (options.workload != nullptr)
+    absl::StrAppend(&command, " --workload ", std::string(options.workload->name));
+  return command + " --trace";
+}
+
+}  // namespace zsched::sim
