@@ -200,4 +200,10 @@ absl::StatusOr<uint64_t> DataDirectory::DataFileBytes() const {
   return static_cast<uint64_t>(info.st_size);
 }
 
+absl::Status DataDirectory::ResizeDataFile(uint64_t bytes) const {
+  if (truncate((path_ + "/data.mdb").c_str(), static_cast<off_t>(bytes)) != 0)
+    return SystemError(path_, "cannot set the length of data.mdb");
+  return absl::OkStatus();
+}
+
 }  // namespace zsched::broker

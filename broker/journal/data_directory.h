@@ -44,6 +44,8 @@ class DataDirectory {
   absl::StatusOr<uint64_t> FreeBytes() const;
   // Size of data.mdb. UNAVAILABLE on failure.
   absl::StatusOr<uint64_t> DataFileBytes() const;
+  // Cuts data.mdb, or fills it up with a hole. UNAVAILABLE on failure.
+  absl::Status ResizeDataFile(uint64_t bytes) const;
 
  private:
   DataDirectory(std::string path, int lock_fd) : path_(std::move(path)), lock_fd_(lock_fd) {}

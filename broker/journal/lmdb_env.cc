@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "base/check.h"
 #include "schemas/errors.h"
@@ -93,7 +94,9 @@ absl::Status LmdbEnv::OpenFile(const DataDirectory& directory, uint64_t map_byte
   return rc == 0 ? absl::OkStatus() : OpenError(rc, directory);
 }
 
-// Reading past the end of the mapped file would be a SIGBUS later.
+// Reading past the end of the mapped file would be a SIGBUS later. Yet a sound file may end before the highest page ever
+// used: pages that one transaction takes and gives back are never written, and stand in the free list only. So a file that
+// is short is filled up with a hole, and taken when every page that was missing is a free one.
 absl::Status LmdbEnv::CheckFileLength(const DataDirectory& directory) {
   MDB_envinfo info;
   MDB_stat stat;
@@ -102,9 +105,39 @@ absl::Status LmdbEnv::CheckFileLength(const DataDirectory& directory) {
   if (rc != 0) return OpenError(rc, directory);
   page_bytes_ = stat.ms_psize;
   ZS_ASSIGN_OR_RETURN(uint64_t file_bytes, directory.DataFileBytes());
-  if ((info.me_last_pgno + 1) * page_bytes_ <= file_bytes) return absl::OkStatus();
+  const uint64_t pages = info.me_last_pgno + 1;
+  if (pages * page_bytes_ <= file_bytes) return absl::OkStatus();
+  const uint64_t first_missing = file_bytes / page_bytes_;
+  // Before the free list is read: it may be what is missing.
+  ZS_RETURN_IF_ERROR(directory.ResizeDataFile(pages * page_bytes_));
+  if (CountFreePages(first_missing) == pages - first_missing) return absl::OkStatus();
+  directory.ResizeDataFile(file_bytes).IgnoreError();  // the next start is to see it as well
   return Error(ErrorCode::kDataLoss, "data directory " + directory.path() +
                                          ": data.mdb is cut short; restore it from a backup");
+}
+
+// Pages in the free list from number `first` on; 0 when the list cannot be read.
+uint64_t LmdbEnv::CountFreePages(uint64_t first) const {
+  MDB_txn* txn = nullptr;
+  MDB_cursor* cursor = nullptr;
+  int rc = mdb_txn_begin(env_, nullptr, MDB_RDONLY, &txn);
+  if (rc == 0) rc = mdb_cursor_open(txn, kFreeListDbi, &cursor);
+  uint64_t count = 0;
+  MDB_val key, list;
+  while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &list, MDB_NEXT)) == 0) {
+    // A count, then as many page numbers.
+    auto word = [&](size_t i) {
+      size_t value;
+      std::memcpy(&value, static_cast<const char*>(list.mv_data) + i * sizeof value, sizeof value);
+      return value;
+    };
+    const size_t words = list.mv_size / sizeof(size_t);
+    const size_t ids = words == 0 ? 0 : std::min(word(0), words - 1);
+    for (size_t i = 1; i <= ids; ++i) count += word(i) >= first;
+  }
+  if (cursor != nullptr) mdb_cursor_close(cursor);
+  if (txn != nullptr) mdb_txn_abort(txn);
+  return rc == MDB_NOTFOUND ? count : 0;
 }
 
 absl::Status LmdbEnv::OpenDatabases(const DataDirectory& directory) {

@@ -76,6 +76,7 @@ class LmdbEnv {
   LmdbEnv() = default;
   absl::Status OpenFile(const DataDirectory& directory, uint64_t map_bytes);
   absl::Status CheckFileLength(const DataDirectory& directory);
+  uint64_t CountFreePages(uint64_t first) const;
   absl::Status OpenDatabases(const DataDirectory& directory);
 
   MDB_env* env_ = nullptr;

@@ -1,6 +1,7 @@
 // What only the journal on disk can meet: other brokers, other versions, damaged files, full disks
 // and kill -9.
 #include <gtest/gtest.h>
+#include <lmdb.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -131,6 +132,63 @@ TEST_F(LmdbJournalTest, AMissingEmptyGarbageOrShortDataFileIsDataLoss) {
   std::filesystem::remove(File("data.mdb"));
   EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kDataLoss);
   Write(File("data.mdb"), good);
+  EXPECT_TRUE(OpenStatus().ok());
+}
+
+// Takes pages at the end of data.mdb and gives them back in one transaction, which never writes them.
+void LeavePagesUnwritten(const std::string& directory) {
+  MDB_env* env;
+  ASSERT_EQ(mdb_env_create(&env), 0);
+  mdb_env_set_maxdbs(env, kTables + 1);
+  mdb_env_set_mapsize(env, 1 << 30);
+  ASSERT_EQ(mdb_env_open(env, directory.c_str(), 0, 0600), 0);
+  auto transact = [&](size_t put, bool erase) {
+    MDB_txn* txn;
+    MDB_dbi dbi;
+    ASSERT_EQ(mdb_txn_begin(env, nullptr, 0, &txn), 0);
+    ASSERT_EQ(mdb_dbi_open(txn, "specs", 0, &dbi), 0);
+    uint64_t number = ~uint64_t{0};
+    std::string bytes(put, 'u');
+    MDB_val key{sizeof number, &number}, value{bytes.size(), bytes.data()};
+    if (put > 0) {
+      ASSERT_EQ(mdb_put(txn, dbi, &key, &value, 0), 0);
+    }
+    if (erase) {
+      ASSERT_EQ(mdb_del(txn, dbi, &key, nullptr), 0);
+    }
+    ASSERT_EQ(mdb_txn_commit(txn), 0);
+  };
+  // LMDB drops what it just took only while it has a list of free pages in hand: some that are old enough to be used.
+  transact(50'000, false);
+  transact(0, true);
+  transact(1, false);
+  transact(1, false);
+  transact(5'000'000, true);
+  mdb_env_close(env);
+}
+
+TEST_F(LmdbJournalTest, AFileThatEndsBeforeFreePagesIsWhole) {
+  ASSERT_TRUE(Filler(1, 1).Put(Table::kTasks, 41, "good").CommitTo(*OpenOrDie(Options())).ok());
+  ASSERT_NO_FATAL_FAILURE(LeavePagesUnwritten(path()));
+  const size_t short_bytes = Read(File("data.mdb")).size();
+  {
+    auto journal = OpenOrDie(Options());
+    auto view = ViewOf(*journal);
+    EXPECT_EQ(RowIn(*view, Table::kTasks, 41), "good");
+    EXPECT_GT(journal->Usage()->used_bytes, short_bytes) << "this file was not short";
+    view.reset();
+    ASSERT_TRUE(Filler(2, 2).Put(Table::kTasks, 42, "better").CommitTo(*journal).ok());
+  }
+  EXPECT_EQ(RowIn(*ViewOf(*OpenOrDie(Options())), Table::kTasks, 42), "better");
+  // Without pages that are in use it is not.
+  ASSERT_NO_FATAL_FAILURE(LeavePagesUnwritten(path()));
+  std::string bytes = Read(File("data.mdb"));
+  for (size_t pages : {3, 5, 8}) {
+    Write(File("data.mdb"), bytes.substr(0, pages * 4096));
+    EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kDataLoss) << pages << " pages";
+    EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kDataLoss) << "the first look hid it";
+  }
+  Write(File("data.mdb"), bytes);
   EXPECT_TRUE(OpenStatus().ok());
 }
 
