@@ -30,6 +30,7 @@ namespace zsched::broker {
   X(kAttemptsLost, "attempts_lost_total")                                      \
   X(kAttemptsReleased, "attempts_released_total")                              \
   X(kResultsStale, "results_stale_total")                                      \
+  X(kLeasesStale, "leases_stale_total")     /* refused at WORKER_HELLO */      \
   X(kTimersFired, "timers_fired_total")                                        \
   X(kPushesDropped, "pushes_dropped_total")                                    \
   X(kCommits, "commits_total")                                                 \

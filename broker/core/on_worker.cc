@@ -174,6 +174,7 @@ absl::StatusOr<SessionId> Core::OnWorkerHello(const wire::WorkerHello& hello, No
   orphans_.erase(worker->number);
   metrics_.Add(Metric::kSessionsOpened);
   std::vector<uint64_t> stale = TakeOver(*worker, hello, now);
+  metrics_.Add(Metric::kLeasesStale, stale.size());
   effects_.push_back(WorkerWelcomeEffect{session.id, Lsn(0), std::move(stale)});
   return session.id;
 }
