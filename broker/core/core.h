@@ -349,6 +349,8 @@ class Core {
   // for each.
   void EndUnreported(std::vector<uint32_t> slots, Charge charge, ErrorCode code,
                      const std::string& message, Now now);
+  // Ends a record of endings; one without entries is dropped.
+  void CloseEnded(const OpenedRecord& opened, const EndedRecord& record, Now now);
   void StopTimer(Task& task);
 
   // on_tick.cc

@@ -82,12 +82,7 @@ void Core::EndDone(const wire::Results& results, WorkerSession& session,
     ApplyEnded(slot, entry, now);
     ++record.count;
   }
-  if (record.count == 0) {
-    DropRecord(opened);
-    return;
-  }
-  state_.FlushFinished(batch_, now.wall_ms);
-  CloseRecord(opened, record, now);
+  CloseEnded(opened, record, now);
   session.finished += record.count;
 }
 
@@ -109,12 +104,7 @@ void Core::EndReported(const wire::Results& results, WorkerSession& session,
     ApplyEnded(slot, entry, now);
     ++record.count;
   }
-  if (record.count == 0) {
-    DropRecord(opened);
-    return;
-  }
-  state_.FlushFinished(batch_, now.wall_ms);
-  CloseRecord(opened, record, now);
+  CloseEnded(opened, record, now);
   session.finished += record.count;
 }
 
@@ -237,6 +227,11 @@ void Core::EndUnreported(std::vector<uint32_t> slots, Charge charge, ErrorCode c
     batch_.OpenRecord().append(outcome_);
     ApplyEnded(slot, entry, now);
   }
+  CloseEnded(opened, record, now);
+}
+
+void Core::CloseEnded(const OpenedRecord& opened, const EndedRecord& record, Now now) {
+  if (record.count == 0) return DropRecord(opened);
   state_.FlushFinished(batch_, now.wall_ms);
   CloseRecord(opened, record, now);
 }
