@@ -216,6 +216,9 @@ class Core {
   // Registers for the ids that are not over; gives back the others, which the server looks up in
   // the tables.
   std::vector<uint64_t> OnWait(SessionId from, const wire::Wait& wait);
+  // The same for ids of that WAIT that were over when it came and, by a RETRY, are not any more.
+  std::vector<uint64_t> OnWaitAgain(SessionId from, uint64_t request,
+                                    const std::vector<uint64_t>& ids);
   // Tasks with the rows the server read for them, or without a row when there is none.
   struct RetryItem {
     uint64_t id;
@@ -314,6 +317,8 @@ class Core {
   SessionId NewSessionId();
   void CloseClient(uint32_t slot, bool echo);
   void Watch(Task& task, uint32_t watcher);
+  template <class Ids>
+  std::vector<uint64_t> WatchAll(SessionId from, uint64_t request, const Ids& ids);
   void Notify(const Task& task, TaskState state, uint32_t offset, uint32_t size);
   void Tell(uint32_t watcher, const OutcomeItem& item);
 

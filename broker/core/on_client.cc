@@ -84,18 +84,18 @@ void Core::Watch(Task& task, uint32_t watcher) {
   task.more_watchers = 1;
 }
 
-std::vector<uint64_t> Core::OnWait(SessionId from, const wire::Wait& wait) {
+template <class Ids>
+std::vector<uint64_t> Core::WatchAll(SessionId from, uint64_t request, const Ids& ids) {
   std::vector<uint64_t> over;
-  ClientSession* client = FindClient(from);
-  if (client == nullptr) return over;
-  if (more_watchers_count_ + wait.ids()->size() > kMaxMoreWatchers) {
+  if (FindClient(from) == nullptr) return over;
+  if (more_watchers_count_ + ids.size() > kMaxMoreWatchers) {
     effects_.push_back(ErrorEffect{from, Lsn(0), ErrorCode::kResourceExhausted,
                                    "too many sessions wait for the same tasks; poll with GET",
-                                   wait.request()});
+                                   request});
     return over;
   }
   auto watcher = static_cast<uint32_t>(CounterOf(from));
-  for (uint64_t id : *wait.ids()) {
+  for (uint64_t id : ids) {
     uint32_t slot = state_.tasks().Find(TaskId(id));
     if (slot == kNil)
       over.push_back(id);
@@ -103,6 +103,15 @@ std::vector<uint64_t> Core::OnWait(SessionId from, const wire::Wait& wait) {
       Watch(state_.tasks()[slot], watcher);
   }
   return over;
+}
+
+std::vector<uint64_t> Core::OnWait(SessionId from, const wire::Wait& wait) {
+  return WatchAll(from, wait.request(), *wait.ids());
+}
+
+std::vector<uint64_t> Core::OnWaitAgain(SessionId from, uint64_t request,
+                                        const std::vector<uint64_t>& ids) {
+  return WatchAll(from, request, ids);
 }
 
 void Core::Tell(uint32_t watcher, const OutcomeItem& item) {

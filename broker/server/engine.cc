@@ -369,7 +369,7 @@ absl::Status Engine::OnReply(QueryReply reply, Now now) {
   if (reply.kind == QueryKind::kRetryRows) {
     core_.OnRetry(reply.to, reply.request, reply.rows, now);
     retry_running_ = false;
-    if (!retries_.empty()) {
+    while (!retry_running_ && !retries_.empty()) {  // one that is refused does not hold up the next
       Query next = std::move(retries_.front());
       retries_.pop_front();
       Ask(std::move(next));
@@ -377,6 +377,14 @@ absl::Status Engine::OnReply(QueryReply reply, Now now) {
   } else if (reply.kind == QueryKind::kFinished) {
     finished_running_ = false;
     core_.OnPrune(reply.finished, now);
+  } else if (!reply.unfinished.empty()) {
+    // A RETRY came between the WAIT and its answer. Those that have ended again meanwhile are looked up again.
+    Query query;
+    query.kind = QueryKind::kOutcomes;
+    query.to = reply.to;
+    query.request = reply.request;
+    query.ids = core_.OnWaitAgain(reply.to, reply.request, reply.unfinished);
+    if (!query.ids.empty()) Ask(std::move(query));
   }
   return absl::OkStatus();
 }
@@ -461,7 +469,8 @@ absl::Status Engine::Release(Effect& effect) {
         } else if constexpr (std::is_same_v<E, DrainEffect>) {
           SendOrClose(e.to, MessageType::kDrain, "");
         } else if constexpr (std::is_same_v<E, HeartbeatAckEffect>) {
-          Delivery delivery = Send(e.to, MessageType::kHeartbeatAck, encoder_.HeartbeatAck(e.resync));
+          Delivery delivery =
+              Send(e.to, MessageType::kHeartbeatAck, encoder_.HeartbeatAck(e.resync));
           // Told again by the next one, or the client would wait for ever for what was dropped.
           if (e.resync && delivery == Delivery::kFull) core_.OnPushDropped(e.to);
         } else if constexpr (std::is_same_v<E, ErrorEffect>) {

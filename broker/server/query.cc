@@ -209,8 +209,10 @@ absl::Status QueryRunner::Outcomes(JournalView& view, const Query& query, QueryR
                                            static_cast<uint16_t>(ErrorCode::kNotFound), message));
         continue;
       }
-      if (!IsFinished(task->state))
-        continue;  // retried since it was asked about: the client asks again
+      if (!IsFinished(task->state)) {
+        reply.unfinished.push_back(id);
+        continue;
+      }
       ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kOutcomes, id));
       std::optional<OutcomeView> row = bytes ? ReadOutcome(*bytes) : std::nullopt;
       if (bytes && !row) return BadRow("outcomes", id);
