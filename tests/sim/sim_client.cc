@@ -373,19 +373,20 @@ void SimClient::AskBroker(MessageType type, MessageType reply_type,
   WakeNow();
 }
 
+// Waits for the new outcome after the answer, or, as another client would, beside it.
 void SimClient::Retry(TaskId id) {
+  const bool wait_at_once = random_.Chance(0.5);
   AskBroker<wire::ItemReply>(
       MessageType::kRetry, MessageType::kItemReply,
       [id](uint64_t number) { return EncodeRetry(number, std::span(&id, 1)); },
-      [this, id](const wire::ItemReply* reply) {
+      [this, id, wait_at_once](const wire::ItemReply* reply) {
         if (reply == nullptr) return;
         if (reply->items() == nullptr || reply->items()->size() != 1 ||
             reply->items()->Get(0)->id() != id.value())
           return world_.oracle.Fail("an ITEM_REPLY to other ids than asked for");
-        WaitFor(id);
+        if (!wait_at_once) WaitFor(id);
       });
-  // What runs beside the retry must not lose its outcome.
-  if (random_.Chance(0.3)) WaitFor(id);
+  if (wait_at_once) WaitFor(id);
 }
 
 void SimClient::RandomQuery() {
