@@ -87,6 +87,13 @@ std::string Describe(const FrameHeader& header, std::string_view body) {
       const auto& error = Read<wire::Error>(body);
       return "ERROR " + std::string(TextOf(ErrorFromNumber(error.code())));
     }
+    case MessageType::kItemReply: {
+      std::string text = "ITEM_REPLY";
+      for (const wire::ItemResult* item : *Read<wire::ItemReply>(body).items())
+        absl::StrAppend(&text, " ", Task(item->id()), " ",
+                        std::string(TextOf(ErrorFromNumber(item->code()))));
+      return text;
+    }
     case MessageType::kGoodbye:
       return "GOODBYE";
     default:

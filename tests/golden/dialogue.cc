@@ -57,6 +57,10 @@ std::string Dialogue::Run(const std::string& line) {
     now_ = {now_.wall_ms + ms, now_.mono_ms + ms};
     engine_->OnTick(now_);
     EndRound();
+  } else if (verb == "queries") {
+    queries_held_ = words.at(1) != "all";
+    if (words[1] == "one") AnswerFirst();
+    EndRound();
   } else if (verb == "reading") {
     peers_.at(words.at(1)).reading = words.at(2) == "yes";
   } else {
@@ -96,17 +100,25 @@ void Dialogue::Commit() {
 }
 
 void Dialogue::Crash() {
+  queries_.clear();
   engine_.reset();
   journal_.reset();
 }
 
 void Dialogue::EndRound() {
   ZS_CHECK_OK(engine_->EndRound(now_));
-  for (const broker::Query& query : engine_->TakeQueries()) {
-    auto view = journal_->View();
-    ZS_CHECK_OK(engine_->OnReply(runner_.Run(**view, query), now_));
+  for (broker::Query& query : engine_->TakeQueries()) queries_.push_back(std::move(query));
+  if (!queries_held_ && !queries_.empty()) {
+    AnswerFirst();
+    return EndRound();
   }
   ZS_CHECK_OK(engine_->core().CheckInvariants());
+}
+
+void Dialogue::AnswerFirst() {
+  auto view = journal_->View();
+  ZS_CHECK_OK(engine_->OnReply(runner_.Run(**view, queries_.front()), now_));
+  queries_.pop_front();
 }
 
 Delivery Dialogue::Send(Endpoint, std::string_view routing_id, const FrameHeader& header,
@@ -144,9 +156,10 @@ void Dialogue::RunClient(Peer& peer, const std::string& name, const Words& words
   if (verb == "submit") return Submit(name, words);
   if (verb == "heartbeat") return Deliver(name, MessageType::kHeartbeat, "");
   if (verb == "goodbye") return Deliver(name, MessageType::kGoodbye, "");
-  ZS_CHECK(verb == "wait");
   std::vector<TaskId> ids;
   for (size_t i = 3; i < words.size(); ++i) ids.push_back(*ParseId<TaskId>(words[i]));
+  if (verb == "retry") return Deliver(name, MessageType::kRetry, EncodeRetry(/*request=*/200, ids));
+  ZS_CHECK(verb == "wait");
   Deliver(name, MessageType::kWait, EncodeWait(/*request=*/100, ids));
 }
 
@@ -189,20 +202,21 @@ void Dialogue::RunWorker(Peer& peer, const std::string& name, const Words& words
     return Deliver(name, MessageType::kHeartbeat,
                    EncodeHeartbeat(worker::HeartbeatInfo{}, &builder_));
   if (verb == "goodbye") return Deliver(name, MessageType::kGoodbye, "");
-  ZS_CHECK(verb == "done" || verb == "fail");
-  Results(name, words, verb == "done");
+  ZS_CHECK(verb == "done" || verb == "fail" || verb == "giveup");
+  Results(name, words);
 }
 
-void Dialogue::Results(const std::string& name, const Words& words, bool succeeded) {
+void Dialogue::Results(const std::string& name, const Words& words) {
   worker::ResultsFrame frame;
   frame.seq = Number(words.at(3));
   for (const wire::LeaseRef& ref : LeasesFrom(words, 4)) {
-    if (succeeded) {
+    if (words[2] == "done") {
       frame.done.emplace_back(ref.task_id(), ref.lease_id(), /*run_us=*/1000);
       continue;
     }
     worker::Outcome outcome;
     outcome.message = "it did not work";
+    if (words[2] == "giveup") outcome.advice = wire::RetryAdvice::kNever;
     frame.results.push_back({TaskId(ref.task_id()), LeaseId(ref.lease_id()), 1000, outcome});
   }
   Deliver(name, MessageType::kResults, EncodeResults(frame, &builder_));

@@ -8,16 +8,19 @@
 //   client NAME hello
 //   client NAME submit SEQ TASKS [bytes=N] [memory] [notify] [acked=SEQ]
 //   client NAME wait ID...
+//   client NAME retry ID
 //   client NAME heartbeat
 //   client NAME goodbye
 //   worker NAME hello [TASK/LEASE/ATTEMPT...]     with what it holds
 //   worker NAME credit TASKS [BYTES]
 //   worker NAME done SEQ TASK/LEASE...
-//   worker NAME fail SEQ TASK/LEASE
+//   worker NAME fail SEQ TASK/LEASE      to be tried again
+//   worker NAME giveup SEQ TASK/LEASE    for good
 //   worker NAME release TASK/LEASE/ATTEMPT...
 //   worker NAME heartbeat
 //   worker NAME goodbye
 //   reading NAME yes|no                  whether the peer reads; if not, its connection is full
+//   queries hold|one|all                 questions to the disk wait; the first is answered; all are, from now on
 //
 // Example:
 //   Dialogue dialogue;
@@ -26,6 +29,7 @@
 // Threads: one.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -62,7 +66,8 @@ class Dialogue final : private broker::Outbox {
   void RunClient(Peer& peer, const std::string& name, const Words& words);
   void RunWorker(Peer& peer, const std::string& name, const Words& words);
   void Submit(const std::string& name, const Words& words);
-  void Results(const std::string& name, const Words& words, bool succeeded);
+  void Results(const std::string& name, const Words& words);
+  void AnswerFirst();
   void Deliver(const std::string& name, MessageType type, std::string_view body);
   void EndRound();
   broker::Delivery Send(broker::Endpoint endpoint, std::string_view routing_id,
@@ -72,6 +77,8 @@ class Dialogue final : private broker::Outbox {
   std::unique_ptr<broker::Journal> journal_;
   std::unique_ptr<broker::Engine> engine_;
   broker::QueryRunner runner_;
+  std::deque<broker::Query> queries_;
+  bool queries_held_ = false;
   broker::Batch batches_[2];
   int at_journal_ = 0;
   Now now_{1'700'000'000'000, 1'000'000};
