@@ -45,8 +45,8 @@ struct QueryReply {
   std::vector<std::pair<MessageType, std::string>> frames;  // bodies to send, in order
   std::vector<Core::RetryItem> rows;                        // kRetryRows
   std::vector<FinishedEntry> finished;                      // kFinished
-  std::vector<uint64_t>
-      unfinished;       // kOutcomes: retried since they were asked about; to be watched
+  // kOutcomes: retried since they were asked about; to be watched.
+  std::vector<uint64_t> unfinished;
   absl::Status status;  // not OK: DATA_LOSS or a journal that cannot be read; the broker must end
 };
 
