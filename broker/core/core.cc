@@ -1,5 +1,6 @@
 #include "broker/core/core.h"
 
+#include "base/planted.h"
 #include "broker/core/record_writer.h"
 
 namespace zsched::broker {
@@ -25,8 +26,10 @@ absl::Status Core::Start(const Uuid& cluster, uint64_t node, Now now) {
     dispatcher_.LaneCreated(lane);
   for (auto& [number, worker] : state_.workers()) {
     worker.silent_since = now.mono_ms;
+    if (ZS_PLANTED("restart-ends-leases")) worker.silent_since -= config_.visibility_timeout_ms;
     if (worker.leases > 0) orphans_.insert(number);
   }
+  if (ZS_PLANTED("orphans-keep-leases")) orphans_.clear();
   deadlines_.Advance(now.mono_ms);
   state_.timers().Advance(now.wall_ms);
   return absl::OkStatus();

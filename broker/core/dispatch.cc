@@ -2,6 +2,7 @@
 // ended.
 #include <cstdlib>
 
+#include "base/planted.h"
 #include "broker/core/core.h"
 #include "broker/core/record_writer.h"
 
@@ -30,7 +31,9 @@ void Core::Dispatch(Now now) {
     const Worker& worker = state_.workers().at(session.worker);
     // Over its bytes: the worker gets nothing more until something ends. Alone, a task of any size
     // may go.
-    if (worker.leases > 0 && worker.leased_bytes + task.bytes > session.grant_bytes) return 0;
+    if (worker.leases > 0 && worker.leased_bytes + task.bytes > session.grant_bytes &&
+        !ZS_PLANTED("bytes-over-grant"))
+      return 0;
     LeaseId lease(record.first_lease + record.count++);
     AppendStruct(batch_.OpenRecord(), LeasedEntry{task.id, session.worker, 0});
     session.assigned.push_back(Assign{TaskId(task.id), lease, task.lane, task.timeout_ms,
@@ -62,6 +65,7 @@ void Core::FlushTasks() {
     session.assigned.clear();
     for (const Assign& assign : effect.tasks)
       effect.wait = std::max(effect.wait, Lsn(static_cast<uint64_t>(std::abs(assign.order))));
+    if (ZS_PLANTED("tasks-early")) effect.wait = Lsn(0);
     effects_.push_back(std::move(effect));
   }
   served_workers_.clear();

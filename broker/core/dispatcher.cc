@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/planted.h"
+
 namespace zsched::broker {
 namespace {
 
@@ -74,6 +76,7 @@ void Dispatcher::SetFree(uint32_t session, uint32_t free) {
 void Dispatcher::LaneCreated(uint32_t lane) {
   ZS_CHECK(lane == classes_of_lane_.size());
   classes_of_lane_.emplace_back();
+  if (ZS_PLANTED("new-lane-unserved")) return;
   for (uint32_t number : order_) Match(number, lane);
 }
 

@@ -1,6 +1,7 @@
 // Clients come, wait for tasks, are told, and go.
 #include <algorithm>
 
+#include "base/planted.h"
 #include "broker/core/core.h"
 #include "broker/core/record_writer.h"
 #include "schemas/verify.h"
@@ -132,6 +133,7 @@ void Core::Notify(const Task& task, TaskState state, uint32_t offset, uint32_t s
   if (task.watcher == 0) return;
   OutcomeItem item{TaskId(task.id), state, task.attempt, offset, size};
   Tell(task.watcher, item);
+  if (ZS_PLANTED("one-watcher-told")) return;
   if (!task.more_watchers) return;
   auto it = more_watchers_.find(task.id);
   for (uint32_t watcher : it->second) Tell(watcher, item);
@@ -143,8 +145,11 @@ void Core::FlushOutcomes() {
   for (uint32_t slot : told_clients_) {
     ClientSession& client = clients_[slot];
     client.listed = false;
-    effects_.push_back(OutcomesEffect{client.id, appended(), std::move(client.succeeded),
-                                      std::move(client.items)});
+    Lsn wait = appended();
+    // Results are read from the batch that holds their rows: only what has none can go early.
+    if (ZS_PLANTED("outcomes-early") && client.items.empty()) wait = Lsn(0);
+    effects_.push_back(
+        OutcomesEffect{client.id, wait, std::move(client.succeeded), std::move(client.items)});
     client.succeeded.clear();
     client.items.clear();
   }
@@ -152,6 +157,7 @@ void Core::FlushOutcomes() {
 }
 
 void Core::OnPushDropped(SessionId id) {
+  if (ZS_PLANTED("no-resync")) return;
   if (ClientSession* client = FindClient(id)) client->resync = true;
   metrics_.Add(Metric::kPushesDropped);
 }
@@ -170,7 +176,7 @@ void Core::OnRetry(SessionId from, uint64_t request, const std::vector<RetryItem
     } else if (!item.row.has_value()) {
       code.code = ErrorCode::kNotFound;
       code.message = name + " does not exist";
-    } else if (item.row->state != TaskState::kDead) {
+    } else if (item.row->state != TaskState::kDead && !ZS_PLANTED("succeeded-retried")) {
       code.code = ErrorCode::kConflict;
       code.message = name + " is not dead: it has finished";
     } else {
@@ -203,8 +209,9 @@ void Core::OnHeartbeat(SessionId from, const wire::Heartbeat* heartbeat, Now now
   if (session == nullptr) return;
   // A worker that grants nothing may be about to leave, and takes the ack as the end of what is on
   // its way to it: the ack must not overtake tasks that wait in the commit gate.
-  effects_.push_back(
-      HeartbeatAckEffect{from, session->grant_tasks == 0 ? appended() : Lsn(0), false});
+  Lsn wait = session->grant_tasks == 0 ? appended() : Lsn(0);
+  if (ZS_PLANTED("ack-overtakes-tasks")) wait = Lsn(0);
+  effects_.push_back(HeartbeatAckEffect{from, wait, false});
   if (heartbeat == nullptr) return;
   session->running = heartbeat->running();
   if (heartbeat->started() == nullptr) return;

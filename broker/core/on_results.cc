@@ -2,6 +2,7 @@
 // is decided here.
 #include <algorithm>
 
+#include "base/planted.h"
 #include "broker/core/core.h"
 #include "broker/core/record_writer.h"
 #include "schemas/verify.h"
@@ -35,6 +36,8 @@ uint32_t Core::FindLeased(uint64_t task_id, uint64_t lease_id, uint32_t worker) 
   const Task& task = state_.tasks()[slot];
   if (task.state != TaskState::kLeased) return kNil;
   const Lease& lease = state_.LeaseOf(task);
+  if (ZS_PLANTED("any-lease-accepted")) return slot;
+  if (ZS_PLANTED("any-own-lease-accepted")) lease_id = lease.id;
   return lease.id == lease_id && lease.worker == worker ? slot : kNil;
 }
 
@@ -57,6 +60,7 @@ void Core::OnResults(SessionId from, const wire::Results& results, Now now) {
   // A repeated frame finds nothing to end, but its first copy may not be durable yet: wait for all
   // there is.
   ack.wait = appended();
+  if (ZS_PLANTED("result-ack-early")) ack.wait = Lsn(0);
   effects_.push_back(std::move(ack));
   UpdateFree(slot);
 }
@@ -170,6 +174,7 @@ EndedEntry Core::JudgeFailure(const Task& task, Charge charge, Now now) const {
 
 // min(cap, base * 2^(n-1)), of which the second half is jittered.
 int64_t Core::BackoffMs(const Task& task, int failures) const {
+  if (ZS_PLANTED("no-back-off")) return 0;
   uint64_t delay = uint64_t{task.retry_base_ms} << std::min(failures - 1, kMaxBackoffShift - 1);
   delay = std::min<uint64_t>(delay, task.retry_cap_ms);
   uint64_t half = delay / 2;

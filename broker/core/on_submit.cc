@@ -1,5 +1,6 @@
 // SUBMIT: each task is judged alone, the frame is recorded as it came, the client's (id, seq) is
 // remembered with it.
+#include "base/planted.h"
 #include "broker/core/core.h"
 #include "broker/core/record_writer.h"
 #include "broker/core/validate.h"
@@ -17,6 +18,7 @@ std::string_view QueueOf(const wire::TaskSpec& spec) {
 }
 
 const SubmitMemory* FindSubmit(const Producer* producer, uint64_t seq) {
+  if (ZS_PLANTED("seq-taken-twice")) return nullptr;
   if (producer == nullptr) return nullptr;
   for (const SubmitMemory& submit : producer->submits)
     if (submit.seq == seq) return &submit;
@@ -71,6 +73,7 @@ void Core::OnSubmit(SessionId from, const wire::Submit& submit, std::string_view
     state_.SubmitRemembered(record.client, std::move(memory), record.acked_below, now.wall_ms);
     Lsn lsn = CloseRecord(opened, record, now);
     if (ack.reached != Durability::kMemory) ack.wait = lsn;
+    if (ZS_PLANTED("submit-ack-early")) ack.wait = Lsn(0);
   }
   metrics_.Add(Metric::kTasksSubmitted, record.accepted);
   metrics_.Add(Metric::kTasksRejected, ack.rejected.size());

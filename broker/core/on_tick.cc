@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/container/btree_map.h"
+#include "base/planted.h"
 #include "broker/core/core.h"
 #include "broker/core/record_writer.h"
 
@@ -41,6 +42,7 @@ int64_t Core::next_tick_ms(Now now) const {
 }
 
 void Core::FireTimers(Now now) {
+  if (ZS_PLANTED("timers-early")) now.wall_ms += 300;
   auto& timers = state_.timers();
   timers.Advance(now.wall_ms);
   if (timers.due_head() == kNil) return;
@@ -61,6 +63,7 @@ void Core::FireTimers(Now now) {
 }
 
 void Core::EndOverdue(Now now) {
+  if (ZS_PLANTED("overdue-not-ended")) return;
   deadlines_.Advance(now.mono_ms);
   if (deadlines_.due_head() == kNil) return;
   std::vector<uint32_t> slots;
@@ -86,6 +89,7 @@ void Core::EndOverdue(Now now) {
 void Core::ExpireSessions(Now now) {
   for (uint32_t slot = 0; slot < workers_.size(); ++slot)
     if (workers_[slot].id && now.mono_ms - workers_[slot].seen_ms > config_.visibility_timeout_ms) {
+      if (ZS_PLANTED("silence-keeps-leases")) continue;
       metrics_.Add(Metric::kSessionsExpired);
       CloseWorker(slot, /*echo=*/false, now);
     }

@@ -1,4 +1,5 @@
 // Workers come, bring what they hold, grant credit, and go.
+#include "base/planted.h"
 #include "base/text.h"
 #include "broker/core/core.h"
 #include "broker/core/record_writer.h"
@@ -87,7 +88,8 @@ std::vector<uint64_t> Core::TakeOver(Worker& worker, const wire::WorkerHello& he
   auto refs = hello.held();
   for (uint32_t i = 0; refs != nullptr && i < refs->size(); ++i) {
     const wire::LeaseRef* ref = refs->Get(i);
-    if (uint32_t slot = FindLeased(ref->task_id(), ref->lease_id(), worker.number); slot != kNil) {
+    if (uint32_t slot = FindLeased(ref->task_id(), ref->lease_id(), worker.number);
+        slot != kNil && !ZS_PLANTED("return-loses-leases")) {
       held.insert(slot);
       continue;
     }
@@ -96,16 +98,17 @@ std::vector<uint64_t> Core::TakeOver(Worker& worker, const wire::WorkerHello& he
     // epoch are all known.
     uint32_t slot = state_.tasks().Find(TaskId(ref->task_id()));
     bool adopt = slot != kNil && state_.tasks()[slot].state == TaskState::kReady &&
-                 state_.tasks()[slot].attempt + 1u == ref->attempt() &&
+                 (state_.tasks()[slot].attempt + 1u == ref->attempt() ||
+                  ZS_PLANTED("any-attempt-adopted")) &&
                  EpochOf(LeaseId(ref->lease_id())) < state_.epoch() && held.insert(slot).second;
-    if (adopt)
+    if (adopt && !ZS_PLANTED("no-adoption"))
       adopted.push_back({ref->task_id(), ref->lease_id(), worker.number, ref->attempt()});
     else
       stale.push_back(ref->lease_id());
   }
   std::vector<uint32_t> returned;
   for (uint32_t slot = worker.leases_head; slot != kNil; slot = state_.tasks()[slot].next)
-    if (!held.contains(slot)) returned.push_back(slot);
+    if (!held.contains(slot) && !ZS_PLANTED("unnamed-leases-stay")) returned.push_back(slot);
   if (!adopted.empty()) {
     LeasedRecord record{0, adopted.size()};
     OpenedRecord opened = OpenRecord(RecordKind::kAdopted, record);
@@ -181,10 +184,12 @@ absl::StatusOr<SessionId> Core::OnWorkerHello(const wire::WorkerHello& hello, No
 
 uint32_t Core::FreeCredit(const WorkerSession& session) const {
   const Worker& worker = state_.workers().at(session.worker);
-  if (session.draining || worker.leases >= session.grant_tasks ||
+  uint32_t grant_tasks = session.grant_tasks;
+  if (ZS_PLANTED("one-over-grant")) ++grant_tasks;
+  if (session.draining || worker.leases >= grant_tasks ||
       worker.leased_bytes >= session.grant_bytes)
     return 0;
-  return session.grant_tasks - worker.leases;
+  return grant_tasks - worker.leases;
 }
 
 void Core::UpdateFree(uint32_t slot) { dispatcher_.SetFree(slot, FreeCredit(workers_[slot])); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/planted.h"
 #include "broker/core/state.h"
 #include "schemas/errors.h"
 
@@ -52,6 +53,7 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<uint3
       break;
     case TaskState::kScheduled:
     case TaskState::kRetryWait:
+      if (ZS_PLANTED("restart-loses-waits")) break;
       timers_.Add(slot);
       break;
     case TaskState::kLeased: {

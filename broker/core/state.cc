@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/planted.h"
 #include "schemas/verify.h"
 
 namespace zsched::broker {
@@ -69,6 +70,7 @@ void State::MakeReady(uint32_t slot, Lsn lsn, bool front) {
 }
 
 void State::WaitUntil(uint32_t slot, TaskState state, int64_t due_ms) {
+  if (ZS_PLANTED("timers-late")) due_ms += 10'000;
   SetState(tasks_[slot], state);
   tasks_[slot].order = due_ms;
   timers_.Add(slot);
@@ -246,9 +248,11 @@ bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::str
       ++task.failures;
       break;
     case Charge::kLost:
+      if (ZS_PLANTED("lost-attempt-free")) break;
       ++task.lost;
       break;
     case Charge::kRelease:
+      if (ZS_PLANTED("release-charged")) break;
       --task.attempt;
       break;
   }
@@ -304,6 +308,7 @@ void State::Pruned(Batch& batch, std::string_view keys, std::string_view entries
   for (uint64_t key = 0; !key_reader.rest().empty() && key_reader.Read(key);)
     batch.Erase(Table::kFinished, key);
   for (PrunedEntry entry; !in.rest().empty() && in.Read(entry);) {
+    if (ZS_PLANTED("neighbour-pruned")) ++entry.task;
     batch.Erase(Table::kSpecs, entry.task);
     batch.Erase(Table::kTasks, entry.task);
     batch.Erase(Table::kOutcomes, entry.task);
@@ -400,6 +405,7 @@ void State::FlushRows(Batch& batch) {
     auto it = producers_.find(number);
     if (it == producers_.end()) continue;
     it->second.dirty = false;
+    if (ZS_PLANTED("submits-not-stored")) continue;
     WriteProducer(batch, it->second);
   }
   dirty_producers_.clear();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/planted.h"
 #include "broker/journal/codec.h"
 #include "schemas/errors.h"
 
@@ -144,6 +145,7 @@ absl::Status MemoryDisk::CommitLocked(Batch& batch) {
   ZS_RETURN_IF_ERROR(CheckFollows(batch, LastLsnLocked()));
   if (batch.empty()) return absl::OkStatus();
   std::optional<Fault> fault = std::exchange(fault_, std::nullopt);
+  if (fault && !fault->applied && ZS_PLANTED("failed-commit-passes")) return absl::OkStatus();
   if (fault && !fault->applied) return fault->error;
   if (row_bytes_ + log_bytes_ + batch.bytes() > capacity_bytes_)
     return Error(ErrorCode::kResourceExhausted, "the memory disk is full");
@@ -155,9 +157,11 @@ void MemoryDisk::ApplyLocked(Batch& batch) {
   if (!batch.record_ends().empty()) {
     Log& log = Mutable(state_.log);
     ZS_CHECK_OK(ForEachSegment(batch, [&](const LogSegment& segment) {
+      std::string_view records = segment.records;
+      if (ZS_PLANTED("log-cut-short")) records.remove_suffix(records.size() / 2);
       log_bytes_ += StoredSegmentBytes(segment);
       log.emplace_hint(log.end(), segment.first_lsn,
-                       Segment{segment.count, segment.epoch, std::string(segment.records)});
+                       Segment{segment.count, segment.epoch, std::string(records)});
       return absl::OkStatus();
     }));
   }
@@ -169,6 +173,7 @@ void MemoryDisk::ApplyTableLocked(Table table, Batch& batch) {
   std::vector<Mutation>& mutations = batch.mutations(table);
   if (mutations.empty()) return;
   SortMutations(mutations);
+  if (ZS_PLANTED("last-row-lost")) mutations.pop_back();
   Rows& rows = Mutable(state_.tables[static_cast<size_t>(table)]);
   for (const Mutation& mutation : mutations) {
     auto row = rows.lower_bound(mutation.key);

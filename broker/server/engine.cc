@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/planted.h"
 #include "schemas/limits.h"
 #include "schemas/verify.h"
 
@@ -73,6 +74,7 @@ absl::Status Engine::Start(const Uuid& fresh_cluster, Now now) {
   uint64_t node = config_.node == "backup" ? 1 : 0;
   ZS_RETURN_IF_ERROR(core_.Start(fresh_cluster, node, now));
   epoch_lsn_ = core_.appended();
+  if (ZS_PLANTED("epoch-not-awaited")) epoch_lsn_ = Lsn(0);
   return absl::OkStatus();
 }
 
@@ -345,6 +347,7 @@ void Engine::Ask(Query query) {
   }
   retry_running_ |= query.kind == QueryKind::kRetryRows;
   query.wait = core_.appended();
+  if (ZS_PLANTED("query-early")) query.wait = durable_;
   held_queries_.push_back(std::move(query));
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/planted.h"
 #include "schemas/limits.h"
 
 namespace zsched::broker {
@@ -165,6 +166,7 @@ void Encoder::Outcomes(const OutcomesEffect& effect, std::string_view rows, Sink
   for (size_t i = 0; i < effect.succeeded.size(); i += kMaxPushedOutcomes) {
     builder_.Clear();
     size_t count = std::min(kMaxPushedOutcomes, effect.succeeded.size() - i);
+    if (ZS_PLANTED("last-outcome-unsaid")) --count;
     auto ids = builder_.CreateVector(effect.succeeded.data() + i, count);
     sink(Finish(wire::CreateOutcomes(builder_, 0, ids)));
   }

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "base/planted.h"
 #include "client/session/session.h"
 
 namespace zsched {
@@ -25,6 +26,7 @@ void Submitter::OnDown() {
     if (frame.judged) continue;
     frame.sent = false;
     frame.due_ms = 0;
+    if (ZS_PLANTED("submits-not-resent")) frame.due_ms = INT64_MAX;
     ++unsent_frames_;
   }
 }
@@ -150,7 +152,9 @@ void Submitter::MakeFrame(int lane_index) {
   }
   frame.tasks = static_cast<uint32_t>(builder_.tasks());
   frame.notify = lane_index == kNotifyLane;
-  frame.body = builder_.Finish(next_seq() - 1, first_seq_, frame.notify);
+  uint64_t acked_below = first_seq_;
+  if (ZS_PLANTED("acks-claimed")) acked_below = next_seq() - 1;
+  frame.body = builder_.Finish(next_seq() - 1, acked_below, frame.notify);
   ++unsent_frames_;
   ++stats_.frames;
 }
@@ -260,6 +264,7 @@ void Submitter::Judge(Frame* frame, const wire::SubmitAck& ack, int64_t now_ms,
   }
   if (!range->callbacks.empty()) range->callbacks.resize(ack.accepted());
   if (again.empty()) return;
+  if (ZS_PLANTED("refused-not-resent")) return;
   stats_.retried += again.tasks;
   intake_->Charge(again.tasks, again.bytes);
   retries_.emplace(now_ms + wait_ms,

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/planted.h"
 #include "base/text.h"
 
 namespace zsched::worker {
@@ -197,7 +198,7 @@ void Ledger::DropResults(const absl::flat_hash_set<LeaseId>& leases) {
 
 void Ledger::PrepareResend() {
   while (!sent_.empty()) {
-    unsent_.push_front(std::move(sent_.back()));
+    if (!ZS_PLANTED("results-not-resent")) unsent_.push_front(std::move(sent_.back()));
     sent_.pop_back();
   }
 }
@@ -283,8 +284,9 @@ void Ledger::OnWithdrawn(std::span<const LeaseId> leases) {
     auto it = leases_.find(id);
     if (it == leases_.end() || it->second.state != State::kWaiting) continue;
     it->second.state = State::kReleasing;
-    releasing_.push_back(id);
     --waiting_;
+    if (ZS_PLANTED("withdrawn-not-released")) continue;
+    releasing_.push_back(id);
   }
 }
 

@@ -1,0 +1,67 @@
+#include "tests/sim/planted.h"
+
+namespace zsched::sim {
+namespace {
+
+constexpr PlantedBug kBugs[] = {
+    // --- Told before it is durable
+    {"submit-ack-early", "SUBMIT_ACK leaves before its record is durable", 5},
+    {"result-ack-early", "RESULT_ACK leaves before its record is durable", 5},
+    {"outcomes-early", "outcomes are told before they are durable", 5},
+    {"tasks-early", "tasks are handed out before they are durable", 5},
+    {"query-early", "queries and WAIT are answered from rows that lack the latest", 80,
+     "flapping-broker", "retries"},
+    {"epoch-not-awaited", "frames leave before the broker's epoch is durable", 20, "stillborn",
+     "volatile"},
+
+    // --- The disk
+    {"failed-commit-passes", "a commit that failed is reported as done", 20, "flapping-broker"},
+    {"last-row-lost", "the last row of each table in a batch does not reach the disk", 5},
+    {"log-cut-short", "half of a batch's log records do not reach the disk", 5},
+    {"submits-not-stored", "the memory of submits is not stored", 5},
+    {"neighbour-pruned", "retention prunes the task beside the finished one", 5, "", "pruned"},
+
+    // --- Submits and outcomes
+    {"seq-taken-twice", "a SUBMIT that was sent again creates its tasks again", 20,
+     "flapping-broker"},
+    {"acks-claimed", "a client claims acks that it does not have", 40, "network"},
+    {"submits-not-resent", "a client does not send submits again after a reconnect", 20},
+    {"refused-not-resent", "a client forgets tasks that a full broker refused", 10, "",
+     "full-queues"},
+    {"client-asks-once", "a client does not ask for outcomes again after a reconnect", 20},
+    {"no-resync", "a client is not told that outcomes for it were dropped", 10, "narrow"},
+    {"last-outcome-unsaid", "the last outcome of a frame is left out", 20},
+    {"succeeded-retried", "RETRY runs a task again that succeeded", 10, "", "retries"},
+
+    // --- Leases
+    {"any-lease-accepted", "a result is accepted under any lease", 40, "stragglers"},
+    {"any-attempt-adopted", "a lost attempt is adopted whatever its number", 20, "stillborn",
+     "many-clients"},
+    {"unnamed-leases-stay", "leases that a returning worker does not name stay with it", 20,
+     "network"},
+    {"silence-keeps-leases", "a silent worker keeps its leases", 20, "workers"},
+    {"orphans-keep-leases", "a worker that does not return after a restart keeps its leases", 10,
+     "flapping-broker"},
+    {"results-not-resent", "a worker does not send results again after a reconnect", 20, "network"},
+    {"withdrawn-not-released", "a worker keeps tasks that it will not run", 40, "workers"},
+    {"lost-attempt-free", "a lost attempt is not charged", 5, "workers"},
+    {"release-charged", "a released task is charged an attempt", 10, "network"},
+    {"one-over-grant", "a worker gets one task more than it granted", 5},
+    {"bytes-over-grant", "a worker gets more bytes than it granted", 5, "", "large"},
+
+    // --- Time
+    {"restart-loses-waits", "after a restart nothing wakes the tasks that wait", 20, "broker",
+     "retries"},
+};
+
+}  // namespace
+
+std::span<const PlantedBug> AllPlantedBugs() { return kBugs; }
+
+const PlantedBug* FindPlantedBug(std::string_view name) {
+  for (const PlantedBug& bug : kBugs)
+    if (bug.name == name) return &bug;
+  return nullptr;
+}
+
+}  // namespace zsched::sim
