@@ -13,6 +13,7 @@ ReloadOnHangup::ReloadOnHangup(std::function<void()> reload) : reload_(std::move
   sigaddset(&hangup, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &hangup, nullptr);
   thread_ = std::thread([this, hangup] {
+    pthread_setname_np(pthread_self(), "zsched-reload");
     // Other signals belong to the threads that expect them.
     sigset_t all;
     sigfillset(&all);

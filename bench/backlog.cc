@@ -2,12 +2,13 @@
 
 #include <atomic>
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <thread>
 
+#include "absl/strings/str_format.h"
 #include "base/check.h"
+#include "bench/proc.h"
 #include "bench/processes.h"
+#include "bench/progress.h"
 #include "schemas/errors.h"
 #include "zsched/client.h"
 
@@ -24,31 +25,19 @@ double SecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-absl::StatusOr<double> AnonymousBytes(pid_t pid) {
-  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.rfind("RssAnon:", 0) == 0) return std::stod(line.substr(8)) * 1024;
-  return Error(ErrorCode::kUnavailable, "no RssAnon in /proc for the broker");
-}
-
-double DirectoryBytes(const std::string& directory) {
-  uintmax_t bytes = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory))
-    if (entry.is_regular_file()) bytes += entry.file_size();
-  return static_cast<double>(bytes);
-}
-
 absl::Status SubmitAll(const std::string& brokers, const BacklogOptions& options) {
   ZS_ASSIGN_OR_RETURN(auto client, Client::Create({.brokers = brokers, .name = "zsched-bench"}));
   TaskSpec spec{
       .type = "noop", .queue = "bench", .payload = std::string(options.payload_bytes, 'x')};
   std::vector<TaskSpec> batch(kBatch, spec);
   std::atomic<uint64_t> rejected{0};
+  ProgressLine progress;
   for (uint64_t sent = 0; sent < options.tasks; sent += kBatch) {
     uint64_t count = std::min(kBatch, options.tasks - sent);
     ZS_RETURN_IF_ERROR(client->SubmitBatch(std::span(batch).first(count), [&](const BatchAck& ack) {
       rejected += ack.rejected.size();
     }));
+    progress.Show([&] { return absl::StrFormat("%d of %d tasks submitted", sent, options.tasks); });
   }
   ZS_RETURN_IF_ERROR(client->Flush(std::chrono::milliseconds(kGiveUp).count()));
   if (rejected > 0)
@@ -78,7 +67,8 @@ absl::StatusOr<BacklogResult> RunBacklog(const BacklogOptions& options) {
   result.submits_per_second = tasks / SecondsSince(begin);
   ZS_ASSIGN_OR_RETURN(double full, AnonymousBytes(cluster->broker_pid()));
   result.rss_bytes_per_task = (full - empty) / tasks;
-  result.disk_bytes_per_task = DirectoryBytes(cluster->data() + "/broker") / tasks;
+  result.disk_bytes_per_task = DirectoryBytes(cluster->journal()) / tasks;
+  ZS_ASSIGN_OR_RETURN(result.tables, TableSizes(cluster->journal()));
 
   cluster->KillBroker();
   begin = Clock::now();
@@ -94,8 +84,10 @@ absl::StatusOr<BacklogResult> RunBacklog(const BacklogOptions& options) {
                                            std::to_string(options.tasks));
   ZS_RETURN_IF_ERROR(cluster->StartWorkers(options.workers));
   ZS_RETURN_IF_ERROR(cluster->WaitForWorkers(options.workers));
+  ProgressLine progress;
   begin = Clock::now();
   while (waiting > 0) {
+    progress.Show([&] { return absl::StrFormat("%d of %d tasks wait", waiting, options.tasks); });
     if (Clock::now() - begin > kGiveUp)
       return Error(ErrorCode::kTimedOut, std::to_string(waiting) + " tasks are still waiting");
     std::this_thread::sleep_for(std::chrono::milliseconds(20));

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "bench/tables.h"
 
 namespace zsched::bench {
 
@@ -17,11 +19,12 @@ struct BacklogOptions {
 };
 struct BacklogResult {
   double submits_per_second = 0;
-  double rss_bytes_per_task =
-      0;  // anonymous memory of the broker (RssAnon), what it had when empty taken off
-  double disk_bytes_per_task = 0;  // of the data directory
-  double restart_seconds = 0;      // kill -9, start, until a client is served
-  double drain_per_second = 0;     // tasks worked off after the restart
+  // Anonymous memory of the broker (RssAnon), what it had when empty taken off.
+  double rss_bytes_per_task = 0;
+  double disk_bytes_per_task = 0;      // of the data directory
+  double restart_seconds = 0;          // kill -9, start, until a client is served
+  double drain_per_second = 0;         // tasks worked off after the restart
+  std::vector<TableSize> tables = {};  // the journal while all tasks wait
 };
 absl::StatusOr<BacklogResult> RunBacklog(const BacklogOptions& options);
 

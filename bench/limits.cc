@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "bench/lmdb_store.h"
+#include "bench/proc.h"
 #include "flatbuffers/flatbuffers.h"
 #include "schemas/errors.h"
 #include "schemas/frame.h"
@@ -24,9 +25,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using flatbuffers::FlatBufferBuilder;
 
-// SUBMIT frames in flight: what zsched's client may have at most.
-constexpr uint64_t kWindowFrames = kMaxOutstandingSubmits;
-constexpr int kHighWaterMark = 1000;
+// About what a small task takes in a message beside its payload.
+constexpr uint64_t kTaskOverheadBytes = 60;
+// A log value of at most four pages is found room for at once; LMDB searches for longer runs.
+constexpr size_t kLogPieceBytes = 16'000;
+// Row of a task that has ended. A row that keeps its size is overwritten in place, so this is the
+// size of the payload where that is small.
+constexpr size_t kDoneRowBytes = 100;
 constexpr int kIdlePollMs = 20;  // how soon the end is noticed
 constexpr int kWaitMs = 30'000;  // for one message; a pipeline that is silent for longer is broken
 
@@ -38,8 +43,9 @@ class Socket {
  public:
   Socket(void* context, int type) : socket_(zmq_socket(context, type)) {
     ZS_CHECK(socket_ != nullptr);
-    Set(ZMQ_SNDHWM, kHighWaterMark);
-    Set(ZMQ_RCVHWM, kHighWaterMark);
+    // What is in flight is bounded by those who send; a ROUTER drops what is over the mark.
+    Set(ZMQ_SNDHWM, 0);
+    Set(ZMQ_RCVHWM, 0);
     Set(ZMQ_LINGER, 0);
   }
   ~Socket() { zmq_close(socket_); }
@@ -89,7 +95,7 @@ struct Work {
     bool is_new;
   };
   std::vector<std::string> log;
-  std::vector<Row> rows;                             // views into log, or of kDoneRow
+  std::vector<Row> rows;                             // views into log, or of done_row_
   std::vector<std::pair<size_t, uint64_t>> submits;  // index into log, first id
   std::vector<uint64_t> done;
 
@@ -102,16 +108,16 @@ struct Work {
   }
 };
 
-constexpr char kDoneRow[] =
-    "a row of the size that a small state record takes, rewritten when the task ends..";
-
 class Pipeline {
  public:
   Pipeline(const PipelineOptions& options, LmdbStore& store)
       : options_(options),
         store_(store),
         context_(zmq_ctx_new()),
-        wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+        wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+        done_row_(std::min<size_t>(options.payload_bytes, kDoneRowBytes), 'd'),
+        frame_tasks_(TasksWithin(kBatchTargetBytes, options.frame_tasks)),
+        assign_tasks_(TasksWithin(kBatchTargetBytes, kMaxAssignTasks)) {
     ZS_CHECK(wake_ >= 0);
   }
   ~Pipeline() {
@@ -120,6 +126,7 @@ class Pipeline {
   }
 
   PipelineResult Run() {
+    double cpu_before = OwnCpuSeconds();
     {
       Socket clients(context_, ZMQ_ROUTER), workers(context_, ZMQ_ROUTER);
       client_endpoint_ = clients.Bind();
@@ -134,7 +141,8 @@ class Pipeline {
       worker.join();
       journal.join();
     }
-    return {seconds_, static_cast<double>(options_.tasks) / seconds_};
+    auto tasks = static_cast<double>(options_.tasks);
+    return {seconds_, tasks / seconds_, (OwnCpuSeconds() - cpu_before) * 1e5 / tasks};
   }
 
  private:
@@ -144,24 +152,27 @@ class Pipeline {
     socket.Connect(client_endpoint_);
     FlatBufferBuilder b;
     std::string payload(options_.payload_bytes, 'x'), answer;
-    uint64_t sent = 0, seq = 0, in_flight = 0, done = 0;
+    const uint64_t window = TasksWithin(kSubmitWindowBytes, kSubmitWindowTasks);
+    uint64_t sent = 0, seq = 0, acknowledged = 0, done = 0;
     auto begin = Clock::now();
     while (done < options_.tasks) {
-      while (sent < options_.tasks && in_flight < kWindowFrames) {
-        uint64_t count = std::min<uint64_t>(options_.batch, options_.tasks - sent);
+      while (sent < options_.tasks && sent - acknowledged < window) {
+        uint64_t count = std::min(frame_tasks_, options_.tasks - sent);
         socket.Send(Submit(b, ++seq, count, payload));
         sent += count;
-        ++in_flight;
       }
       ZS_CHECK(socket.Receive(answer, 0));
       const auto* outcomes = flatbuffers::GetRoot<wire::Outcomes>(answer.data());
-      if (outcomes->request() != 0)
-        --in_flight;
-      else
-        done += outcomes->succeeded()->size();
+      acknowledged = std::max(acknowledged, outcomes->request());
+      if (outcomes->succeeded() != nullptr) done += outcomes->succeeded()->size();
     }
     seconds_ = SecondsSince(begin);
     client_done_ = true;
+  }
+
+  // As zsched bounds its messages and windows: by bytes and by tasks.
+  uint64_t TasksWithin(uint64_t bytes, uint64_t most) const {
+    return std::clamp<uint64_t>(bytes / (options_.payload_bytes + kTaskOverheadBytes), 1, most);
   }
 
   static std::string_view Submit(FlatBufferBuilder& b, uint64_t seq, uint64_t count,
@@ -205,7 +216,9 @@ class Pipeline {
       work_ready_.wait(0);
       if (stop_) return;
       store_.Begin();
-      for (const std::string& record : at_journal_->log) store_.AppendLog(record);
+      for (std::string_view record : at_journal_->log)
+        for (; !record.empty(); record.remove_prefix(std::min(record.size(), kLogPieceBytes)))
+          store_.AppendLog(record.substr(0, kLogPieceBytes));
       for (const Work::Row& row : at_journal_->rows)
         row.is_new ? store_.AppendRow(row.key, row.bytes) : store_.RewriteRow(row.key, row.bytes);
       store_.Commit();
@@ -250,7 +263,7 @@ class Pipeline {
     ZS_CHECK(submit != nullptr);
     uint32_t count = submit->tasks()->size();
     open_->submits.emplace_back(open_->log.size(), next_id_);
-    open_->log.push_back(frame);
+    open_->log.push_back(std::move(frame));
     // The rows are the tasks' payloads in the log record's copy.
     const auto* kept = flatbuffers::GetRoot<wire::Submit>(open_->log.back().data());
     for (uint32_t i = 0; i < count; ++i)
@@ -262,44 +275,48 @@ class Pipeline {
     ZS_CHECK(results != nullptr);
     open_->log.push_back(frame);
     for (const wire::Done* done : *results->done()) {
-      open_->rows.push_back({done->task_id(), std::string_view(kDoneRow, sizeof kDoneRow), false});
+      open_->rows.push_back({done->task_id(), done_row_, false});
       open_->done.push_back(done->task_id());
     }
   }
 
+  // What is durable now may be told: one ack for all submits of the commit, their tasks to the
+  // worker, one message with the ids of those that ended.
   void LetGo(Socket& clients, Socket& workers) {
     for (auto [index, first] : at_journal_->submits) {
       const auto* submit = flatbuffers::GetRoot<wire::Submit>(at_journal_->log[index].data());
-      builder_.Clear();
-      builder_.Finish(wire::CreateOutcomes(builder_, submit->seq()));
-      clients.Send(client_id_, ZMQ_SNDMORE);
-      clients.Send(Finished(builder_));
-      workers.Send(worker_id_, ZMQ_SNDMORE);
-      workers.Send(Assignments(*submit, first));
+      for (const wire::TaskSpec* spec : *submit->tasks()) Assign(workers, *spec, first++);
+      acknowledged_ = first - 1;
     }
-    if (!at_journal_->done.empty()) {
-      builder_.Clear();
-      auto ids = builder_.CreateVector(at_journal_->done);
-      builder_.Finish(wire::CreateOutcomes(builder_, 0, ids));
-      clients.Send(client_id_, ZMQ_SNDMORE);
-      clients.Send(Finished(builder_));
-    }
+    SendAssigned(workers);
+    builder_.Clear();
+    auto ids = builder_.CreateVector(at_journal_->done);
+    builder_.Finish(wire::CreateOutcomes(builder_, acknowledged_, ids));
+    clients.Send(client_id_, ZMQ_SNDMORE);
+    clients.Send(Finished(builder_));
     at_journal_->Clear();
     at_journal_ = nullptr;
   }
 
-  std::string_view Assignments(const wire::Submit& submit, uint64_t id) {
-    builder_.Clear();
-    auto type = builder_.CreateString("noop"), queue = builder_.CreateString("bench");
-    std::vector<flatbuffers::Offset<wire::Assignment>> list;
-    for (const wire::TaskSpec* spec : *submit.tasks()) {
-      auto payload = builder_.CreateVector(spec->payload()->data(), spec->payload()->size());
-      list.push_back(wire::CreateAssignment(builder_, id, id, 1, 1, 1000, 5, type, queue, payload));
-      ++id;
+  void Assign(Socket& workers, const wire::TaskSpec& spec, uint64_t id) {
+    if (assigned_.empty()) {
+      builder_.Clear();
+      type_ = builder_.CreateString("noop");
+      queue_ = builder_.CreateString("bench");
     }
-    auto tasks = builder_.CreateVector(list);
+    auto payload = builder_.CreateVector(spec.payload()->data(), spec.payload()->size());
+    assigned_.push_back(
+        wire::CreateAssignment(builder_, id, id, 1, 1, 1000, 5, type_, queue_, payload));
+    if (assigned_.size() == assign_tasks_) SendAssigned(workers);
+  }
+
+  void SendAssigned(Socket& workers) {
+    if (assigned_.empty()) return;
+    auto tasks = builder_.CreateVector(assigned_);
     builder_.Finish(wire::CreateTasks(builder_, tasks));
-    return Finished(builder_);
+    workers.Send(worker_id_, ZMQ_SNDMORE);
+    workers.Send(Finished(builder_));
+    assigned_.clear();
   }
 
   const PipelineOptions& options_;
@@ -307,11 +324,16 @@ class Pipeline {
   void* context_;
   int wake_;
   std::string client_endpoint_, worker_endpoint_, client_id_, worker_id_;
+  const std::string done_row_;
+  const uint64_t frame_tasks_, assign_tasks_;
   FlatBufferBuilder builder_;
+  flatbuffers::Offset<flatbuffers::String> type_, queue_;  // in builder_, of the open TASKS message
+  std::vector<flatbuffers::Offset<wire::Assignment>> assigned_;
   Work works_[2];
   Work* open_ = &works_[0];
   Work* at_journal_ = nullptr;
   uint64_t next_id_ = 1;
+  uint64_t acknowledged_ = 0;  // tasks
   std::atomic<int> work_ready_{0};
   std::atomic<bool> committed_{false}, client_done_{false}, stop_{false};
   double seconds_ = 0;
@@ -350,7 +372,7 @@ absl::StatusOr<double> MeasureEcho(uint64_t messages, uint32_t bytes) {
       dealer.Set(ZMQ_RCVTIMEO, kWaitMs);
       dealer.Connect(endpoint);
       std::string message(bytes, 'x'), answer;
-      constexpr uint64_t kInFlight = kHighWaterMark / 2;
+      constexpr uint64_t kInFlight = 500;
       auto begin = Clock::now();
       for (uint64_t sent = 0, received = 0; received < messages;) {
         while (sent < messages && sent - received < kInFlight) dealer.Send(message), ++sent;

@@ -8,13 +8,12 @@
 #include "bench/backlog.h"
 #include "bench/latency.h"
 #include "bench/limits.h"
+#include "bench/report.h"
 #include "bench/throughput.h"
 #include "schemas/errors.h"
 
 namespace zsched::bench {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct Settings {
   std::string output = "table";
@@ -39,46 +38,49 @@ int Fail(const absl::Status& status, bool json) {
   return InfoOf(code).exit_code;
 }
 
-// One line a figure: nested objects become "name p50".
-void PrintTable(const Json& result, const std::string& prefix = "") {
-  for (const auto& [key, value] : result.items()) {
-    if (value.is_object())
-      PrintTable(value, prefix + key + " ");
-    else if (value.is_number_float())
-      std::printf("%-34s %16.3f\n", (prefix + key).c_str(), value.get<double>());
-    else
-      std::printf("%-34s %16s\n", (prefix + key).c_str(), value.dump().c_str());
-  }
-}
-
 Json ToJson(const Percentiles& p) { return {{"p50", p.p50}, {"p99", p.p99}}; }
 
+// null for what is not known.
+Json ToJson(const std::optional<double>& figure) { return figure ? Json(*figure) : Json(); }
+
+// Journal pages by table, for `per` tasks each.
+Json ToJson(const std::vector<TableSize>& tables, uint64_t per) {
+  Json json = Json::object();
+  for (const TableSize& table : tables)
+    json[table.name] = static_cast<double>(table.bytes) / static_cast<double>(per);
+  return json;
+}
+
+Json ToJson(const std::vector<ThroughputSample>& samples) {
+  Json json = Json::array();
+  for (const ThroughputSample& sample : samples)
+    json.push_back({{"tasks", sample.tasks},
+                    {"seconds", sample.seconds},
+                    {"tasks_per_second", sample.tasks_per_second},
+                    {"disk_bytes", ToJson(sample.disk_bytes)}});
+  return json;
+}
+
 absl::StatusOr<Json> Throughput(const Settings& settings) {
-  std::vector<double> rates;
-  std::vector<ThroughputResult> results;
-  for (int i = 0; i < settings.repeat; ++i) {
-    ZS_ASSIGN_OR_RETURN(ThroughputResult result, RunThroughput(settings.throughput));
-    rates.push_back(result.tasks_per_second);
-    results.push_back(result);
+  ZS_ASSIGN_OR_RETURN(ThroughputResult result, RunThroughput(settings.throughput));
+  OwnClusterFigures own = result.own.value_or(OwnClusterFigures());
+  auto known = [&](double figure) { return result.own ? Json(figure) : Json(); };
+  Json out = {{"tasks", result.tasks},
+              {"seconds", result.seconds},
+              {"submit_seconds", result.submit_seconds},
+              {"tasks_per_second", result.tasks_per_second},
+              {"tasks_per_frame", result.tasks_per_frame},
+              {"cpu_seconds_per_100k", known(own.cpu_seconds_per_100k)},
+              {"limit_tasks_per_second", ToJson(own.limit_tasks_per_second)},
+              {"ratio_to_limit", nullptr},
+              {"limit_cpu_seconds_per_100k", ToJson(own.limit_cpu_seconds_per_100k)}};
+  if (own.limit_tasks_per_second)
+    out["ratio_to_limit"] = result.tasks_per_second / *own.limit_tasks_per_second;
+  if (result.own) {
+    out["cpu_by_thread"] = own.cpu_by_thread;
+    out["table_bytes_per_task"] = ToJson(own.tables, result.tasks);
   }
-  Spread spread = SpreadOf(rates);
-  const ThroughputResult& shown = *std::find_if(results.begin(), results.end(), [&](const auto& r) {
-    return r.tasks_per_second == spread.median;
-  });
-  Json out = {{"tasks", shown.tasks},
-              {"seconds", shown.seconds},
-              {"submit_seconds", shown.submit_seconds},
-              {"tasks_per_second", shown.tasks_per_second},
-              {"cpu_seconds_per_100k", nullptr},
-              {"limit_tasks_per_second", nullptr},
-              {"ratio_to_limit", nullptr}};
-  if (shown.cpu_seconds_per_100k) out["cpu_seconds_per_100k"] = *shown.cpu_seconds_per_100k;
-  if (shown.limit_tasks_per_second) {
-    out["limit_tasks_per_second"] = *shown.limit_tasks_per_second;
-    out["ratio_to_limit"] = shown.tasks_per_second / *shown.limit_tasks_per_second;
-  }
-  if (settings.repeat > 1)
-    out["runs"] = {{"count", settings.repeat}, {"min", spread.min}, {"max", spread.max}};
+  out["samples"] = ToJson(result.samples);
   return out;
 }
 
@@ -98,7 +100,8 @@ absl::StatusOr<Json> Backlog(const Settings& settings) {
               {"rss_bytes_per_task", result.rss_bytes_per_task},
               {"disk_bytes_per_task", result.disk_bytes_per_task},
               {"restart_seconds", result.restart_seconds},
-              {"drain_per_second", result.drain_per_second}};
+              {"drain_per_second", result.drain_per_second},
+              {"table_bytes_per_task", ToJson(result.tables, settings.backlog.tasks)}};
 }
 
 absl::StatusOr<Json> Limits(const Settings& settings) {
@@ -107,15 +110,29 @@ absl::StatusOr<Json> Limits(const Settings& settings) {
   constexpr uint32_t kEchoBytes = 150;
   ZS_ASSIGN_OR_RETURN(CommitResult commit, MeasureCommit(settings.data_root, kCommits));
   ZS_ASSIGN_OR_RETURN(double echo, MeasureEcho(kEchoes, kEchoBytes));
-  ZS_ASSIGN_OR_RETURN(PipelineResult batched,
+  ZS_ASSIGN_OR_RETURN(PipelineResult full,
                       RunPipeline({.tasks = kPipelineTasks, .data_root = settings.data_root}));
   ZS_ASSIGN_OR_RETURN(
       PipelineResult single,
-      RunPipeline({.tasks = kSingleTasks, .batch = 1, .data_root = settings.data_root}));
+      RunPipeline({.tasks = kSingleTasks, .frame_tasks = 1, .data_root = settings.data_root}));
   return Json{{"commit_ms", {{"p50", commit.p50_ms}, {"p99", commit.p99_ms}}},
               {"echo_messages_per_second", echo},
-              {"pipeline_tasks_per_second", batched.tasks_per_second},
+              {"pipeline_tasks_per_second", full.tasks_per_second},
+              {"pipeline_cpu_seconds_per_100k", full.cpu_seconds_per_100k},
               {"pipeline_single_tasks_per_second", single.tasks_per_second}};
+}
+
+// All runs of the command, one after another.
+absl::StatusOr<Json> Repeat(const std::string& command, const Settings& settings) {
+  std::vector<Json> runs;
+  for (int i = 0; i < settings.repeat; ++i) {
+    ZS_ASSIGN_OR_RETURN(Json run, command == "throughput" ? Throughput(settings)
+                                  : command == "latency"  ? Latency(settings)
+                                  : command == "backlog"  ? Backlog(settings)
+                                                          : Limits(settings));
+    runs.push_back(std::move(run));
+  }
+  return Summarise(runs);
 }
 
 void AddThroughput(Flags& flags, Settings& settings) {
@@ -127,10 +144,11 @@ void AddThroughput(Flags& flags, Settings& settings) {
   command.Number("--clients", &options.clients, "Client connections", 1, 1024);
   command.Number("--workers", &options.workers, "Worker processes to start", 1, 1024);
   command.Number("--batch", &options.batch, "Tasks in one submit call; 1: one by one", 1, 4096);
-  command.Number("--repeat", &settings.repeat, "Runs; the median is shown", 1, 100);
+  command.Number("--samples", &options.samples, "Rate and file size at so many equal shares", 1,
+                 1000);
   command.Brokers("--brokers", &settings.brokers, "Measure these instead of own processes");
-  command.Example("zsched-bench throughput --tasks 1000000 --batch 100 --workers 2");
-  command.Example("zsched-bench throughput --batch 1 -o json");
+  command.Example("zsched-bench throughput --tasks 10000000 --workers 2");
+  command.Example("zsched-bench throughput --batch 1 --repeat 5 -o json");
 }
 
 void AddOthers(Flags& flags, Settings& settings) {
@@ -156,6 +174,7 @@ int Main(int argc, char** argv) {
       "Measures zsched: its own broker and workers on this machine, or those of --brokers.");
   flags.Text("-o,--output", &settings.output, "How to print", "FORMAT", {"table", "json"});
   flags.Text("--data-root", &settings.data_root, "Directory on the disk to measure", "DIR");
+  flags.Number("--repeat", &settings.repeat, "Runs; medians and their spread are shown", 1, 100);
   AddThroughput(flags, settings);
   AddOthers(flags, settings);
   if (std::optional<int> code = flags.Parse(argc, argv)) return *code;
@@ -164,16 +183,10 @@ int Main(int argc, char** argv) {
         (settings.throughput.brokers.empty() ? "" : ",") + ToString(broker);
   settings.throughput.data_root = settings.latency.data_root = settings.backlog.data_root =
       settings.data_root;
-  absl::StatusOr<Json> result = flags.command() == "throughput" ? Throughput(settings)
-                                : flags.command() == "latency"  ? Latency(settings)
-                                : flags.command() == "backlog"  ? Backlog(settings)
-                                                                : Limits(settings);
+  absl::StatusOr<Json> result = Repeat(flags.command(), settings);
   bool json = settings.output == "json";
   if (!result.ok()) return Fail(result.status(), json);
-  if (json)
-    std::printf("%s\n", result->dump().c_str());
-  else
-    PrintTable(*result);
+  std::fputs(json ? (result->dump() + "\n").c_str() : TableText(*result).c_str(), stdout);
   return 0;
 }
 

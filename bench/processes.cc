@@ -88,8 +88,8 @@ absl::StatusOr<std::unique_ptr<Cluster>> Cluster::Start(const ClusterOptions& op
 }
 
 absl::Status Cluster::StartBroker() {
-  std::vector<std::string> argv = {ProgramDirectory() + "/zsched-broker", "--data",
-                                   data_ + "/broker", "--listen", brokers_};
+  std::vector<std::string> argv = {ProgramDirectory() + "/zsched-broker", "--data", journal(),
+                                   "--listen", brokers_};
   argv.insert(argv.end(), options_.broker_flags.begin(), options_.broker_flags.end());
   ZS_ASSIGN_OR_RETURN(broker_, Spawn(argv, data_ + "/broker.log"));
   return absl::OkStatus();

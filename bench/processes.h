@@ -41,8 +41,10 @@ class Cluster {
   void KillBroker();  // kill -9
 
   pid_t broker_pid() const { return broker_; }
+  const std::vector<pid_t>& worker_pids() const { return workers_; }
   const std::string& brokers() const { return brokers_; }
-  const std::string& data() const { return data_; }
+  // The broker's data directory.
+  std::string journal() const { return data_ + "/broker"; }
   // Ends all processes cleanly; CPU seconds (user and system) they used in their lives.
   double Stop();
 

@@ -1,7 +1,8 @@
-// Percentiles and repeated runs. Owned by bench; pure.
+// Percentiles, and how far repeated runs lie apart. Owned by bench; pure.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <vector>
 
@@ -24,13 +25,19 @@ inline Percentiles PercentilesOf(const std::vector<double>& sample) {
   return {Quantile(sample, 0.5), Quantile(sample, 0.99)};
 }
 
-// Median of repeated runs and how far they lie apart.
+// One figure of repeated runs. With an even count the median is the mean of the two in the middle.
 struct Spread {
   double median = 0, min = 0, max = 0;
+  // From the lowest to the highest run, as a part of the median; 0 when all are alike, infinite when
+  // they are not and the median is 0.
+  double relative() const { return max == min ? 0 : (max - min) / std::abs(median); }
 };
-inline Spread SpreadOf(const std::vector<double>& runs) {
-  return {Quantile(runs, 0.5), *std::min_element(runs.begin(), runs.end()),
-          *std::max_element(runs.begin(), runs.end())};
+// Requires: not empty.
+inline Spread SpreadOf(std::vector<double> runs) {
+  std::sort(runs.begin(), runs.end());
+  size_t middle = runs.size() / 2;
+  double median = runs.size() % 2 == 1 ? runs[middle] : (runs[middle - 1] + runs[middle]) / 2;
+  return {median, runs.front(), runs.back()};
 }
 
 }  // namespace zsched::bench

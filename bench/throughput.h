@@ -3,32 +3,49 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "bench/proc.h"
+#include "bench/sampler.h"
+#include "bench/tables.h"
 
 namespace zsched::bench {
 
 struct ThroughputOptions {
-  uint64_t tasks = 200'000;
+  uint64_t tasks = 1'000'000;
   uint32_t payload_bytes = 100;
   int clients = 1;
   int workers = 2;
   uint32_t batch = 100;       // tasks given to the client library in one call; 1: single submits
+  int samples = 10;           // at equal shares of the tasks
   std::string brokers = {};   // empty: start own processes
   bool measure_limit = true;  // the bare pipeline in the same run; only with own processes
   std::string data_root = "/var/tmp";
+};
+
+// What is known only of processes of our own.
+struct OwnClusterFigures {
+  double cpu_seconds_per_100k = 0;  // all processes, their whole lives: start and end included
+  // CPU seconds per 100,000 tasks from first submit to last outcome: "broker", "workers" (all
+  // together) and "client", each by thread.
+  std::map<std::string, CpuByThread> cpu_by_thread = {};
+  std::vector<TableSize> tables = {};                 // the journal when the last task had finished
+  std::optional<double> limit_tasks_per_second = {};  // bench/limits.h
+  std::optional<double> limit_cpu_seconds_per_100k = {};  // of the same
 };
 
 struct ThroughputResult {
   uint64_t tasks = 0;
   double seconds = 0;
   double tasks_per_second = 0;
-  double submit_seconds = 0;  // until the last submit was acknowledged
-  std::optional<double> cpu_seconds_per_100k =
-      {};  // all processes; unknown for brokers of somebody else
-  std::optional<double> limit_tasks_per_second = {};  // bench/limits.h
+  double submit_seconds = 0;   // until the last submit was acknowledged
+  double tasks_per_frame = 0;  // as the client library combined them
+  std::vector<ThroughputSample> samples = {};
+  std::optional<OwnClusterFigures> own = {};  // nothing for brokers of somebody else
 };
 
 // UNAVAILABLE, TIMED_OUT: the run could not be finished; a task that does not succeed is an

@@ -1,5 +1,6 @@
 #include "client/lib/core.h"
 
+#include <pthread.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -75,6 +76,7 @@ absl::Status Client::Core::Start(SessionOptions session) {
     // The thread waits for its own id, which callers compare with.
     std::unique_lock lock(inbox_mutex_);
     thread_ = std::thread([this] {
+      pthread_setname_np(pthread_self(), "zsched-client");
       { std::lock_guard wait_for_id(inbox_mutex_); }
       Run();
     });

@@ -200,7 +200,10 @@ absl::Status Pool::Start() {
         std::lock_guard lock(state_->mutex);
         ++state_->running_threads;
       }
-      threads_.emplace_back([state = state_, &slot] { Run(state, &slot); });
+      threads_.emplace_back([state = state_, &slot] {
+        pthread_setname_np(pthread_self(), "zsched-slot");
+        Run(state, &slot);
+      });
     }
   } catch (const std::system_error& error) {
     std::lock_guard lock(state_->mutex);

@@ -1,0 +1,131 @@
+#include "bench/producers.h"
+
+#include <pthread.h>
+
+#include <utility>
+
+#include "base/check.h"
+#include "schemas/errors.h"
+
+namespace zsched::bench {
+namespace {
+
+constexpr int64_t kConnectMs = 10'000, kCloseMs = 5'000;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Producers>> Producers::Connect(const ProducerOptions& options,
+                                                              const std::string& brokers) {
+  std::unique_ptr<Producers> made(new Producers(options));
+  auto clients = static_cast<uint64_t>(options.clients);
+  for (uint64_t i = 0; i < clients; ++i) {
+    auto producer = std::make_unique<Producer>();
+    producer->share = options.tasks / clients + (i < options.tasks % clients ? 1 : 0);
+    ClientOptions client;
+    client.brokers = brokers;
+    client.name = "zsched-bench";
+    client.on_outcomes = [counts = producer.get()](std::span<Outcome> outcomes) {
+      for (const Outcome& outcome : outcomes) counts->failed += !outcome.succeeded();
+      counts->finished += outcomes.size();
+    };
+    ZS_ASSIGN_OR_RETURN(producer->client, Client::Create(std::move(client)));
+    made->producers_.push_back(std::move(producer));
+  }
+  // All connect at once.
+  for (auto& producer : made->producers_)
+    ZS_RETURN_IF_ERROR(producer->client->WaitForBroker(kConnectMs));
+  return made;
+}
+
+Producers::~Producers() {
+  for (auto& producer : producers_) (void)producer->client->Close(0);
+  JoinThreads();
+}
+
+void Producers::Start() {
+  for (auto& made : producers_)
+    threads_.emplace_back([this, &producer = *made] {
+      pthread_setname_np(pthread_self(), "submit");
+      producer.status = Submit(producer);
+      producer.submitted_at = std::chrono::steady_clock::now();
+      producer.submitted = true;
+      measured_.wait();
+    });
+}
+
+absl::Status Producers::Submit(Producer& producer) const {
+  TaskSpec spec{
+      .type = "noop", .queue = "bench", .payload = std::string(options_.payload_bytes, 'x')};
+  std::vector<TaskSpec> batch(options_.batch, spec);
+  for (uint64_t sent = 0; sent < producer.share;) {
+    uint64_t count = std::min<uint64_t>(batch.size(), producer.share - sent);
+    absl::Status status =
+        options_.batch == 1
+            ? producer.client->Submit(
+                  spec, [&](absl::StatusOr<TaskId> id) { producer.rejected += !id.ok(); }, nullptr,
+                  {.notify = true})
+            : producer.client->SubmitBatch(
+                  std::span(batch).first(count),
+                  [&](const BatchAck& ack) { producer.rejected += ack.rejected.size(); },
+                  {.notify = true});
+    if (!status.ok()) return status;
+    sent += count;
+  }
+  return producer.client->Flush(kForever);
+}
+
+uint64_t Producers::ended() const {
+  uint64_t ended = 0;
+  for (const auto& producer : producers_) ended += producer->finished + producer->rejected;
+  return ended;
+}
+
+bool Producers::running() const {
+  bool all_submitted = true;
+  for (const auto& producer : producers_) {
+    bool submitted = producer->submitted;
+    if (submitted && !producer->status.ok()) return false;
+    all_submitted = all_submitted && submitted;
+  }
+  return !all_submitted || ended() < options_.tasks;
+}
+
+std::chrono::steady_clock::time_point Producers::submitted_at() const {
+  std::chrono::steady_clock::time_point last;
+  for (const auto& producer : producers_) last = std::max(last, producer->submitted_at);
+  return last;
+}
+
+double Producers::tasks_per_frame() const {
+  uint64_t tasks = 0, frames = 0;
+  for (const auto& producer : producers_) {
+    ClientStats stats = producer->client->stats();
+    tasks += stats.submitted;
+    frames += stats.frames;
+  }
+  return frames == 0 ? 0 : static_cast<double>(tasks) / static_cast<double>(frames);
+}
+
+absl::Status Producers::Finish() {
+  // Others may wait for ever for what the first lacks; the destructor ends them.
+  for (auto& producer : producers_)
+    if (producer->submitted) ZS_RETURN_IF_ERROR(producer->status);
+  JoinThreads();
+  uint64_t rejected = 0, failed = 0;
+  for (auto& producer : producers_) {
+    ZS_RETURN_IF_ERROR(producer->client->Close(kCloseMs));
+    rejected += producer->rejected;
+    failed += producer->failed;
+  }
+  if (rejected + failed == 0) return absl::OkStatus();
+  return Error(ErrorCode::kInternal, std::to_string(rejected) + " tasks were refused and " +
+                                         std::to_string(failed) + " failed");
+}
+
+void Producers::JoinThreads() {
+  if (threads_.empty()) return;
+  measured_.count_down();
+  for (std::thread& thread : std::exchange(threads_, {})) thread.join();
+}
+
+}  // namespace zsched::bench
