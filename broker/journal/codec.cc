@@ -24,9 +24,9 @@ uint64_t RowChecksum(Table table, uint64_t key, std::string_view row) {
   return XXH3_64bits_withSeed(row.data(), row.size(), seed);
 }
 
-uint64_t SegmentChecksum(const SegmentHeader& header, std::string_view records) {
+uint64_t SegmentChecksum(const SegmentHeader& header, std::string_view body) {
   uint64_t seed = XXH3_64bits(&header, kChecksummedHeaderBytes);
-  return XXH3_64bits_withSeed(records.data(), records.size(), seed);
+  return XXH3_64bits_withSeed(body.data(), body.size(), seed);
 }
 
 absl::Status RowLost(Table table, uint64_t key, const char* what) {
@@ -82,27 +82,32 @@ absl::Status ForEachSegment(const Batch& batch,
   return absl::OkStatus();
 }
 
-void StoreSegment(const LogSegment& segment, char* out) {
+void StoreSegment(const LogSegment& segment, std::string_view redo, char* out) {
   SegmentHeader header{.first_lsn = segment.first_lsn.value(),
                        .epoch = segment.epoch.value(),
                        .count = segment.count,
                        .bytes = static_cast<uint32_t>(segment.records.size())};
-  header.checksum = SegmentChecksum(header, segment.records);
+  char* body = out + kSegmentHeaderBytes;
+  std::memcpy(body, segment.records.data(), segment.records.size());
+  if (!redo.empty()) std::memcpy(body + segment.records.size(), redo.data(), redo.size());
+  header.checksum = SegmentChecksum(header, {body, segment.records.size() + redo.size()});
   std::memcpy(out, &header, kSegmentHeaderBytes);
-  std::memcpy(out + kSegmentHeaderBytes, segment.records.data(), segment.records.size());
 }
 
-absl::StatusOr<LogSegment> LoadSegment(Lsn key, std::string_view stored) {
+absl::StatusOr<StoredSegment> LoadSegment(Lsn key, std::string_view stored) {
   if (stored.size() < kSegmentHeaderBytes) return SegmentLost(key, "shorter than its header");
   SegmentHeader header;
   std::memcpy(&header, stored.data(), kSegmentHeaderBytes);
-  std::string_view records = stored.substr(kSegmentHeaderBytes);
-  if (header.bytes != records.size() || header.first_lsn != key.value() || header.count == 0)
+  std::string_view body = stored.substr(kSegmentHeaderBytes);
+  if (header.bytes > body.size() || header.first_lsn != key.value() || header.count == 0)
     return SegmentLost(key, "header does not match");
-  if (header.checksum != SegmentChecksum(header, records))
+  if (header.checksum != SegmentChecksum(header, body))
     return SegmentLost(key, "checksum does not match");
-  return LogSegment{
-      .first_lsn = key, .count = header.count, .epoch = Epoch(header.epoch), .records = records};
+  LogSegment segment{.first_lsn = key,
+                     .count = header.count,
+                     .epoch = Epoch(header.epoch),
+                     .records = body.substr(0, header.bytes)};
+  return StoredSegment{segment, body.substr(header.bytes)};
 }
 
 void SortMutations(std::vector<Mutation>& mutations) {

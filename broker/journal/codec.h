@@ -43,13 +43,14 @@ void StoreRow(Table table, uint64_t key, std::string_view row, char* out);
 // The row inside `stored`. DATA_LOSS names table and key.
 absl::StatusOr<std::string_view> LoadRow(Table table, uint64_t key, std::string_view stored);
 
-// --- Log segments: the header, then `count` records back to back.
+// --- Log segments: the header, then `count` records back to back, then the rows that the commit
+// left out of the tables, if it did (redo.h).
 struct SegmentHeader {
   uint64_t first_lsn = 0;
   uint64_t epoch = 0;
   uint32_t count = 0;
   uint32_t bytes = 0;     // of the records
-  uint64_t checksum = 0;  // XXH3_64(records, seed = XXH3_64(the header before this field))
+  uint64_t checksum = 0;  // XXH3_64(all that follows, seed = XXH3_64(the header before this field))
 };
 inline constexpr size_t kSegmentHeaderBytes = 32;
 static_assert(sizeof(SegmentHeader) == kSegmentHeaderBytes);
@@ -63,16 +64,20 @@ inline constexpr size_t kMaxSegmentBytes = 4 * 4096 - 16;
 
 // One piece of a batch's records: whole records, and with its header no larger than
 // kMaxSegmentBytes unless it is a single record.
-inline size_t StoredSegmentBytes(const LogSegment& segment) {
-  return kSegmentHeaderBytes + segment.records.size();
+inline size_t StoredSegmentBytes(const LogSegment& segment, std::string_view redo = {}) {
+  return kSegmentHeaderBytes + segment.records.size() + redo.size();
 }
 // Calls `visit` for the batch's segments in order; stops at the first error and returns it.
 absl::Status ForEachSegment(const Batch& batch,
                             absl::FunctionRef<absl::Status(const LogSegment&)> visit);
-// Writes StoredSegmentBytes(segment) bytes to `out`.
-void StoreSegment(const LogSegment& segment, char* out);
-// DATA_LOSS names the LSN. The records point into `stored`.
-absl::StatusOr<LogSegment> LoadSegment(Lsn key, std::string_view stored);
+// Writes StoredSegmentBytes(segment, redo) bytes to `out`.
+void StoreSegment(const LogSegment& segment, std::string_view redo, char* out);
+struct StoredSegment {
+  LogSegment segment;
+  std::string_view redo;  // empty: the commit wrote its rows into the tables
+};
+// DATA_LOSS names the LSN. Records and redo point into `stored`.
+absl::StatusOr<StoredSegment> LoadSegment(Lsn key, std::string_view stored);
 
 inline Lsn LastLsn(const LogSegment& segment) {
   return Lsn(segment.first_lsn.value() + segment.count - 1);

@@ -26,6 +26,7 @@ class LmdbJournal final : public Journal {
     ZS_ASSIGN_OR_RETURN(journal->env_, LmdbEnv::Open(journal->directory_, options.map_bytes));
     ZS_ASSIGN_OR_RETURN(journal->writer_, LmdbWriter::Open(*journal->env_, options.keep_log_bytes));
     journal->views_ = std::make_unique<LmdbViewPool>(*journal->env_);
+    journal->views_->Publish(journal->writer_->txn_id(), journal->writer_->layers());
     if (journal->directory_.is_new()) ZS_RETURN_IF_ERROR(journal->directory_.FinishCreation());
     return journal;
   }
@@ -33,8 +34,12 @@ class LmdbJournal final : public Journal {
   absl::Status Commit(Batch& batch) override {
     if (!failure_.ok()) return PoisonedBy(failure_);
     absl::Status status = writer_->Commit(batch);
-    if (!status.ok()) status = failure_ = Explain(std::move(status));
-    return status;
+    if (status.ok()) {
+      views_->Publish(writer_->txn_id(), writer_->layers());
+      return status;
+    }
+    views_->Poison();
+    return failure_ = Explain(std::move(status));
   }
 
   absl::StatusOr<std::unique_ptr<JournalView>> View() override { return views_->View(); }

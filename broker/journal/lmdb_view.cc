@@ -1,6 +1,7 @@
 #include "broker/journal/lmdb_view.h"
 
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "base/check.h"
@@ -14,16 +15,47 @@ std::string Reading(size_t database) { return "cannot read " + DatabaseName(data
 absl::StatusOr<LogSegment> LoadSegmentAt(const MDB_val& key, const MDB_val& value) {
   if (key.mv_size != kKeyBytes)
     return Error(ErrorCode::kDataLoss, "the log has a key of a wrong size");
-  return LoadSegment(Lsn(LoadKey(key.mv_data)), ToView(value));
+  ZS_ASSIGN_OR_RETURN(StoredSegment stored, LoadSegment(Lsn(LoadKey(key.mv_data)), ToView(value)));
+  return stored.segment;
 }
+
+// The changes of one table that lie over it, walked beside its rows.
+class LayeredScan {
+ public:
+  using Visit = absl::FunctionRef<bool(uint64_t key, std::string_view row)>;
+
+  LayeredScan(const RedoLayers& layers, Table table, uint64_t from)
+      : changes_(NewestFrom(layers, table, from)) {}
+
+  // Those with a key up to `key`: they come before a row behind it, or in place of the one under it.
+  // False: `visit` has seen enough.
+  bool VisitUpTo(uint64_t key, Visit visit) {
+    for (; next_ < changes_.size() && changes_[next_].change->key <= key; ++next_) {
+      const auto& [layer, change] = changes_[next_];
+      if (!change->erased() && !visit(change->key, layer->row(*change))) return false;
+    }
+    return true;
+  }
+  // Whether VisitUpTo(key) dealt with the row under `key` itself.
+  bool Covers(uint64_t key) const { return next_ > 0 && changes_[next_ - 1].change->key == key; }
+
+ private:
+  std::vector<NewestChange> changes_;
+  size_t next_ = 0;
+};
 
 class LmdbView final : public JournalView {
  public:
-  LmdbView(LmdbViewPool& pool, std::unique_ptr<LmdbReader> reader)
-      : pool_(pool), reader_(std::move(reader)) {}
+  LmdbView(LmdbViewPool& pool, std::unique_ptr<LmdbReader> reader,
+           std::shared_ptr<const RedoLayers> layers)
+      : pool_(pool), reader_(std::move(reader)), layers_(std::move(layers)) {}
   ~LmdbView() override { pool_.GiveBack(std::move(reader_)); }
 
   absl::StatusOr<std::optional<std::string_view>> Get(Table table, uint64_t key) override {
+    if (auto [layer, change] = FindNewest(*layers_, table, key); change != nullptr) {
+      if (change->erased()) return std::optional<std::string_view>();
+      return std::optional<std::string_view>(layer->row(*change));
+    }
     size_t database = static_cast<size_t>(table);
     ZS_ASSIGN_OR_RETURN(MDB_cursor * cursor, reader_->Cursor(database));
     LmdbKey lmdb_key(key);
@@ -44,6 +76,7 @@ class LmdbView final : public JournalView {
     if (int rc = mdb_cursor_open(reader_->txn(), Dbi(database), &raw); rc != 0)
       return LmdbError(rc, Reading(database));
     std::unique_ptr<MDB_cursor, void (*)(MDB_cursor*)> cursor(raw, &mdb_cursor_close);
+    LayeredScan over(*layers_, table, from);
     LmdbKey start(from);
     MDB_val key = *start.val(), value;
     int rc = mdb_cursor_get(raw, &key, &value, MDB_SET_RANGE);
@@ -51,10 +84,14 @@ class LmdbView final : public JournalView {
       if (key.mv_size != kKeyBytes)
         return Error(ErrorCode::kDataLoss, Reading(database) + ": a key has a wrong size");
       uint64_t number = LoadKey(key.mv_data);
+      if (!over.VisitUpTo(number, visit)) return absl::OkStatus();
+      if (over.Covers(number)) continue;
       ZS_ASSIGN_OR_RETURN(std::string_view row, LoadRow(table, number, ToView(value)));
       if (!visit(number, row)) return absl::OkStatus();
     }
-    return rc == MDB_NOTFOUND ? absl::OkStatus() : LmdbError(rc, Reading(database));
+    if (rc != MDB_NOTFOUND) return LmdbError(rc, Reading(database));
+    over.VisitUpTo(UINT64_MAX, visit);
+    return absl::OkStatus();
   }
 
   absl::Status ScanLog(Lsn from, absl::FunctionRef<bool(const LogSegment&)> visit) override {
@@ -108,6 +145,7 @@ class LmdbView final : public JournalView {
 
   LmdbViewPool& pool_;
   std::unique_ptr<LmdbReader> reader_;
+  std::shared_ptr<const RedoLayers> layers_;
 };
 
 }  // namespace
@@ -150,9 +188,42 @@ absl::StatusOr<MDB_cursor*> LmdbReader::Cursor(size_t database) {
 
 LmdbViewPool::~LmdbViewPool() { ZS_CHECK(taken_ == 0); }
 
+void LmdbViewPool::Publish(size_t txn_id, std::shared_ptr<const RedoLayers> layers) {
+  std::lock_guard lock(mutex_);
+  published_.txn_id = txn_id;
+  published_.layers = std::move(layers);
+}
+
+void LmdbViewPool::Poison() {
+  std::lock_guard lock(mutex_);
+  published_.poisoned = true;
+}
+
+LmdbViewPool::Published LmdbViewPool::Newest() {
+  std::lock_guard lock(mutex_);
+  return published_;
+}
+
 absl::StatusOr<std::unique_ptr<JournalView>> LmdbViewPool::View() {
   ZS_ASSIGN_OR_RETURN(std::unique_ptr<LmdbReader> reader, Take());
-  return std::unique_ptr<JournalView>(new LmdbView(*this, std::move(reader)));
+  absl::Status status;
+  while (status.ok()) {
+    Published newest = Newest();
+    size_t seen = mdb_txn_id(reader->txn());
+    if (seen == newest.txn_id)
+      return std::unique_ptr<JournalView>(
+          new LmdbView(*this, std::move(reader), std::move(newest.layers)));
+    if (seen < newest.txn_id) {
+      reader->Reset();
+      status = reader->Renew();
+    } else if (newest.poisoned) {
+      status = Error(ErrorCode::kInternal, "an earlier commit failed, restart to recover");
+    } else {
+      std::this_thread::yield();  // the commit has returned from LMDB and is about to be published
+    }
+  }
+  GiveBack(std::move(reader));
+  return status;
 }
 
 absl::StatusOr<std::unique_ptr<LmdbReader>> LmdbViewPool::Take() {

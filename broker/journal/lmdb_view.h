@@ -14,6 +14,7 @@
 
 #include "broker/journal/journal.h"
 #include "broker/journal/lmdb_env.h"
+#include "broker/journal/redo.h"
 
 namespace zsched::broker {
 
@@ -46,6 +47,9 @@ class LmdbReader {
   std::array<Slot, kDatabases> slots_{};
 };
 
+// A commit changes two things, one after the other: the file, and which layers lie over its tables
+// (redo.h). A view must see both as of the same commit, so it compares LMDB's transaction ids and
+// tries again when it came between the two.
 class LmdbViewPool {
  public:
   explicit LmdbViewPool(const LmdbEnv& env) : env_(env) {}
@@ -54,17 +58,30 @@ class LmdbViewPool {
   // Requires that every view has ended.
   ~LmdbViewPool();
 
-  // RESOURCE_EXHAUSTED when kMaxViews are alive.
+  // The commit that was transaction `txn_id` is done; these layers lie over its tables.
+  void Publish(size_t txn_id, std::shared_ptr<const RedoLayers> layers);
+  // A commit failed: what the file holds is not known any more.
+  void Poison();
+
+  // RESOURCE_EXHAUSTED when kMaxViews are alive. INTERNAL when a failed commit changed the file.
   absl::StatusOr<std::unique_ptr<JournalView>> View();
   absl::StatusOr<std::unique_ptr<LmdbReader>> Take();
   void GiveBack(std::unique_ptr<LmdbReader> reader);
   const LmdbEnv& env() const { return env_; }
 
  private:
+  struct Published {
+    size_t txn_id = 0;
+    std::shared_ptr<const RedoLayers> layers;
+    bool poisoned = false;
+  };
+  Published Newest();
+
   const LmdbEnv& env_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<LmdbReader>> idle_;
   size_t taken_ = 0;
+  Published published_;
 };
 
 }  // namespace zsched::broker

@@ -1,24 +1,31 @@
 // Writes batches into LMDB, one transaction each: the hot path. Owned by broker/journal.
 //
-// A commit costs its rows: each table is walked once by one cursor over sorted keys, rows and their
-// checksums are written straight into LMDB's pages (MDB_RESERVE), and keys beyond a table's last
-// are appended without a search, which also fills pages to the brim.
+// A large commit costs its rows: each table is walked once by one cursor over sorted keys, rows and
+// their checksums are written straight into LMDB's pages (MDB_RESERVE), and keys beyond a table's
+// last are appended without a search, which also fills pages to the brim.
+//
+// A small commit costs the pages it touches, two or three for each table, so it touches none of them:
+// it writes the log, and its rows behind the records (redo.h). A later commit takes those into the
+// tables with its own.
 //
 // Threads: one at a time.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "broker/core/batch.h"
 #include "broker/journal/lmdb_env.h"
+#include "broker/journal/redo.h"
 
 namespace zsched::broker {
 
 class LmdbWriter {
  public:
-  // Reads where the log and each table end. DATA_LOSS when the last segment is not readable.
+  // Reads where the log and each table end, and writes the rows that the last commits left in the
+  // log into the tables. DATA_LOSS when the end of the log is not readable.
   static absl::StatusOr<std::unique_ptr<LmdbWriter>> Open(const LmdbEnv& env,
                                                           uint64_t keep_log_bytes);
 
@@ -27,21 +34,37 @@ class LmdbWriter {
   absl::Status Commit(Batch& batch);
 
   Lsn last_lsn() const { return last_lsn_; }
+  // Of the last commit: LMDB's transaction, and what lies over the tables since.
+  size_t txn_id() const { return txn_id_; }
+  std::shared_ptr<const RedoLayers> layers() const { return layers_; }
 
  private:
   class Cursor;
+  class TableWriter;
 
   LmdbWriter(const LmdbEnv& env, uint64_t keep_log_bytes)
       : env_(env), keep_log_bytes_(keep_log_bytes) {}
   absl::Status ReadEnds(MDB_txn* txn);
-  absl::Status Write(MDB_txn* txn, Batch& batch);
+  absl::Status ReadLayers(MDB_txn* txn);
+  absl::Status FlushLayers();
+  bool IsSmall(const Batch& batch) const;
+  absl::Status WriteLogOnly(MDB_txn* txn, Batch& batch, std::shared_ptr<const RedoLayer> layer);
+  absl::Status WriteAll(MDB_txn* txn, Batch& batch);
   absl::Status WriteLog(MDB_txn* txn, const Batch& batch);
+  absl::Status WriteLayers(MDB_txn* txn);
+  absl::Status DropLastRedo(MDB_txn* txn);
   absl::Status WriteTable(MDB_txn* txn, Table table, Batch& batch);
-  absl::Status TrimLog(MDB_txn* txn, const Cursor& cursor, size_t budget);
+  absl::Status TrimLog(MDB_txn* txn, const Cursor& cursor);
+  // Runs `write` in a transaction and makes it durable.
+  template <class Write>
+  absl::Status InTransaction(Write write);
 
   const LmdbEnv& env_;
   const uint64_t keep_log_bytes_;
   Lsn last_lsn_;
+  size_t txn_id_ = 0;
+  std::shared_ptr<const RedoLayers> layers_ = std::make_shared<const RedoLayers>();
+  size_t added_segments_ = 0;  // since the log was trimmed
   // No key of the table is greater. Erasing does not lower it, so it is a bound, not the last key.
   std::array<std::optional<uint64_t>, kTables> highest_keys_;
 };

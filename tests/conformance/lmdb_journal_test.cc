@@ -14,10 +14,15 @@
 #include <random>
 
 #include "base/check.h"
+#include "broker/journal/codec.h"
+#include "broker/journal/redo.h"
 #include "tests/conformance/journal_fixture.h"
 
 namespace zsched::broker {
 namespace {
+
+// A record whose commit writes its rows into the tables at once.
+const std::string kTooLargeToWait(kMaxSegmentBytes, 'L');
 
 class LmdbJournalTest : public testing::Test {
  protected:
@@ -234,7 +239,9 @@ TEST_F(LmdbJournalTest, AFlippedBitInTheLogIsDataLoss) {
   {
     auto journal = OpenOrDie(Options());
     ASSERT_TRUE(Filler(1, 1).Record("a record that is nowhere else").CommitTo(*journal).ok());
-    ASSERT_TRUE(Filler(1, 2).Record("the last one is read at open").CommitTo(*journal).ok());
+    // One that writes the tables: what lies before it is not read at open.
+    ASSERT_TRUE(Filler(1, 2).Record(kTooLargeToWait).CommitTo(*journal).ok());
+    ASSERT_TRUE(Filler(1, 3).Record("the last one is read at open").CommitTo(*journal).ok());
   }
   ASSERT_GT(FlipIn("a record that is nowhere else"), 0);
   {
@@ -270,8 +277,31 @@ TEST_F(LmdbJournalTest, TheLogIsTrimmedToItsBoundAndKeepsItsEnd) {
   options.keep_log_bytes = 0;
   auto journal = OpenOrDie(options);
   for (int batch = 0; batch < 10; ++batch, ++lsn)
-    ASSERT_TRUE(Filler(1, lsn).Record("r").CommitTo(*journal).ok());
+    ASSERT_TRUE(Filler(1, lsn).Record(kTooLargeToWait).CommitTo(*journal).ok());
   EXPECT_EQ(BoundsOf(*journal), std::make_pair(lsn - 1, lsn - 1));
+}
+
+TEST_F(LmdbJournalTest, SmallCommitsAreTrimmedWhenTheirRowsReachTheTables) {
+  LmdbOptions options = Options();
+  options.keep_log_bytes = 0;
+  auto journal = OpenOrDie(options);
+  for (uint64_t lsn = 1; lsn <= 500; ++lsn) {
+    ASSERT_TRUE(Filler(1, lsn).Record("r").Put(Table::kTasks, lsn, "row").CommitTo(*journal).ok());
+    auto [first, last] = BoundsOf(*journal);
+    EXPECT_EQ(last, lsn);
+    EXPECT_LE(last - first, kMaxLayers);
+  }
+  EXPECT_EQ(RowsOf(*journal, Table::kTasks).size(), 500u);
+}
+
+TEST_F(LmdbJournalTest, AFlippedBitInRowsThatWaitInTheLogIsDataLoss) {
+  ASSERT_TRUE(Filler(1, 1)
+                  .Record("r")
+                  .Put(Table::kTasks, 1, "a row that waits in the log")
+                  .CommitTo(*OpenOrDie(Options()))
+                  .ok());
+  ASSERT_GT(FlipIn("a row that waits in the log"), 0);
+  EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kDataLoss);
 }
 
 TEST_F(LmdbJournalTest, FreeBytesCountWhatErasingGaveBack) {
