@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "bench/limits.h"
+#include "bench/lmdb_store.h"
 #include "bench/processes.h"
 #include "zsched/client.h"
 
@@ -47,7 +48,7 @@ absl::StatusOr<Sample> OneTask(Client& client, const TaskSpec& spec) {
 }  // namespace
 
 absl::StatusOr<LatencyResult> RunLatency(const LatencyOptions& options) {
-  ZS_ASSIGN_OR_RETURN(CommitResult before, MeasureCommit(options.data_root, options.tasks / 2));
+  ZS_ASSIGN_OR_RETURN(auto store, LmdbStore::Make(options.data_root));
   ZS_ASSIGN_OR_RETURN(auto cluster, Cluster::Start({.workers = 1, .data_root = options.data_root}));
   ZS_RETURN_IF_ERROR(cluster->WaitForWorkers(1));
   ZS_ASSIGN_OR_RETURN(auto client,
@@ -55,18 +56,16 @@ absl::StatusOr<LatencyResult> RunLatency(const LatencyOptions& options) {
   TaskSpec spec{
       .type = "noop", .queue = "bench", .payload = std::string(options.payload_bytes, 'x')};
   for (int i = 0; i < kWarmup; ++i) ZS_RETURN_IF_ERROR(OneTask(*client, spec).status());
-  std::vector<double> acks, results;
+  std::vector<double> commits, acks, results;
   for (int i = 0; i < options.tasks; ++i) {
     ZS_ASSIGN_OR_RETURN(Sample sample, OneTask(*client, spec));
+    commits.push_back(CommitOnceMs(*store));
     acks.push_back(sample.ack_ms);
     results.push_back(sample.result_ms);
   }
   ZS_RETURN_IF_ERROR(client->Close(5000));
   cluster->Stop();
-  ZS_ASSIGN_OR_RETURN(CommitResult after, MeasureCommit(options.data_root, options.tasks / 2));
-  return LatencyResult{{(before.p50_ms + after.p50_ms) / 2, std::max(before.p99_ms, after.p99_ms)},
-                       PercentilesOf(acks),
-                       PercentilesOf(results)};
+  return LatencyResult{PercentilesOf(commits), PercentilesOf(acks), PercentilesOf(results)};
 }
 
 }  // namespace zsched::bench

@@ -48,6 +48,9 @@ struct CommitResult {
 };
 // LMDB commits of one record each.
 absl::StatusOr<CommitResult> MeasureCommit(const std::string& data_root, int commits);
+class LmdbStore;
+// One durable commit of one record, timed.
+double CommitOnceMs(LmdbStore& store);
 
 // DEALER to ROUTER and back over tcp loopback, many in flight; messages a second.
 absl::StatusOr<double> MeasureEcho(uint64_t messages, uint32_t bytes);
