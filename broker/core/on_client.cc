@@ -214,6 +214,7 @@ void Core::OnHeartbeat(SessionId from, const wire::Heartbeat* heartbeat, Now now
   effects_.push_back(HeartbeatAckEffect{from, wait, false});
   if (heartbeat == nullptr) return;
   session->running = heartbeat->running();
+  if (ZS_PLANTED("overdue-not-ended")) return;
   if (heartbeat->started() == nullptr) return;
   size_t reports = std::min<size_t>(heartbeat->started()->size(), kMaxStartedReports);
   for (size_t i = 0; i < reports; ++i) {

@@ -63,7 +63,6 @@ void Core::FireTimers(Now now) {
 }
 
 void Core::EndOverdue(Now now) {
-  if (ZS_PLANTED("overdue-not-ended")) return;
   deadlines_.Advance(now.mono_ms);
   if (deadlines_.due_head() == kNil) return;
   std::vector<uint32_t> slots;

@@ -66,6 +66,7 @@ void Injector::BeginPeers() {
   Every(faults.clock_jump_every_ms, [this] {
     int64_t max_ms = world_.faults.clock_jump_max_ms;
     world_.scheduler.Trace("clock jump");
+    world_.oracle.ClockJumped();
     AnyProcess().SetWallClock(random_.Between(-max_ms, max_ms));
   });
 }

@@ -40,6 +40,7 @@ void Oracle::Committed(const broker::Batch& batch) {
     if (!broker::RowReader(batch.row(m)).Read(row)) return Fail(Name(m.key) + ": its row is short");
     CheckRow(m.key, row);
   }
+  CheckLate(batch_taken_us_);
 }
 
 void Oracle::SpecStored(uint64_t id, std::string_view row) {
@@ -88,6 +89,7 @@ void Oracle::CheckRow(uint64_t id, const TaskRow& row) {
   if (!counted && !is_over) ++unfinished_;
   task.has_row = true;
   task.row = row;
+  NoteWaiting(id, task);
 }
 
 void Oracle::CheckCharges(uint64_t id, const TaskFacts& task, const TaskRow& row) {

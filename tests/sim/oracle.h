@@ -11,9 +11,15 @@
 //   lease ids are never reused                | TASKS
 //   credit is never exceeded                  | TASKS against the grants that had arrived
 //   attempts are charged rightly              | attempt = failures + lost (+ 1) in every row
+//   a worker that returns in time keeps what  | WORKER_WELCOME against WORKER_HELLO, the frames of the session before,
+//     it holds, also over a restart           |   and after a restart the rows
+//   a task starts when it is due              | TASKS against SUBMIT and RESULTS; rows that wait beside an idle worker
+//   an attempt that is overdue is ended       | CANCEL against the HEARTBEAT that named it
+//   an ack to a draining worker is the end    | no TASKS after the HEARTBEAT_ACK to a grant of 0
 //   clients hear the truth                    | OUTCOMES and TASK_INFOS against terminal rows and handlers
 //
-// The first promise broken is kept; the simulation ends on it.
+// The first promise broken is kept; the simulation ends on it. Promises about time are judged while their premises hold:
+// no wall clock jumped, the broker was not paused, the session is one that the broker must know.
 //
 // Threads: one.
 #pragma once
@@ -54,10 +60,17 @@ class Oracle {
   // A frame leaves the broker; `body` is 8-aligned.
   void FrameOut(broker::Endpoint endpoint, std::string_view routing_id, const FrameHeader& header,
                 std::string_view body);
+  // It did not: the broker may take the peer for gone.
+  void NotDelivered(uint64_t session);
+  void BrokerStarted();
+  void RoundOver();
   // The open batch was handed to the journal.
-  void BatchTaken() { ++batches_taken_; }
+  void BatchTaken();
   // The batch is on disk.
   void Committed(const broker::Batch& batch);
+  // The broker was told so.
+  void CommitReported();
+  void ClockJumped() { clocks_agree_ = false; }
   void AttemptEnded(uint64_t lease, AttemptTruth truth) { truths_[lease] = std::move(truth); }
   // What a client was told about a task of its own.
   void OutcomeSeen(const std::string& marker, uint64_t id, bool not_found);
@@ -73,6 +86,9 @@ class Oracle {
     bool retry_asked = false;  // by anybody, ever
     broker::TaskRow row;
     std::vector<std::pair<broker::TaskState, uint64_t>> ends;  // terminal states and their leases
+    int64_t not_before_us = 0;                                 // after the last failure
+    int64_t retry_after_ms = 0;    // the longest that a handler asked for
+    int64_t due_us = kNotWaiting;  // the row waits, and may from then on not wait for time
   };
   const std::map<uint64_t, TaskFacts>& tasks() const { return tasks_; }
   // Tasks that have a row and have not ended.
@@ -84,9 +100,18 @@ class Oracle {
   const std::string& failure() const { return failure_; }
 
  private:
+  static constexpr int64_t kNotWaiting = -1;
+
   struct SubmittedTask {
     std::string marker;
     bool memory = false;
+  };
+  // What a client asked for, by marker.
+  struct Wish {
+    std::string queue, type;
+    int64_t delay_ms = 0;
+    int64_t not_before_us = 0;
+    uint64_t retry_base_ms = 0, retry_cap_ms = 0;
   };
   struct SubmittedFrame {
     uint64_t body_hash = 0;
@@ -98,23 +123,45 @@ class Oracle {
     uint64_t task = 0, lease = 0;
     bool done = false;  // as succeeded
     bool must_be_stale = false;
+    bool lost = false;            // timed out, which counts apart
+    int64_t retry_after_ms = -1;  // asked for; -1: the back-off of the task
+    int64_t arrived_us = 0;
   };
   struct Grant {
     uint64_t until_batch = 0;  // batches_taken_ when the next one came
     uint32_t tasks = 0;
     uint64_t bytes = 0;
   };
+  using Names = std::set<std::string, std::less<>>;
+  struct HeldLease {
+    uint64_t task = 0, lease = 0;
+    uint32_t attempt = 0;
+  };
+  struct Greeting {
+    Uuid worker;
+    int64_t arrived_us = 0;
+    Names queues, types;  // empty: all
+    std::vector<HeldLease> held;
+    std::set<uint64_t> must_keep;  // leases
+  };
   struct WorkerSession {
-    std::string routing_id;                    // frames of the session from elsewhere are refused
-    std::deque<Grant> grants;                  // the last is in force
-    std::map<uint64_t, uint32_t> outstanding;  // lease → payload bytes
+    std::string routing_id;  // frames of the session from elsewhere are refused
+    Greeting greeting;
+    bool certain = true;  // the broker has no reason to have closed it, but for silence from now on
+    int64_t heard_us = 0;
+    int64_t stirred_us = 0;  // the last frame of either side that was not a heartbeat
+    // The ack of this heartbeat, counted from 1, ends what may be on its way; 0: the worker grants something.
+    uint64_t last_call = 0;
+    uint64_t beats = 0, beats_acked = 0;
+    std::deque<Grant> grants;                                 // the last is in force
+    std::map<uint64_t, uint32_t> outstanding;                 // lease → payload bytes
     std::map<uint64_t, std::vector<ReportedResult>> results;  // by seq, without an ack
   };
   struct LeaseFacts {
     uint64_t task = 0;
     uint16_t attempt = 0;
+    uint32_t timeout_ms = 0;
   };
-  using Held = std::vector<std::pair<uint64_t, uint64_t>>;  // (task, lease)
 
   void CheckRow(uint64_t id, const broker::TaskRow& row);
   void CheckCharges(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
@@ -134,8 +181,24 @@ class Oracle {
   void CheckTasks(uint64_t session, const wire::Tasks& tasks);
   void CheckCredit(uint64_t session, const WorkerSession& worker);
   void CheckResultAck(uint64_t session, const wire::ResultAck& ack);
+  void HeartbeatAcked(uint64_t session);
+  void Cancelled(uint64_t session, const wire::Cancel& cancel);
   void CheckAccepted(const ReportedResult& result);
   void WorkerWelcomed(std::string_view routing_id, const wire::WorkerWelcome& welcome);
+
+  void OnWorkerHello(std::string_view routing_id, const wire::WorkerHello& hello);
+  std::set<uint64_t> MustKeep(const Greeting& greeting);
+  bool WasFound(const Greeting& greeting, const HeldLease& held);
+  void NoteWish(const wire::TaskSpec& spec, const std::string& marker);
+  void NoteFailure(const ReportedResult& result, TaskFacts& task);
+  void NoteWaiting(uint64_t id, TaskFacts& task);
+  void NoteStarted(const WorkerSession& session, const wire::Heartbeat& heartbeat);
+  void Heard(WorkerSession& session);
+  bool IsKnown(const WorkerSession& session) const;
+  bool IsIdleSince(const WorkerSession& session, int64_t since_us) const;
+  void CheckEarly(uint64_t id, const TaskFacts& task);
+  void CheckLate(int64_t as_of_us);
+  void CheckOverdue();
 
   Scheduler& scheduler_;
   std::string failure_;
@@ -149,11 +212,29 @@ class Oracle {
   absl::flat_hash_map<uint64_t, uint64_t> live_lease_;  // task → lease as the broker last said
   absl::flat_hash_map<uint32_t, Uuid> worker_of_number_;
   absl::flat_hash_map<std::string, Uuid> client_greeting_;  // by routing id
-  absl::flat_hash_map<std::string, Held> worker_greeting_;
+  absl::flat_hash_map<std::string, Greeting> worker_greeting_;
   absl::flat_hash_map<uint64_t, Uuid> client_of_session_;
   std::map<uint64_t, WorkerSession> worker_sessions_;
   std::map<std::pair<Uuid, uint64_t>, SubmittedFrame> submits_;  // by (client, seq)
   AlignedCopy aligned_;
+
+  // --- Time
+  bool clocks_agree_ = true;  // in this run, until one jumps
+  int64_t broker_started_us_ = 0;
+  int64_t steady_since_us_ = 0;  // since then the broker is up, not paused, and its disk is quick
+  int64_t round_us_ = 0;
+  int64_t batch_taken_us_ = 0;
+  bool batch_at_journal_ = false;
+  int64_t next_late_check_us_ = 0;
+  absl::flat_hash_map<std::string, Wish> wishes_;
+  std::set<std::pair<int64_t, uint64_t>> waiting_;  // (due, task)
+  // Of this life of the broker:
+  absl::flat_hash_map<uint64_t, broker::TaskRow> found_;  // on the disk when it started
+  std::set<Uuid> greeted_;
+  std::set<uint64_t> named_;                        // tasks that a WORKER_HELLO named
+  bool credit_given_ = false;                       // so a task may have been leased to anybody
+  std::set<uint64_t> started_;                      // leases that a heartbeat named
+  std::set<std::pair<int64_t, uint64_t>> overdue_;  // (when, lease) of those
 };
 
 }  // namespace zsched::sim

@@ -35,12 +35,7 @@ void Oracle::FrameIn(Endpoint endpoint, std::string_view routing_id, std::string
   if (frame->header.type == MessageType::kHello) {
     client_greeting_[std::string(routing_id)] = ToUuid(Read<wire::Hello>(frame->body).id());
   } else if (frame->header.type == MessageType::kWorkerHello) {
-    const auto& hello = Read<wire::WorkerHello>(frame->body);
-    Held held;
-    if (hello.held() != nullptr)
-      for (const wire::LeaseRef* ref : *hello.held())
-        held.emplace_back(ref->task_id(), ref->lease_id());
-    worker_greeting_[std::string(routing_id)] = std::move(held);
+    OnWorkerHello(routing_id, Read<wire::WorkerHello>(frame->body));
   } else if (endpoint == Endpoint::kClient) {
     OnClientFrame(frame->header.session, *frame);
   } else {
@@ -71,6 +66,7 @@ void Oracle::OnSubmit(const Uuid& client, const wire::Submit& submit, std::strin
     std::string_view payload = BytesOf(spec->payload());
     known.tasks.push_back({std::string(payload.substr(0, payload.find('|'))),
                            spec->durability() == Durability::kMemory});
+    NoteWish(*spec, known.tasks.back().marker);
   }
 }
 
@@ -78,9 +74,20 @@ void Oracle::OnWorkerFrame(std::string_view routing_id, const FrameView& frame) 
   auto it = worker_sessions_.find(frame.header.session);
   if (it == worker_sessions_.end() || it->second.routing_id != routing_id) return;
   WorkerSession& worker = it->second;
+  Heard(worker);
+  if (frame.header.type != MessageType::kHeartbeat) worker.stirred_us = scheduler_.now_us();
   switch (frame.header.type) {
+    case MessageType::kHeartbeat:
+      if (++worker.beats; worker.grants.back().tasks == 0 && worker.last_call == 0)
+        worker.last_call = worker.beats;
+      return NoteStarted(worker, Read<wire::Heartbeat>(frame.body));
+    case MessageType::kGoodbye:
+      worker.certain = false;
+      return;
     case MessageType::kCredit: {
       const auto& credit = Read<wire::Credit>(frame.body);
+      credit_given_ = true;
+      if (credit.tasks() > 0) worker.last_call = 0;
       worker.grants.back().until_batch = batches_taken_;
       worker.grants.push_back({0, credit.tasks(), credit.bytes()});
       return;
@@ -98,17 +105,25 @@ void Oracle::OnWorkerFrame(std::string_view routing_id, const FrameView& frame) 
 
 void Oracle::OnResults(WorkerSession& session, const wire::Results& results) {
   std::vector<ReportedResult>& reported = session.results[results.seq()];
-  auto add = [&](uint64_t task, uint64_t lease, bool done) {
+  auto add = [&](uint64_t task, uint64_t lease, bool done) -> ReportedResult& {
     auto live = live_lease_.find(task);
     bool superseded = live == live_lease_.end() || live->second != lease;
-    reported.push_back({task, lease, done, superseded});
     session.outstanding.erase(lease);
+    return reported.emplace_back(
+        ReportedResult{.task = task, .lease = lease, .done = done, .must_be_stale = superseded});
   };
   if (results.done() != nullptr)
     for (const wire::Done* done : *results.done()) add(done->task_id(), done->lease_id(), true);
   if (results.results() != nullptr)
-    for (const wire::Result* result : *results.results())
-      add(result->task_id(), result->lease_id(), result->succeeded());
+    for (const wire::Result* result : *results.results()) {
+      ReportedResult& noted = add(result->task_id(), result->lease_id(), result->succeeded());
+      noted.lost = result->error_code() == static_cast<uint16_t>(ErrorCode::kAttemptTimedOut);
+      noted.arrived_us = scheduler_.now_us();
+      if (result->advice() != wire::RetryAdvice::kAfter) continue;
+      noted.retry_after_ms = static_cast<int64_t>(result->retry_after_ms());
+      TaskFacts& task = tasks_[result->task_id()];
+      task.retry_after_ms = std::max(task.retry_after_ms, noted.retry_after_ms);
+    }
 }
 
 // --- Out --------------------------------------------------------------------------------------------------------------
@@ -132,19 +147,27 @@ void Oracle::FrameOut(Endpoint, std::string_view routing_id, const FrameHeader& 
       return CheckInfos(Read<wire::TaskInfos>(body));
     case MessageType::kTasks:
       return CheckTasks(header.session, Read<wire::Tasks>(body));
+    case MessageType::kHeartbeatAck:
+      return HeartbeatAcked(header.session);
     case MessageType::kResultAck:
       return CheckResultAck(header.session, Read<wire::ResultAck>(body));
     case MessageType::kCancel:
-      for (uint64_t lease : *Read<wire::Cancel>(body).leases()) {
-        worker_sessions_[header.session].outstanding.erase(lease);
-        auto known = leases_.find(lease);
-        if (known == leases_.end()) continue;
-        auto live = live_lease_.find(known->second.task);
-        if (live != live_lease_.end() && live->second == lease) live_lease_.erase(live);
-      }
-      return;
+      return Cancelled(header.session, Read<wire::Cancel>(body));
     default:
       return;
+  }
+}
+
+void Oracle::Cancelled(uint64_t session, const wire::Cancel& cancel) {
+  auto worker = worker_sessions_.find(session);
+  if (worker == worker_sessions_.end()) return Fail("CANCEL to a session that was not welcomed");
+  worker->second.stirred_us = scheduler_.now_us();
+  for (uint64_t lease : *cancel.leases()) {
+    worker->second.outstanding.erase(lease);
+    auto known = leases_.find(lease);
+    if (known == leases_.end()) continue;
+    auto live = live_lease_.find(known->second.task);
+    if (live != live_lease_.end() && live->second == lease) live_lease_.erase(live);
   }
 }
 
@@ -223,6 +246,10 @@ void Oracle::CheckInfos(const wire::TaskInfos& infos) {
 void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
   auto it = worker_sessions_.find(session);
   if (it == worker_sessions_.end()) return Fail("TASKS to a session that was not welcomed");
+  WorkerSession& worker = it->second;
+  if (worker.last_call != 0 && worker.beats_acked >= worker.last_call)
+    return Fail("TASKS to a worker that grants none and had the ack of its last call");
+  worker.stirred_us = scheduler_.now_us();
   for (const wire::Assignment* task : *tasks.tasks()) {
     const uint64_t id = task->task_id(), lease = task->lease_id();
     const TaskFacts& facts = tasks_[id];
@@ -230,12 +257,13 @@ void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
     std::string_view payload = BytesOf(task->payload());
     if (payload.substr(0, payload.find('|')) != facts.marker || payload.size() != facts.bytes)
       return Fail(Name(id) + " was handed out with another payload");
-    if (!leases_.try_emplace(lease, LeaseFacts{id, task->attempt()}).second)
+    if (!leases_.try_emplace(lease, LeaseFacts{id, task->attempt(), task->timeout_ms()}).second)
       return Fail(LeaseName(lease) + " was used before");
+    CheckEarly(id, facts);
     live_lease_[id] = lease;
-    it->second.outstanding[lease] = facts.bytes;
+    worker.outstanding[lease] = facts.bytes;
   }
-  CheckCredit(session, it->second);
+  CheckCredit(session, worker);
 }
 
 void Oracle::CheckCredit(uint64_t session, const WorkerSession& worker) {
@@ -276,7 +304,7 @@ void Oracle::CheckResultAck(uint64_t session, const wire::ResultAck& ack) {
 
 // The worker may forget the result now, so the disk must know it.
 void Oracle::CheckAccepted(const ReportedResult& result) {
-  const TaskFacts& task = tasks_[result.task];
+  TaskFacts& task = tasks_[result.task];
   if (task.pruned) return;
   const broker::TaskRow& row = task.row;
   const uint16_t attempt = leases_[result.lease].attempt;
@@ -286,18 +314,35 @@ void Oracle::CheckAccepted(const ReportedResult& result) {
   if (!known)
     Fail(absl::StrCat(Name(result.task), ": the result under ", LeaseName(result.lease),
                       " was acknowledged before it was durable"));
+  if (!result.done) NoteFailure(result, task);
+}
+
+// Heartbeats are acknowledged in their order, but for those that a larger grant overtook.
+void Oracle::HeartbeatAcked(uint64_t session) {
+  auto it = worker_sessions_.find(session);
+  if (it != worker_sessions_.end()) ++it->second.beats_acked;
 }
 
 void Oracle::WorkerWelcomed(std::string_view routing_id, const wire::WorkerWelcome& welcome) {
-  const Held& held = worker_greeting_[std::string(routing_id)];
+  const Greeting& greeting = worker_greeting_[std::string(routing_id)];
   WorkerSession& session = worker_sessions_[welcome.session()];
-  session = WorkerSession{std::string(routing_id), {Grant{}}, {}, {}};
+  session = WorkerSession{};
+  session.routing_id = std::string(routing_id);
+  session.greeting = greeting;
+  session.heard_us = greeting.arrived_us;
+  session.stirred_us = scheduler_.now_us();
+  session.grants.emplace_back();
   std::set<uint64_t> stale;
   if (welcome.stale() != nullptr) stale.insert(welcome.stale()->begin(), welcome.stale()->end());
-  for (const auto& [task, lease] : held) {
-    if (stale.contains(lease)) continue;
-    live_lease_[task] = lease;
-    session.outstanding[lease] = tasks_[task].bytes;
+  for (const HeldLease& held : greeting.held) {
+    if (stale.contains(held.lease)) {
+      if (greeting.must_keep.contains(held.lease))
+        Fail(absl::StrCat(Name(held.task), ": its worker came back in time, and lost ",
+                          LeaseName(held.lease)));
+      continue;
+    }
+    live_lease_[held.task] = held.lease;
+    session.outstanding[held.lease] = tasks_[held.task].bytes;
   }
 }
 

@@ -31,6 +31,8 @@ constexpr PlantedBug kBugs[] = {
     {"client-asks-once", "a client does not ask for outcomes again after a reconnect", 20},
     {"no-resync", "a client is not told that outcomes for it were dropped", 10, "narrow"},
     {"last-outcome-unsaid", "the last outcome of a frame is left out", 20},
+    {"one-watcher-told", "only the first of a task's waiting clients hears its outcome", 20,
+     "workers", "pruned"},
     {"succeeded-retried", "RETRY runs a task again that succeeded", 10, "", "retries"},
 
     // --- Leases
@@ -48,8 +50,19 @@ constexpr PlantedBug kBugs[] = {
     {"release-charged", "a released task is charged an attempt", 10, "network"},
     {"one-over-grant", "a worker gets one task more than it granted", 5},
     {"bytes-over-grant", "a worker gets more bytes than it granted", 5, "", "large"},
+    {"return-loses-leases", "a worker that returns in time loses what it runs", 20, "network"},
+    {"restart-ends-leases", "leases end with the broker that gave them", 20, "stillborn"},
+    {"no-adoption", "after a restart an attempt whose lease was not durable is not adopted", 10,
+     "stillborn"},
+    {"ack-overtakes-tasks", "HEARTBEAT_ACK overtakes tasks to a worker that drains", 20,
+     "slow-disk"},
 
     // --- Time
+    {"overdue-not-ended", "an attempt that is overdue is not ended", 100, "stragglers", "mixed"},
+    {"timers-early", "timers fire 0.3 s early", 5, "none"},
+    {"timers-late", "timers fire 10 s late", 5, "none", "retries"},
+    {"no-back-off", "a failed task is ready again at once", 10, "", "retries"},
+    {"new-lane-unserved", "workers that are there get no tasks of a new queue", 10, "none"},
     {"restart-loses-waits", "after a restart nothing wakes the tasks that wait", 20, "broker",
      "retries"},
 };

@@ -28,6 +28,9 @@ struct World {
   WorkloadProfile& workload;
 };
 
+// What wall clocks that are right show at the begin.
+inline constexpr int64_t kEpochWallMs = 1'700'000'000'000;
+
 inline constexpr char kClientEndpoint[] = "tcp://sim:5570";
 inline constexpr char kWorkerEndpoint[] = "tcp://sim:5571";
 
@@ -86,7 +89,6 @@ class Process {
 
  private:
   static constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
-  static constexpr int64_t kEpochWallMs = 1'700'000'000'000;
   static constexpr int64_t kMaxUptimeMs = 1'000'000'000;
   static constexpr int64_t kWakeUpMaxUs = 100;
   static constexpr int64_t kLoopUs = 20;

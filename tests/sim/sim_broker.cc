@@ -81,6 +81,7 @@ void SimBroker::Boot() {
       std::make_unique<broker::Engine>(config, *journal_, static_cast<broker::Outbox&>(*this));
   runner_ = std::make_unique<broker::QueryRunner>();
   world_.scheduler.Trace("broker up");
+  world_.oracle.BrokerStarted();
   absl::Status started = engine_->Start(Uuid{random_.Next(), random_.Next()}, now());
   if (!started.ok()) return world_.oracle.Fail("the broker cannot start: " + MessageOf(started));
   Listen(kClientEndpoint, Endpoint::kClient);
@@ -125,6 +126,7 @@ void SimBroker::Round() {
   if (Died(engine_->EndRound(now()))) return;
   if (absl::Status broken = engine_->core().CheckInvariants(); !broken.ok())
     return world_.oracle.Fail(MessageOf(broken));
+  world_.oracle.RoundOver();
   RunQueries();
   HandOver();
   if (!inbox_.empty()) WakeNow();
@@ -140,6 +142,7 @@ bool SimBroker::Died(const absl::Status& status) {
 bool SimBroker::TakeCommit() {
   if (!std::exchange(commit_done_, false)) return true;
   journal_busy_ = false;
+  world_.oracle.CommitReported();
   if (!commit_status_.ok()) {  // as Server::Run: the process ends, and is started again
     Crash();
     return false;
@@ -171,6 +174,7 @@ void SimBroker::ReadInbox() {
 broker::Delivery SimBroker::Send(Endpoint endpoint, std::string_view routing_id,
                                  const FrameHeader& header, std::string_view body) {
   Sent sent = world_.network.SendToPeer(std::string(routing_id), SealFrame(header, body));
+  if (sent != Sent::kSent) world_.oracle.NotDelivered(header.session);
   if (sent == Sent::kGone) return broker::Delivery::kGone;
   if (sent == Sent::kFull) return broker::Delivery::kFull;
   world_.oracle.FrameOut(endpoint, routing_id, header, body);

@@ -405,14 +405,24 @@ void SimClient::RandomQuery() {
       ListQuery query;
       query.queue = random_.Chance(0.5) ? "q0" : "";
       query.limit = 1 + random_.Below(100);
+      if (random_.Chance(0.5))
+        query.states = {TaskState::kReady, TaskState::kRetryWait, TaskState::kScheduled};
       return AskBroker<wire::TaskInfos>(
           MessageType::kList, MessageType::kTaskInfos,
-          [&](uint64_t number) { return EncodeList(number, query); }, ignore);
+          [&](uint64_t number) { return EncodeList(number, query); },
+          [this](const wire::TaskInfos* infos) { WaitForOneOf(infos); });
     }
     default:
       return AskBroker<wire::StatusReply>(MessageType::kStatus, MessageType::kStatusReply,
                                           EncodeStatus, ignore);
   }
+}
+
+// Of anybody's tasks: so that some have more than one client that waits.
+void SimClient::WaitForOneOf(const wire::TaskInfos* infos) {
+  if (infos == nullptr || infos->tasks() == nullptr || infos->tasks()->size() == 0) return;
+  const auto index = static_cast<uint32_t>(random_.Below(infos->tasks()->size()));
+  WaitFor(TaskId(infos->tasks()->Get(index)->id()));
 }
 
 // --- The last look --------------------------------------------------------------------------------------------------------

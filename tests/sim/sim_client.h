@@ -62,6 +62,7 @@ class SimClient final : public Process {
   void Pushed(Outcome& outcome);
   void Heard(TaskId id, const Outcome& outcome);
   void RandomQuery();
+  void WaitForOneOf(const wire::TaskInfos* infos);
   void Retry(TaskId id);
   void AskNext();
   template <class Reply>
