@@ -14,11 +14,10 @@ namespace {
 
 // Frames read from one socket in a round: bounds a round to a few milliseconds of work.
 constexpr size_t kFramesPerRound = 512;
-constexpr size_t kFramesPerLook = 16;  // between two looks at how much is in the open batch
 // With this much in the open batch the sockets are not read until the journal has taken it: what
-// clients send on waits in their own windows. Some ten thousand small tasks: more would not make
-// commits cheaper, only larger and later.
-constexpr size_t kMaxOpenBytes = 4 << 20;
+// clients send on waits in their own windows. Some thousands of small tasks: more would not make
+// commits cheaper, only larger and later, and three batches take their room in memory for good.
+constexpr size_t kMaxOpenBytes = 1 << 20;
 // zmq's I/O thread: one is enough for a gigabyte a second, and there are two cores.
 constexpr int kIoThreads = 1;
 constexpr int kMaxSockets = 16;
@@ -180,17 +179,14 @@ void Server::WatchRoom() {
 void Server::ReadSockets(Now now) {
   auto read = [&](RouterSocket& socket, Endpoint endpoint) {
     const uint64_t malformed = socket.malformed();
+    auto has_room = [&] { return engine_->core().OpenBytes() <= kMaxOpenBytes; };
     auto visit = [&](std::string_view routing_id, std::string_view frame) {
       engine_->OnFrame(endpoint, routing_id, frame, now);
+      return has_room();
     };
-    size_t taken = 0, some = kFramesPerLook;
-    while (some == kFramesPerLook && taken < kFramesPerRound &&
-           engine_->core().OpenBytes() <= kMaxOpenBytes) {
-      some = socket.Receive(kFramesPerLook, visit);
-      taken += some;
-    }
+    bool more = !has_room() || socket.Receive(kFramesPerRound, visit);
     engine_->OnDropped(socket.malformed() - malformed);
-    return some == kFramesPerLook;
+    return more;
   };
   // Workers first: what they finish makes room.
   bool more = read(*workers_, Endpoint::kWorker);

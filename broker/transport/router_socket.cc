@@ -84,14 +84,13 @@ absl::StatusOr<std::unique_ptr<RouterSocket>> RouterSocket::Bind(void* zmq_conte
 
 RouterSocket::~RouterSocket() { zmq_close(socket_); }
 
-size_t RouterSocket::Receive(size_t max_messages,
-                             absl::FunctionRef<void(std::string_view, std::string_view)> visit) {
-  size_t taken = 0;
-  for (; taken < max_messages; ++taken) {
+bool RouterSocket::Receive(size_t max_messages,
+                           absl::FunctionRef<bool(std::string_view, std::string_view)> visit) {
+  for (size_t taken = 0; taken < max_messages; ++taken) {
     Message id;
     if (zmq_msg_recv(id.get(), socket_, ZMQ_DONTWAIT) < 0) {
       ZS_CHECK(zmq_errno() == EAGAIN || zmq_errno() == EINTR);
-      break;
+      return false;
     }
     if (!id.more()) {
       ++malformed_;
@@ -108,9 +107,9 @@ size_t RouterSocket::Receive(size_t max_messages,
       }
       continue;
     }
-    visit(id.view(), aligned_.Align(body.view()));
+    if (!visit(id.view(), aligned_.Align(body.view()))) return true;
   }
-  return taken;
+  return true;
 }
 
 SendResult RouterSocket::Send(std::string_view routing_id, const FrameHeader& header,

@@ -41,11 +41,10 @@ class RouterSocket {
   // For zmq_poll.
   void* handle() const { return socket_; }
 
-  // Takes up to `max_messages` that have arrived. `visit` gets a frame that starts at a multiple of
-  // 8 and lives for the call. Returns how many messages were taken, dropped ones included.
-  size_t Receive(
-      size_t max_messages,
-      absl::FunctionRef<void(std::string_view routing_id, std::string_view frame)> visit);
+  // Takes up to `max_messages` that have arrived, until `visit` returns false. It gets a frame that
+  // starts at a multiple of 8 and lives for the call. Returns whether there may be more.
+  bool Receive(size_t max_messages,
+               absl::FunctionRef<bool(std::string_view routing_id, std::string_view frame)> visit);
 
   // Seals header and body into one message.
   SendResult Send(std::string_view routing_id, const FrameHeader& header, std::string_view body);
