@@ -19,6 +19,7 @@ struct Settings {
   std::string output = "table";
   std::string data_root = "/var/tmp";
   int repeat = 1;
+  bool no_limit = false;
   ThroughputOptions throughput;
   std::vector<HostPort> brokers;
   LatencyOptions latency;
@@ -105,7 +106,7 @@ absl::StatusOr<Json> Backlog(const Settings& settings) {
 }
 
 absl::StatusOr<Json> Limits(const Settings& settings) {
-  constexpr int kCommits = 2000;
+  constexpr int kCommits = 500;
   constexpr uint64_t kPipelineTasks = 1'000'000, kSingleTasks = 200'000, kEchoes = 500'000;
   constexpr uint32_t kEchoBytes = 150;
   ZS_ASSIGN_OR_RETURN(CommitResult commit, MeasureCommit(settings.data_root, kCommits));
@@ -144,8 +145,12 @@ void AddThroughput(Flags& flags, Settings& settings) {
   command.Number("--clients", &options.clients, "Client connections", 1, 1024);
   command.Number("--workers", &options.workers, "Worker processes to start", 1, 1024);
   command.Number("--batch", &options.batch, "Tasks in one submit call; 1: one by one", 1, 4096);
+  command.Number("--in-flight", &options.in_flight,
+                 "Most tasks submitted and not ended; 0: no bound, a backlog may build up", 0,
+                 1'000'000'000);
   command.Number("--samples", &options.samples, "Rate and file size at so many equal shares", 1,
                  1000);
+  command.Switch("--no-limit", &settings.no_limit, "Leave out the bare pipeline");
   command.Brokers("--brokers", &settings.brokers, "Measure these instead of own processes");
   command.Example("zsched-bench throughput --tasks 10000000 --workers 2");
   command.Example("zsched-bench throughput --batch 1 --repeat 5 -o json");
@@ -183,6 +188,7 @@ int Main(int argc, char** argv) {
         (settings.throughput.brokers.empty() ? "" : ",") + ToString(broker);
   settings.throughput.data_root = settings.latency.data_root = settings.backlog.data_root =
       settings.data_root;
+  settings.throughput.measure_limit = !settings.no_limit;
   absl::StatusOr<Json> result = Repeat(flags.command(), settings);
   bool json = settings.output == "json";
   if (!result.ok()) return Fail(result.status(), json);

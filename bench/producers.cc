@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -24,9 +25,8 @@ absl::StatusOr<std::unique_ptr<Producers>> Producers::Connect(const ProducerOpti
     ClientOptions client;
     client.brokers = brokers;
     client.name = "zsched-bench";
-    client.on_outcomes = [counts = producer.get()](std::span<Outcome> outcomes) {
-      for (const Outcome& outcome : outcomes) counts->failed += !outcome.succeeded();
-      counts->finished += outcomes.size();
+    client.on_outcomes = [made = made.get(), counts = producer.get()](std::span<Outcome> outcomes) {
+      made->CountOutcomes(*counts, outcomes);
     };
     ZS_ASSIGN_OR_RETURN(producer->client, Client::Create(std::move(client)));
     made->producers_.push_back(std::move(producer));
@@ -38,8 +38,36 @@ absl::StatusOr<std::unique_ptr<Producers>> Producers::Connect(const ProducerOpti
 }
 
 Producers::~Producers() {
-  for (auto& producer : producers_) (void)producer->client->Close(0);
+  stopping_ = true;
+  for (auto& producer : producers_) {
+    (void)producer->client->Close(0);
+    ++producer->ended;  // wakes who waits for room
+    producer->ended.notify_all();
+  }
   JoinThreads();
+}
+
+void Producers::CountOutcomes(Producer& producer, std::span<Outcome> outcomes) {
+  for (const Outcome& outcome : outcomes) producer.failed += !outcome.succeeded();
+  producer.ended += outcomes.size();
+  producer.ended.notify_one();
+}
+
+void Producers::CountRejected(Producer& producer, uint64_t tasks) {
+  if (tasks == 0) return;
+  producer.rejected += tasks;
+  producer.ended += tasks;
+  producer.ended.notify_one();
+}
+
+// `next` more tasks fit, or nothing is in flight any more.
+void Producers::AwaitRoom(const Producer& producer, uint64_t sent, uint64_t next) const {
+  const uint64_t room = std::max<uint64_t>(options_.in_flight / producers_.size(), next);
+  for (uint64_t ended = producer.ended; options_.in_flight > 0 && !stopping_;
+       ended = producer.ended) {
+    if (sent + next <= ended + room) return;
+    producer.ended.wait(ended);
+  }
 }
 
 void Producers::Start() {
@@ -53,20 +81,22 @@ void Producers::Start() {
     });
 }
 
-absl::Status Producers::Submit(Producer& producer) const {
+absl::Status Producers::Submit(Producer& producer) {
   TaskSpec spec{
       .type = "noop", .queue = "bench", .payload = std::string(options_.payload_bytes, 'x')};
   std::vector<TaskSpec> batch(options_.batch, spec);
   for (uint64_t sent = 0; sent < producer.share;) {
     uint64_t count = std::min<uint64_t>(batch.size(), producer.share - sent);
+    AwaitRoom(producer, sent, count);
     absl::Status status =
         options_.batch == 1
             ? producer.client->Submit(
-                  spec, [&](absl::StatusOr<TaskId> id) { producer.rejected += !id.ok(); }, nullptr,
-                  {.notify = true})
+                  spec,
+                  [&](absl::StatusOr<TaskId> id) { CountRejected(producer, id.ok() ? 0 : 1); },
+                  nullptr, {.notify = true})
             : producer.client->SubmitBatch(
                   std::span(batch).first(count),
-                  [&](const BatchAck& ack) { producer.rejected += ack.rejected.size(); },
+                  [&](const BatchAck& ack) { CountRejected(producer, ack.rejected.size()); },
                   {.notify = true});
     if (!status.ok()) return status;
     sent += count;
@@ -76,7 +106,7 @@ absl::Status Producers::Submit(Producer& producer) const {
 
 uint64_t Producers::ended() const {
   uint64_t ended = 0;
-  for (const auto& producer : producers_) ended += producer->finished + producer->rejected;
+  for (const auto& producer : producers_) ended += producer->ended;
   return ended;
 }
 

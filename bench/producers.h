@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <latch>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -29,6 +30,7 @@ struct ProducerOptions {
   uint32_t payload_bytes = 100;
   uint32_t batch = 100;  // tasks in one call; 1: Submit, otherwise SubmitBatch
   int clients = 1;
+  uint64_t in_flight = 0;  // submitted and not ended, all clients together; 0: no bound
 };
 
 class Producers {
@@ -57,16 +59,21 @@ class Producers {
     std::atomic<bool> submitted{false};  // then the thread changes nothing here any more
     absl::Status status = {};
     std::chrono::steady_clock::time_point submitted_at = {};
-    std::atomic<uint64_t> finished{0}, rejected{0}, failed{0};
+    std::atomic<uint64_t> ended{0};  // of these:
+    std::atomic<uint64_t> rejected{0}, failed{0};
     std::unique_ptr<Client> client = {};  // last: its thread uses the counters
   };
 
   explicit Producers(const ProducerOptions& options) : options_(options) {}
-  absl::Status Submit(Producer& producer) const;
+  void CountOutcomes(Producer& producer, std::span<Outcome> outcomes);
+  void CountRejected(Producer& producer, uint64_t tasks);
+  void AwaitRoom(const Producer& producer, uint64_t sent, uint64_t next) const;
+  absl::Status Submit(Producer& producer);
   void JoinThreads();
 
   const ProducerOptions options_;
   std::vector<std::unique_ptr<Producer>> producers_;
+  std::atomic<bool> stopping_{false};
   std::latch measured_{1};
   std::vector<std::thread> threads_;
 };

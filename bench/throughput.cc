@@ -20,8 +20,8 @@ using Clock = std::chrono::steady_clock;
 
 // As many tasks as keep the bare pipeline busy for some seconds: its rate does not depend on more.
 constexpr uint64_t kLimitTasks = 1'000'000;
-// How often the count is looked at: a thousandth of the shortest run that says anything.
-constexpr std::chrono::milliseconds kLook(1);
+// How often the count is looked at: little against the shortest run that says anything.
+constexpr std::chrono::milliseconds kLook(2);
 // Longer than any pause that is not a fault: a task without progress for so long will never end.
 constexpr std::chrono::minutes kStuck(2);
 
@@ -88,7 +88,8 @@ absl::StatusOr<ThroughputResult> Run(const ThroughputOptions& options, const std
   ZS_ASSIGN_OR_RETURN(auto producers, Producers::Connect({.tasks = options.tasks,
                                                           .payload_bytes = options.payload_bytes,
                                                           .batch = options.batch,
-                                                          .clients = options.clients},
+                                                          .clients = options.clients,
+                                                          .in_flight = options.in_flight},
                                                          brokers));
   ThroughputResult result{.tasks = options.tasks};
   Sampler sampler(options.tasks, options.samples, [&]() -> std::optional<double> {

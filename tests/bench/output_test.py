@@ -50,7 +50,7 @@ class Output(unittest.TestCase):
             self.assert_names(["log", "specs", "tasks"], run["table_bytes_per_task"])
 
     def test_throughput_of_many_clients_and_workers(self):
-        result = self.figures("throughput", "--tasks", "2000", "--clients", "8", "--workers", "8")
+        result = self.figures("throughput", "--tasks", "2000", "--clients", "8", "--workers", "8", "--in-flight", "100")
         self.assertEqual(2000, result["samples"][-1]["tasks"])
         self.assertNotIn("runs", result)
 
