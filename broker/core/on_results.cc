@@ -145,7 +145,7 @@ EndedEntry Core::JudgeResult(const Task& task, const wire::Result& result, Now n
   }
   bool lost = code == ErrorCode::kAttemptTimedOut || code == ErrorCode::kWorkerLost;
   entry = JudgeFailure(task, lost ? Charge::kLost : Charge::kFailure, now);
-  if (too_large || result.advice() == wire::RetryAdvice::kNever) {
+  if (too_large || (result.advice() == wire::RetryAdvice::kNever && !ZS_PLANTED("never-ignored"))) {
     entry.ending = Ending::kDead;
   } else if (entry.ending == Ending::kRetry && result.advice() == wire::RetryAdvice::kAfter) {
     entry.due_ms =
@@ -162,7 +162,9 @@ EndedEntry Core::JudgeFailure(const Task& task, Charge charge, Now now) const {
   entry.charge = charge;
   bool lost = charge == Charge::kLost;
   int count = (lost ? task.lost : task.failures) + 1;
-  if (count >= (lost ? kCrashLimit : static_cast<int>(task.max_attempts))) {
+  int limit = lost ? kCrashLimit : static_cast<int>(task.max_attempts);
+  if (ZS_PLANTED("one-attempt-more")) ++limit;
+  if (count >= limit) {
     entry.ending = Ending::kDead;
   } else {
     entry.ending = Ending::kRetry;

@@ -206,6 +206,7 @@ void Core::AckAgain(const ClientSession& client, const SubmitMemory& memory,
   ack.duplicate = true;
   ack.reached = Durability::kDisk;
   for (const ProducerReject& reject : memory.rejected) {
+    if (ZS_PLANTED("refusals-forgotten")) break;
     ErrorCode code = ErrorFromNumber(reject.code);
     ack.rejected.push_back({reject.index, code, "refused when it was first submitted",
                             IsRetryable(code) ? kFullRetryMs : 0});

@@ -168,6 +168,7 @@ void Core::OnPrune(const std::vector<FinishedEntry>& entries, Now now) {
   std::vector<PrunedEntry> pruned;
   for (const FinishedEntry& entry : entries) {
     uint64_t left = state_.finished() - pruned.size();
+    if (ZS_PLANTED("pruned-too-soon")) ++left;
     bool old = now.wall_ms - entry.finished_ms > config_.keep_finished_ms;
     // Tasks that ended with one record go together: only when enough are left without them, or a
     // single large RESULTS frame would take all that is kept with it.

@@ -2,6 +2,7 @@
 #include "tests/sim/oracle.h"
 
 #include "absl/strings/str_cat.h"
+#include "tests/sim/process.h"
 
 namespace zsched::sim {
 namespace {
@@ -40,6 +41,8 @@ void Oracle::Committed(const broker::Batch& batch) {
     if (!broker::RowReader(batch.row(m)).Read(row)) return Fail(Name(m.key) + ": its row is short");
     CheckRow(m.key, row);
   }
+  if (std::exchange(pruned_young_, false) && clocks_agree_ && succeeded_ < keep_finished_)
+    Fail(absl::StrCat("retention keeps ", succeeded_, " tasks, but was told ", keep_finished_));
   CheckLate(batch_taken_us_);
 }
 
@@ -65,6 +68,9 @@ void Oracle::RowErased(uint64_t id) {
       it->second.row.state != TaskState::kCancelled)
     return Fail(Name(id) + ": pruned while " + Name(it->second.row.state));
   it->second.pruned = true;
+  --succeeded_;
+  const int64_t now_ms = kEpochWallMs + scheduler_.now_us() / kMillisecond;
+  pruned_young_ |= it->second.row.finished_ms + keep_finished_ms_ >= now_ms;
 }
 
 void Oracle::CheckRow(uint64_t id, const TaskRow& row) {
@@ -80,10 +86,14 @@ void Oracle::CheckRow(uint64_t id, const TaskRow& row) {
                 ", but nobody asked for RETRY");
   if (was_over && IsFinished(row.state)) return Fail(Name(id) + ": ended twice");
   CheckCharges(id, task, row);
+  if (!IsFinished(row.state) && (row.failures >= row.max_attempts || row.lost >= kCrashLimit))
+    return Fail(absl::StrCat(Name(id), " goes on after ", row.failures, " of ", row.max_attempts,
+                             " failures and ", row.lost, " losses"));
   if (IsFinished(row.state)) {
     CheckEnd(id, task, row);
     task.ends.emplace_back(row.state, row.lease);
   }
+  if (row.state == TaskState::kSucceeded) ++succeeded_;
   const bool is_over = IsFinished(row.state), counted = task.has_row && !was_over;
   if (counted && is_over) --unfinished_;
   if (!counted && !is_over) ++unfinished_;

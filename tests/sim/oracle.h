@@ -10,7 +10,8 @@
 //   results under the live lease only         | terminal rows name a lease whose handler ended so; STALE when superseded
 //   lease ids are never reused                | TASKS
 //   credit is never exceeded                  | TASKS against the grants that had arrived
-//   attempts are charged rightly              | attempt = failures + lost (+ 1) in every row
+//   attempts are charged rightly              | attempt = failures + lost (+ 1) in every row; none goes on when they are spent
+//   retention keeps what it is told to        | rows erased against those left
 //   a worker that returns in time keeps what  | WORKER_WELCOME against WORKER_HELLO, the frames of the session before,
 //     it holds, also over a restart           |   and after a restart the rows
 //   a task starts when it is due              | TASKS against SUBMIT and RESULTS; rows that wait beside an idle worker
@@ -54,6 +55,12 @@ struct AttemptTruth {
 class Oracle {
  public:
   explicit Oracle(Scheduler& scheduler) : scheduler_(scheduler) {}
+
+  // What the broker is told to keep of what succeeded.
+  void SetRetention(uint64_t tasks, int64_t ms) {
+    keep_finished_ = tasks;
+    keep_finished_ms_ = ms;
+  }
 
   // --- What happens
   void FrameIn(broker::Endpoint endpoint, std::string_view routing_id, std::string_view frame);
@@ -123,6 +130,7 @@ class Oracle {
     uint64_t task = 0, lease = 0;
     bool done = false;  // as succeeded
     bool must_be_stale = false;
+    bool never = false;           // to be tried again
     bool lost = false;            // timed out, which counts apart
     int64_t retry_after_ms = -1;  // asked for; -1: the back-off of the task
     int64_t arrived_us = 0;
@@ -204,6 +212,10 @@ class Oracle {
   std::string failure_;
   std::map<uint64_t, TaskFacts> tasks_;
   size_t unfinished_ = 0;
+  uint64_t succeeded_ = 0;     // and not pruned
+  bool pruned_young_ = false;  // with this batch, and not for its age
+  uint64_t keep_finished_ = 0;
+  int64_t keep_finished_ms_ = 0;
   uint64_t batches_taken_ = 0;
 
   absl::flat_hash_map<std::string, uint64_t> id_of_marker_;

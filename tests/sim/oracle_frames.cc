@@ -118,6 +118,7 @@ void Oracle::OnResults(WorkerSession& session, const wire::Results& results) {
     for (const wire::Result* result : *results.results()) {
       ReportedResult& noted = add(result->task_id(), result->lease_id(), result->succeeded());
       noted.lost = result->error_code() == static_cast<uint16_t>(ErrorCode::kAttemptTimedOut);
+      noted.never = result->advice() == wire::RetryAdvice::kNever;
       noted.arrived_us = scheduler_.now_us();
       if (result->advice() != wire::RetryAdvice::kAfter) continue;
       noted.retry_after_ms = static_cast<int64_t>(result->retry_after_ms());

@@ -155,6 +155,8 @@ void Oracle::NoteWish(const wire::TaskSpec& spec, const std::string& marker) {
 void Oracle::NoteFailure(const ReportedResult& result, TaskFacts& task) {
   const broker::TaskRow& row = task.row;
   if (row.state == TaskState::kDead) return;
+  if (result.never && !task.retry_asked)
+    return Fail(Name(result.task) + " goes on, but its handler said never again");
   const Wish& wish = wishes_[task.marker];
   auto wait_ms = result.retry_after_ms;
   if (wait_ms < 0) {

@@ -20,8 +20,11 @@ constexpr PlantedBug kBugs[] = {
     {"log-cut-short", "half of a batch's log records do not reach the disk", 5},
     {"submits-not-stored", "the memory of submits is not stored", 5},
     {"neighbour-pruned", "retention prunes the task beside the finished one", 5, "", "pruned"},
+    {"pruned-too-soon", "retention keeps one task less than it is told to", 10, "", "pruned"},
 
     // --- Submits and outcomes
+    {"refusals-forgotten", "a repeated SUBMIT_ACK leaves out what was refused", 40,
+     "flapping-broker", "full-queues"},
     {"seq-taken-twice", "a SUBMIT that was sent again creates its tasks again", 20,
      "flapping-broker"},
     {"acks-claimed", "a client claims acks that it does not have", 40, "network"},
@@ -48,6 +51,8 @@ constexpr PlantedBug kBugs[] = {
     {"withdrawn-not-released", "a worker keeps tasks that it will not run", 40, "workers"},
     {"lost-attempt-free", "a lost attempt is not charged", 5, "workers"},
     {"release-charged", "a released task is charged an attempt", 10, "network"},
+    {"one-attempt-more", "a task gets one attempt more than it may have", 10},
+    {"never-ignored", "a handler's advice never to try again is ignored", 5, "", "retries"},
     {"one-over-grant", "a worker gets one task more than it granted", 5},
     {"bytes-over-grant", "a worker gets more bytes than it granted", 5, "", "large"},
     {"return-loses-leases", "a worker that returns in time loses what it runs", 20, "network"},

@@ -82,6 +82,7 @@ void SimBroker::Boot() {
   runner_ = std::make_unique<broker::QueryRunner>();
   world_.scheduler.Trace("broker up");
   world_.oracle.BrokerStarted();
+  world_.oracle.SetRetention(workload.keep_finished, workload.keep_finished_ms);
   absl::Status started = engine_->Start(Uuid{random_.Next(), random_.Next()}, now());
   if (!started.ok()) return world_.oracle.Fail("the broker cannot start: " + MessageOf(started));
   Listen(kClientEndpoint, Endpoint::kClient);
