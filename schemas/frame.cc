@@ -37,9 +37,8 @@ absl::StatusOr<FrameView> OpenFrame(std::string_view bytes) {
     return Error(ErrorCode::kUnsupportedVersion,
                  "protocol version " + std::to_string(header.version) +
                      " is not supported; this side speaks " + std::to_string(kProtocolVersion));
-  if ((header.flags & ~kKnownFlags) != 0 || header.reserved != 0)
-    return Error(ErrorCode::kMalformed,
-                 "unknown flags or a non-zero reserved field in the frame header");
+  if ((header.flags & ~kKnownFlags) != 0)
+    return Error(ErrorCode::kMalformed, "unknown flags in the frame header");
   frame.body = bytes.substr(kFrameHeaderBytes);
   if (header.body_bytes != frame.body.size())
     return Error(ErrorCode::kTruncated,
@@ -53,7 +52,6 @@ absl::StatusOr<FrameView> OpenFrame(std::string_view bytes) {
 void SealHeader(FrameHeader header, std::string_view body, char* out) {
   header.magic = kFrameMagic;
   header.version = kProtocolVersion;
-  header.reserved = 0;
   header.body_bytes = static_cast<uint32_t>(body.size());
   header.checksum = Checksum(header, body);
   std::memcpy(out, &header, kFrameHeaderBytes);

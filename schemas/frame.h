@@ -2,11 +2,14 @@
 // (schemas/wire.fbs). Owned by schemas.
 //
 //    0       4         5      6       8            12         16      24        32         40
-//    | magic | version | type | flags | body_bytes | reserved | epoch | session | checksum | body…
+//    | magic | version | type | flags | body_bytes | number | epoch | session | checksum | body…
 //
 // All little-endian. The checksum binds the first 32 header bytes and the body; its kind is a flag,
 // so that a peer without XXH3 (Python's standard library) can ask for CRC-32: whoever opens a
 // session chooses, the other side answers in kind. docs/protocol.md has every message.
+//
+// A session is a numbered stream in each direction: its frames have the numbers 1, 2, 3, … and after
+// the last one 1 again; 0 is outside of a session. PlaceAfter says what a receiver makes of a number.
 //
 // Example:
 //   std::string bytes = SealFrame({.type = MessageType::kHeartbeat, .session = id}, body);
@@ -69,6 +72,12 @@ enum class MessageType : uint8_t {
   kCancel = 72,
 };
 
+// What a peer says before it has a session: such frames have no number.
+constexpr bool IsGreeting(MessageType type) {
+  return type == MessageType::kDiscover || type == MessageType::kHello ||
+         type == MessageType::kWorkerHello;
+}
+
 inline constexpr uint32_t kFrameMagic = 0x4843535A;  // "ZSCH" in memory order
 inline constexpr uint8_t kProtocolVersion = 1;
 inline constexpr uint16_t kFlagCrc32 = 1 << 0;  // checksum is CRC-32 (zlib) instead of XXH3-64
@@ -80,7 +89,7 @@ struct FrameHeader {
   MessageType type{};
   uint16_t flags = 0;
   uint32_t body_bytes = 0;
-  uint32_t reserved = 0;
+  uint32_t number = 0;   // in its session and direction; 0 outside of a session
   uint64_t epoch = 0;    // sender's: the broker's own, or the highest a client or worker has seen
   uint64_t session = 0;  // 0 before WELCOME
   uint64_t checksum = 0;
@@ -97,8 +106,8 @@ struct FrameView {
   std::string_view body;
 };
 
-// Checks size, magic, version, flags, reserved, body_bytes and checksum, in that order; the first
-// that fails names the code: TRUNCATED, BAD_MAGIC, UNSUPPORTED_VERSION, MALFORMED, BAD_CHECKSUM.
+// Checks size, magic, version, flags, body_bytes and checksum, in that order; the first that fails
+// names the code: TRUNCATED, BAD_MAGIC, UNSUPPORTED_VERSION, MALFORMED, BAD_CHECKSUM.
 // The body is not looked into.
 absl::StatusOr<FrameView> OpenFrame(std::string_view bytes);
 
@@ -108,6 +117,21 @@ void SealHeader(FrameHeader header, std::string_view body, char* out);
 
 // Header and body as one string.
 std::string SealFrame(const FrameHeader& header, std::string_view body);
+
+// The number of the frame that follows number `last`; 0 is skipped.
+constexpr uint32_t NumberAfter(uint32_t last) { return last == UINT32_MAX ? 1 : last + 1; }
+
+// What a frame of a session is to the one who has received its stream up to `last`.
+enum class FramePlace : uint8_t {
+  kNext,
+  kRepeat,  // it was here before: it changes nothing
+  kGap,     // frames before it were lost, or it has overtaken them: the stream cannot be trusted
+};
+// `number` is not 0. A stream wraps, so half of all numbers are before `last` and half behind it.
+constexpr FramePlace PlaceAfter(uint32_t last, uint32_t number) {
+  if (number == NumberAfter(last)) return FramePlace::kNext;
+  return static_cast<int32_t>(number - last) > 0 ? FramePlace::kGap : FramePlace::kRepeat;
+}
 
 // A copy of `bytes` whose first byte is 8-aligned, reused between frames; FlatBuffers needs it and
 // ZeroMQ's zero-copy receive does not give it. Returns `bytes` itself when it is aligned already.

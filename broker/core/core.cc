@@ -53,12 +53,12 @@ bool Core::Touch(SessionId session, Now now) {
   return true;
 }
 
-void Core::OnUnreachable(SessionId session, Now now) {
+void Core::OnSessionBroken(SessionId session) {
   auto it = sessions_.find(session.value());
   if (it == sessions_.end()) return;
   SlotRef ref = it->second;
   if (ref.worker)
-    CloseWorker(ref.slot, /*echo=*/false, now);
+    OrphanWorker(ref.slot);
   else
     CloseClient(ref.slot, /*echo=*/false);
 }

@@ -241,8 +241,10 @@ class Core {
   void OnHeartbeat(SessionId from, const wire::Heartbeat* heartbeat, Now now);
   // Any frame of the session arrived. False: no such session.
   bool Touch(SessionId session, Now now);
-  // The peer's socket is gone, or takes no more: its session ends now.
-  void OnUnreachable(SessionId session, Now now);
+  // The session cannot go on: the peer's socket is gone or takes no more, or its frames do not follow
+  // one another. The peer itself may be well, so a worker keeps its leases until it says hello again
+  // or has been silent for the visibility timeout.
+  void OnSessionBroken(SessionId session);
   // A push to this client was dropped: tell it to ask again.
   void OnPushDropped(SessionId client);
   // The SUBMIT_ACK of a frame left: its room in the client's window is free.
@@ -336,7 +338,9 @@ class Core {
   // on_worker.cc
   void RegisterWorker(const wire::WorkerHello& hello, Now now);
   std::vector<uint64_t> TakeOver(Worker& worker, const wire::WorkerHello& hello, Now now);
+  void LeaveWorker(uint32_t slot);
   void CloseWorker(uint32_t slot, bool echo, Now now);
+  void OrphanWorker(uint32_t slot);
   void UpdateFree(uint32_t slot);
 
   // on_results.cc

@@ -13,9 +13,11 @@ namespace zsched::broker {
   X(kFramesOut, "frames_out_total")                                            \
   X(kFramesDropped, "frames_dropped_total") /* no answer possible: bad magic, truncated header, several parts */ \
   X(kFramesRefused, "frames_refused_total") /* answered by ERROR */            \
+  X(kFramesRepeated, "frames_repeated_total") /* dropped: their number was here before */ \
   X(kSendsBlocked, "sends_blocked_total")   /* the peer's queue was full */    \
   X(kSessionsOpened, "sessions_opened_total")                                  \
   X(kSessionsExpired, "sessions_expired_total")                                \
+  X(kSessionsBroken, "sessions_broken_total") /* frames were lost or overtaken */ \
   X(kSubmitFrames, "submit_frames_total")                                      \
   X(kSubmitDuplicates, "submit_duplicates_total")                              \
   X(kTasksSubmitted, "tasks_submitted_total")                                  \

@@ -97,7 +97,7 @@ void Core::ExpireSessions(Now now) {
       metrics_.Add(Metric::kSessionsExpired);
       CloseClient(slot, /*echo=*/false);
     }
-  // Workers of before the restart that did not come back.
+  // Workers of broken sessions, or of before the restart, that did not come back.
   std::vector<uint32_t> gone;
   for (uint32_t number : orphans_)
     if (now.mono_ms - state_.workers().at(number).silent_since > config_.visibility_timeout_ms)
@@ -109,7 +109,7 @@ void Core::ExpireSessions(Now now) {
     for (uint32_t task = worker.leases_head; task != kNil; task = state_.tasks()[task].next)
       slots.push_back(task);
     EndUnreported(std::move(slots), Charge::kLost, ErrorCode::kWorkerLost,
-                  "worker '" + worker.name + "' did not come back after the broker's restart", now);
+                  "worker '" + worker.name + "' did not come back to the task that it held", now);
     orphans_.erase(number);
   }
 }

@@ -136,15 +136,8 @@ absl::StatusOr<SessionId> Core::OnWorkerHello(const wire::WorkerHello& hello, No
     worker = state_.FindWorker(id);
   }
   if (again) {  // the newer session takes over; its leases are settled below
-    uint32_t old = worker->session;
-    effects_.push_back(ClosedEffect{workers_[old].id, Lsn(0), false});
-    sessions_.erase(workers_[old].id.value());
-    std::erase(served_workers_, old);
-    dispatcher_.Leave(old);
-    workers_[old] = WorkerSession{};
-    free_workers_.push_back(old);
-    --worker_count_;
-    worker->session = kNil;
+    effects_.push_back(ClosedEffect{workers_[worker->session].id, Lsn(0), false});
+    LeaveWorker(worker->session);
   }
   uint32_t slot =
       free_workers_.empty() ? static_cast<uint32_t>(workers_.size()) : free_workers_.back();
@@ -221,23 +214,38 @@ void Core::OnWorkerGoodbye(SessionId from, Now now) {
   if (it != sessions_.end() && it->second.worker) CloseWorker(it->second.slot, /*echo=*/true, now);
 }
 
-void Core::CloseWorker(uint32_t slot, bool echo, Now now) {
+// Ends the session and leaves the worker's leases as they are: the caller settles them.
+void Core::LeaveWorker(uint32_t slot) {
   WorkerSession& session = workers_[slot];
   Worker& worker = state_.workers().at(session.worker);
   dispatcher_.Leave(slot);
   sessions_.erase(session.id.value());
   std::erase(served_workers_, slot);
-  std::vector<uint32_t> slots;
-  for (uint32_t task = worker.leases_head; task != kNil; task = state_.tasks()[task].next)
-    slots.push_back(task);
   worker.session = kNil;
-  worker.silent_since = now.mono_ms;
-  EndUnreported(std::move(slots), Charge::kLost, ErrorCode::kWorkerLost,
-                "worker '" + worker.name + "' was lost while it held the task", now);
-  effects_.push_back(ClosedEffect{session.id, echo ? appended() : Lsn(0), echo});
+  worker.silent_since = session.seen_ms;
   session = WorkerSession{};
   free_workers_.push_back(slot);
   --worker_count_;
+}
+
+void Core::CloseWorker(uint32_t slot, bool echo, Now now) {
+  const SessionId id = workers_[slot].id;
+  const Worker& worker = state_.workers().at(workers_[slot].worker);
+  LeaveWorker(slot);
+  std::vector<uint32_t> slots;
+  for (uint32_t task = worker.leases_head; task != kNil; task = state_.tasks()[task].next)
+    slots.push_back(task);
+  EndUnreported(std::move(slots), Charge::kLost, ErrorCode::kWorkerLost,
+                "worker '" + worker.name + "' was lost while it held the task", now);
+  effects_.push_back(ClosedEffect{id, echo ? appended() : Lsn(0), echo});
+}
+
+void Core::OrphanWorker(uint32_t slot) {
+  const SessionId id = workers_[slot].id;
+  const Worker& worker = state_.workers().at(workers_[slot].worker);
+  LeaveWorker(slot);
+  if (worker.leases > 0) orphans_.insert(worker.number);
+  effects_.push_back(ClosedEffect{id, Lsn(0), /*echo=*/false});
 }
 
 void Core::OnWorkerDrain(SessionId from, uint64_t request, std::string_view wanted) {

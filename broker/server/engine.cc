@@ -21,11 +21,6 @@ uint16_t FlagsOf(std::string_view frame) {
   return header.flags & kFlagCrc32;
 }
 
-bool IsGreeting(MessageType type) {
-  return type == MessageType::kDiscover || type == MessageType::kHello ||
-         type == MessageType::kWorkerHello;
-}
-
 // What sessions of this endpoint may send; OnClientFrame and OnWorkerFrame deal with each.
 bool IsRequest(Endpoint endpoint, MessageType type) {
   switch (type) {
@@ -128,11 +123,6 @@ void Engine::OnFrame(Endpoint endpoint, std::string_view routing_id, std::string
     Greet(endpoint, routing_id, *frame, now);
     return;
   }
-  if (!IsRequest(endpoint, header.type)) {
-    Refuse(endpoint, routing_id, flags, ErrorCode::kUnknownMessage,
-           "no such message on this endpoint");
-    return;
-  }
   auto peer = peers_.find(header.session);
   if (peer == peers_.end() || peer->second.routing_id != routing_id ||
       peer->second.endpoint != endpoint) {
@@ -140,7 +130,56 @@ void Engine::OnFrame(Endpoint endpoint, std::string_view routing_id, std::string
            "no such session here; say hello again");
     return;
   }
+  if (!IsNext(peer->second, header, now)) return;
+  // From here on the frame is received, whatever it says.
+  if (!IsRequest(endpoint, header.type)) {
+    Refuse(endpoint, routing_id, flags, ErrorCode::kUnknownMessage,
+           "no such message on this endpoint");
+    return;
+  }
   Dispatch(endpoint, routing_id, *frame, now);
+}
+
+bool Engine::IsNext(Peer& peer, const FrameHeader& header, Now now) {
+  if (header.number == 0) {
+    Refuse(peer.endpoint, peer.routing_id, peer.flags, ErrorCode::kMalformed,
+           "a frame of a session must have its number in it: 1, 2, 3, ...");
+    return false;
+  }
+  switch (PlaceAfter(peer.received, header.number)) {
+    case FramePlace::kNext:
+      peer.received = header.number;
+      return true;
+    case FramePlace::kRepeat:
+      core_.metrics().Add(Metric::kFramesRepeated);
+      return false;
+    case FramePlace::kGap:
+      break;
+  }
+  core_.metrics().Add(Metric::kSessionsBroken);
+  SessionId session(header.session);
+  core_.Touch(session, now);  // the peer is there, and has the whole timeout to come back
+  Refuse(peer.endpoint, peer.routing_id, peer.flags, ErrorCode::kNoSession,
+         "frames were lost: number " + std::to_string(header.number) + " came after " +
+             std::to_string(peer.received) + "; say hello again");
+  Break(session);
+  return false;
+}
+
+void Engine::Break(SessionId session) {
+  core_.OnSessionBroken(session);
+  Forget(session);
+}
+
+void Engine::Forget(SessionId session) {
+  auto peer = peers_.find(session.value());
+  if (peer == peers_.end()) return;
+  auto& connections = connections_[static_cast<size_t>(peer->second.endpoint)];
+  // A later session of the same connection keeps its place.
+  auto connection = connections.find(peer->second.routing_id);
+  if (connection != connections.end() && connection->second == session)
+    connections.erase(connection);
+  peers_.erase(peer);
 }
 
 void Engine::Greet(Endpoint endpoint, std::string_view routing_id, const FrameView& frame,
@@ -166,21 +205,40 @@ void Engine::Greet(Endpoint endpoint, std::string_view routing_id, const FrameVi
     core_.metrics().Add(Metric::kFramesOut);
     return;
   }
+  OpenSession(endpoint, routing_id, frame, now);
+}
+
+void Engine::OpenSession(Endpoint endpoint, std::string_view routing_id, const FrameView& frame,
+                         Now now) {
+  uint16_t flags = frame.header.flags & kFlagCrc32;
+  auto refuse = [&](ErrorCode code, std::string_view message) {
+    Refuse(endpoint, routing_id, flags, code, message);
+  };
+  auto& connections = connections_[static_cast<size_t>(endpoint)];
+  const std::string connection(routing_id);
+  // Before the new one is opened, so that one connection cannot take all the sessions there are.
+  auto end_the_last = [&] {
+    auto last = connections.find(connection);
+    if (last != connections.end()) Break(last->second);
+  };
   SessionId session;
-  if (type == MessageType::kHello) {
+  if (endpoint == Endpoint::kClient) {
     const auto* hello = VerifyBody<wire::Hello>(frame.body);
     if (hello == nullptr) return refuse(ErrorCode::kMalformed, "the body is not a Hello");
+    end_the_last();
     session = core_.OnHello(*hello, now);
     if (!session)
       return refuse(ErrorCode::kResourceExhausted, "the broker serves as many clients as it may");
   } else {
     const auto* hello = VerifyBody<wire::WorkerHello>(frame.body);
     if (hello == nullptr) return refuse(ErrorCode::kMalformed, "the body is not a WorkerHello");
+    end_the_last();
     auto opened = core_.OnWorkerHello(*hello, now);
     if (!opened.ok()) return refuse(CodeOf(opened.status()), MessageOf(opened.status()));
     session = *opened;
   }
-  peers_[session.value()] = Peer{endpoint, std::string(routing_id), flags};
+  peers_[session.value()] = Peer{endpoint, connection, flags};
+  connections[connection] = session;
 }
 
 void Engine::Dispatch(Endpoint endpoint, std::string_view routing_id, const FrameView& frame,
@@ -414,7 +472,7 @@ void Engine::Hold(Effect effect) {
 
 absl::Status Engine::EndRound(Now now) {
   now_ = now;
-  for (SessionId session : std::exchange(unreachable_, {})) core_.OnUnreachable(session, now);
+  for (SessionId session : std::exchange(unreachable_, {})) core_.OnSessionBroken(session);
   core_.EndRound(now);
   for (Effect& effect : core_.effects()) Hold(std::move(effect));
   core_.effects().clear();
@@ -484,7 +542,7 @@ absl::Status Engine::Release(Effect& effect) {
         } else {
           static_assert(std::is_same_v<E, ClosedEffect>);
           if (e.echo) Send(e.to, MessageType::kGoodbye, "");
-          peers_.erase(e.to.value());
+          Forget(e.to);
         }
         return absl::OkStatus();
       },
@@ -514,7 +572,8 @@ absl::StatusOr<std::string_view> Engine::SpecOf(TaskId task) {
 }
 
 absl::Status Engine::ReleaseTasks(const TasksEffect& effect) {
-  if (!peers_.contains(effect.to.value())) return absl::OkStatus();  // its leases went back with it
+  // The worker does not have these leases, so its next hello does not name them and gives them back.
+  if (!peers_.contains(effect.to.value())) return absl::OkStatus();
   absl::Status status;
   auto spec = [&](TaskId task) {
     auto row = SpecOf(task);
@@ -545,13 +604,17 @@ Delivery Engine::Send(SessionId to, MessageType type, std::string_view body) {
   header.flags = peer->second.flags;
   header.epoch = core_.state().epoch().value();
   header.session = to.value();
+  header.number = NumberAfter(peer->second.sent);
   Delivery delivery = outbox_.Send(peer->second.endpoint, peer->second.routing_id, header, body);
-  if (delivery == Delivery::kSent)
+  if (delivery == Delivery::kSent) {
+    // Only now: a frame that the socket did not take must not look lost to the peer.
+    peer->second.sent = header.number;
     core_.metrics().Add(Metric::kFramesOut);
-  else if (delivery == Delivery::kFull)
+  } else if (delivery == Delivery::kFull) {
     core_.metrics().Add(Metric::kSendsBlocked);
-  else
+  } else {
     unreachable_.push_back(to);
+  }
   return delivery;
 }
 
@@ -560,15 +623,9 @@ void Engine::SendOrClose(SessionId to, MessageType type, std::string_view body) 
 }
 
 void Engine::Resign() {
-  for (const auto& [session, peer] : peers_) {
-    FrameHeader header;
-    header.type = MessageType::kError;
-    header.flags = peer.flags;
-    header.epoch = core_.state().epoch().value();
-    header.session = session;
-    outbox_.Send(peer.endpoint, peer.routing_id, header,
-                 encoder_.Error(ErrorCode::kNotActive, "the broker is shutting down", 0));
-  }
+  for (const auto& [session, peer] : peers_)
+    Send(SessionId(session), MessageType::kError,
+         encoder_.Error(ErrorCode::kNotActive, "the broker is shutting down", 0));
 }
 
 }  // namespace zsched::broker

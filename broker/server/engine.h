@@ -2,7 +2,7 @@
 // broker/server, which runs it on the loop thread; the simulator runs the same object on a seeded
 // schedule.
 //
-//   OnFrame ──▶ checks, session ──▶ Core ──▶ effects ──▶ commit gate ──(durable)──▶ Outbox
+//   OnFrame ──▶ checks, stream ──▶ Core ──▶ effects ──▶ commit gate ──(durable)──▶ Outbox
 //                                    └──▶ TakeBatch ──▶ journal ──▶ OnCommitted
 //
 // The commit gate: an effect leaves when the LSN it names is durable. There are at most two batches
@@ -14,6 +14,7 @@
 // INTERNAL; the process must end on them.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <string>
 #include <string_view>
@@ -94,12 +95,21 @@ class Engine {
   struct Peer {
     Endpoint endpoint{};
     std::string routing_id;
-    uint16_t flags = 0;  // checksum kind of its HELLO
+    uint16_t flags = 0;               // checksum kind of its HELLO
+    uint32_t sent = 0, received = 0;  // numbers of the last frames, each way
   };
+  using Peers = absl::flat_hash_map<uint64_t, Peer>;  // by session
 
   void Refuse(Endpoint endpoint, std::string_view routing_id, uint16_t flags, ErrorCode code,
               std::string_view message, uint64_t request = 0);
   void Greet(Endpoint endpoint, std::string_view routing_id, const FrameView& frame, Now now);
+  void OpenSession(Endpoint endpoint, std::string_view routing_id, const FrameView& frame, Now now);
+  // Whether the frame is the next one of its session's stream. A repeat is dropped; a gap ends the
+  // session.
+  bool IsNext(Peer& peer, const FrameHeader& header, Now now);
+  // The session is over for the core at once; effects that it still had are dropped.
+  void Break(SessionId session);
+  void Forget(SessionId session);
   void Dispatch(Endpoint endpoint, std::string_view routing_id, const FrameView& frame, Now now);
   bool OnClientFrame(SessionId from, const FrameView& frame, Now now);
   bool OnWorkerFrame(SessionId from, const FrameView& frame, Now now);
@@ -121,7 +131,10 @@ class Engine {
   Outbox& outbox_;
   Core core_;
   Encoder encoder_;
-  absl::flat_hash_map<uint64_t, Peer> peers_;  // by session
+  Peers peers_;
+  // The session of each connection, by routing id: a connection has one at most. By endpoint, because
+  // each socket makes its own routing ids. As many entries as sessions.
+  std::array<absl::flat_hash_map<std::string, SessionId>, 2> connections_;
   int64_t started_ms_ = 0;
   Now now_;
 

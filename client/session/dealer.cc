@@ -85,13 +85,7 @@ class Dealer::Impl {
     return woken;
   }
 
-  bool Send(MessageType type, std::string_view body) {
-    if (!session_.ready() || socket_ == nullptr) return false;
-    Message message(kFrameHeaderBytes + body.size());
-    SealHeader(session_.HeaderFor(type), body, message.data());
-    if (!body.empty()) std::memcpy(message.data() + kFrameHeaderBytes, body.data(), body.size());
-    return zmq_msg_send(message.get(), socket_, ZMQ_DONTWAIT) >= 0;
-  }
+  bool Send(MessageType type, std::string_view body) { return session_.ready() && Put(type, body); }
 
   void Restart(const absl::Status& reason) {
     session_.Restart(reason, SystemNow(), &actions_);
@@ -189,14 +183,22 @@ class Dealer::Impl {
     // When the session is over its GOODBYE may still be in the socket: Close() decides how long.
     if (session_.state() != SessionState::kClosed) CloseSocket(0);
   }
-  void Do(const SendAction& action) {
-    if (socket_ == nullptr) return;
-    zmq_send(socket_, action.frame.data(), action.frame.size(), ZMQ_DONTWAIT);
-  }
+  void Do(const SendAction& action) { Put(action.type, action.body); }
   void Do(const UpAction& action) { handler_->OnUp(action.welcome); }
   void Do(const DownAction& action) { handler_->OnDown(action.reason); }
   void Do(const RetryAction& action) { handler_->OnRetry(action.reason); }
   void Do(const DeliverAction& action) { handler_->OnFrame(action.frame); }
+
+  // Gives one frame to the socket; false, and its number is not used up, when it cannot.
+  bool Put(MessageType type, std::string_view body) {
+    if (socket_ == nullptr) return false;
+    Message message(kFrameHeaderBytes + body.size());
+    SealHeader(session_.HeaderFor(type), body, message.data());
+    if (!body.empty()) std::memcpy(message.data() + kFrameHeaderBytes, body.data(), body.size());
+    if (zmq_msg_send(message.get(), socket_, ZMQ_DONTWAIT) < 0) return false;
+    session_.OnSent();
+    return true;
+  }
 
   void CloseSocket(int linger_ms) {
     if (socket_ == nullptr) return;

@@ -113,7 +113,7 @@ void Session::OnFrame(std::string_view bytes, Now now, SessionActions* out) {
 void Session::Close(Now now, SessionActions* out) {
   if (state_ == SessionState::kClosing || state_ == SessionState::kClosed) return;
   if (state_ != SessionState::kReady) return Finish(out);
-  out->push_back(SendAction{Seal(MessageType::kGoodbye, {})});
+  out->push_back(SendAction{MessageType::kGoodbye});
   state_ = SessionState::kClosing;
   deadline_ms_ = now.mono_ms + options_.hello_timeout_ms;
 }
@@ -133,11 +133,18 @@ int64_t Session::next_deadline_ms() const {
 }
 
 FrameHeader Session::HeaderFor(MessageType type) const {
-  return {.type = type, .epoch = epoch_.value(), .session = id_.value()};
+  return {.type = type,
+          .number = id_ ? NumberAfter(sent_) : 0,
+          .epoch = epoch_.value(),
+          .session = id_.value()};
 }
 
 std::string Session::Seal(MessageType type, std::string_view body) const {
   return SealFrame(HeaderFor(type), body);
+}
+
+void Session::OnSent() {
+  if (id_) sent_ = NumberAfter(sent_);
 }
 
 // --- Opening a session ---
@@ -147,7 +154,7 @@ void Session::Discover(Now now, SessionActions* out) {
   reached_ = options_.brokers[contact_];
   deadline_ms_ = now.mono_ms + options_.hello_timeout_ms;
   out->push_back(ConnectAction{ToZmqEndpoint(reached_)});
-  out->push_back(SendAction{Seal(MessageType::kDiscover, {})});
+  out->push_back(SendAction{MessageType::kDiscover});
 }
 
 // A frame while no session is open yet.
@@ -209,7 +216,7 @@ void Session::Greet(const HostPort* address, Now now, SessionActions* out) {
   }
   const MessageType hello =
       options_.kind == SessionKind::kClient ? MessageType::kHello : MessageType::kWorkerHello;
-  out->push_back(SendAction{Seal(hello, hooks_.hello())});
+  out->push_back(SendAction{hello, hooks_.hello()});
 }
 
 void Session::OnWelcome(const FrameView& frame, Now now, SessionActions* out) {
@@ -227,11 +234,13 @@ void Session::OnWelcome(const FrameView& frame, Now now, SessionActions* out) {
     read(VerifyBody<wire::Welcome>(frame.body));
   else
     read(VerifyBody<wire::WorkerWelcome>(frame.body));
-  if (!id)
+  if (!id || PlaceAfter(0, frame.header.number) != FramePlace::kNext)
     return Fail(Error(ErrorCode::kMalformed, ToString(reached_) + " sent an unreadable WELCOME"),
                 /*advance=*/true, now, out);
 
   id_ = id;
+  sent_ = 0;
+  received_ = frame.header.number;
   epoch_ = std::max(epoch_, epoch);
   state_ = SessionState::kReady;
   failures_ = 0;
@@ -261,14 +270,12 @@ void Session::ReadBrokers(const Brokers* brokers) {
 void Session::OnSessionFrame(const FrameView& frame, Now now, SessionActions* out) {
   const MessageType type = frame.header.type;
   // A broker that does not know our session cannot name it in its ERROR.
-  const bool ours = frame.header.session == id_.value() ||
-                    (type == MessageType::kError && frame.header.session == 0);
-  const bool greeting = type == MessageType::kView || type == MessageType::kWelcome ||
-                        type == MessageType::kWorkerWelcome;
-  if (!ours || greeting) {
+  const bool outside = type == MessageType::kError && frame.header.session == 0;
+  if (!outside && frame.header.session != id_.value()) {
     ++dropped_frames_;
     return;
   }
+  if (!outside && !IsNext(frame.header, now, out)) return;
   epoch_ = Epoch(frame.header.epoch);
   silent_ms_ = 0;
   last_tick_ms_ = now.mono_ms;
@@ -277,17 +284,46 @@ void Session::OnSessionFrame(const FrameView& frame, Now now, SessionActions* ou
     return Fail(Error(ErrorCode::kUnavailable, ToString(reached_) + " ended the session"),
                 /*advance=*/false, now, out);
   }
-  if (type == MessageType::kError) {
-    const auto* error = VerifyBody<wire::Error>(frame.body);
-    if (error == nullptr) {
-      ++dropped_frames_;
-      return;
-    }
-    const ErrorCode code = ErrorFromNumber(error->code());
-    if (code == ErrorCode::kNoSession || code == ErrorCode::kNotActive)
-      return Fail(Error(code, fmt::format("{}: {}", ToString(reached_), TextOf(error->message()))),
-                  /*advance=*/false, now, out);
+  if (type == MessageType::kError) return OnSessionError(frame, now, out);
+  const bool greeting = type == MessageType::kView || type == MessageType::kWelcome ||
+                        type == MessageType::kWorkerWelcome;
+  if (greeting)
+    ++dropped_frames_;
+  else
+    out->push_back(DeliverAction{frame});
+}
+
+bool Session::IsNext(const FrameHeader& header, Now now, SessionActions* out) {
+  if (header.number == 0) {
+    ++dropped_frames_;
+    return false;
   }
+  switch (PlaceAfter(received_, header.number)) {
+    case FramePlace::kNext:
+      received_ = header.number;
+      return true;
+    case FramePlace::kRepeat:
+      ++repeated_frames_;
+      return false;
+    case FramePlace::kGap:
+      break;
+  }
+  Fail(Error(ErrorCode::kUnavailable, fmt::format("frames of {} were lost: number {} came after {}",
+                                                  ToString(reached_), header.number, received_)),
+       /*advance=*/false, now, out);
+  return false;
+}
+
+void Session::OnSessionError(const FrameView& frame, Now now, SessionActions* out) {
+  const auto* error = VerifyBody<wire::Error>(frame.body);
+  if (error == nullptr) {
+    ++dropped_frames_;
+    return;
+  }
+  const ErrorCode code = ErrorFromNumber(error->code());
+  if (code == ErrorCode::kNoSession || code == ErrorCode::kNotActive)
+    return Fail(Error(code, fmt::format("{}: {}", ToString(reached_), TextOf(error->message()))),
+                /*advance=*/false, now, out);
   out->push_back(DeliverAction{frame});
 }
 
@@ -301,8 +337,8 @@ void Session::TickReady(Now now, SessionActions* out) {
                 ContactIsActive(), now, out);
   if (now.mono_ms < next_heartbeat_ms_) return;
   next_heartbeat_ms_ = now.mono_ms + heartbeat_ms_;
-  out->push_back(SendAction{
-      Seal(MessageType::kHeartbeat, hooks_.heartbeat ? hooks_.heartbeat() : std::string())});
+  out->push_back(
+      SendAction{MessageType::kHeartbeat, hooks_.heartbeat ? hooks_.heartbeat() : std::string()});
 }
 
 // Whether the contact of the list is the broker we are with; if not, the contact is still worth

@@ -14,6 +14,7 @@
 //                | HELLO / WORKER_HELLO sent      | ERROR, 2 s, lower epoch           | kBackoff
 //   kReady       | session open, heartbeats flow  | 3 silent heartbeat intervals,     |
 //                |                                | ERROR NO_SESSION or NOT_ACTIVE,   |
+//                |                                | frames lost or overtaken,         |
 //                |                                | lower epoch, GOODBYE of the broker| kBackoff
 //                |                                | Close                             | kClosing
 //   kBackoff     | no socket, waiting             | OnTick at the deadline            | kDiscovering
@@ -22,6 +23,11 @@
 //   kClosed      | no socket; the end             | -                                 | -
 //
 // Close in any other state goes to kClosed at once.
+//
+// An open session is a numbered stream each way (schemas/frame.h). A frame from the broker that was
+// here before is dropped; one that does not follow the last ends the session, and what was lost is
+// settled by the next HELLO. Heartbeats and their answers are numbered too, so the loss of the last
+// frame shows within one interval.
 //
 // Example (a driver; Dealer is the one for ZeroMQ):
 //   Session session({.kind = SessionKind::kClient, .brokers = brokers, .seed = seed},
@@ -92,10 +98,11 @@ struct ConnectAction {
 };
 // Close the socket. Frames already given to SendAction may still go out (a GOODBYE should).
 struct DisconnectAction {};
-// Send one frame. When the socket cannot take it at once, drop it: the session's timeouts cover the
-// loss.
+// Send one frame: Seal it now, and call OnSent if the socket took it. When the socket cannot take it
+// at once, drop it: the session's timeouts cover the loss, and it has used no number.
 struct SendAction {
-  std::string frame{};
+  MessageType type{};
+  std::string body{};
 };
 // The session is open. `welcome` is the verified frame of WELCOME or WORKER_WELCOME; it lives as
 // long as the bytes given to OnFrame.
@@ -146,8 +153,8 @@ class Session {
   void OnTick(Now now, SessionActions* out);
 
   // One frame arrived on the current socket. `bytes` must start at a multiple of 8 (AlignedCopy)
-  // and outlive the handling of the actions appended to `out`. Frames that cannot be read, and
-  // frames of another session, are counted and dropped.
+  // and outlive the handling of the actions appended to `out`. Frames that cannot be read, frames of
+  // another session, and repeats are counted and dropped.
   void OnFrame(std::string_view bytes, Now now, SessionActions* out);
 
   // Leaves: GOODBYE when ready, then waits for its echo (kClosing); else kClosed at once.
@@ -166,6 +173,7 @@ class Session {
   Epoch epoch() const { return epoch_; }  // highest seen in the life of this object
   uint32_t heartbeat_ms() const { return heartbeat_ms_; }
   uint64_t dropped_frames() const { return dropped_frames_; }
+  uint64_t repeated_frames() const { return repeated_frames_; }
   // Whether the end was a clean one: the broker answered our GOODBYE.
   bool goodbye_echoed() const { return goodbye_echoed_; }
   // Why the last session or attempt ended; OK before the first failure.
@@ -173,9 +181,11 @@ class Session {
   // Brokers of the newest VIEW or WELCOME; empty before it.
   const std::vector<BrokerView>& brokers() const { return brokers_; }
 
-  // The header of a frame of this session, and the frame itself. Requires ready().
+  // The header of the frame that is sent next, and the frame itself: of the session when it is open,
+  // with its next number. Once the socket has taken the frame, OnSent uses that number up.
   FrameHeader HeaderFor(MessageType type) const;
   std::string Seal(MessageType type, std::string_view body) const;
+  void OnSent();
 
  private:
   void Discover(Now now, SessionActions* out);
@@ -184,8 +194,10 @@ class Session {
   void OnWelcome(const FrameView& frame, Now now, SessionActions* out);
   void OnEarlyFrame(const FrameView& frame, Now now, SessionActions* out);
   void OnSessionFrame(const FrameView& frame, Now now, SessionActions* out);
+  // Whether a frame of our session is the next one of its stream; counts or ends what is not.
+  bool IsNext(const FrameHeader& header, Now now, SessionActions* out);
+  void OnSessionError(const FrameView& frame, Now now, SessionActions* out);
   void TickReady(Now now, SessionActions* out);
-  void SendHeartbeat(Now now, SessionActions* out);
   // Ends the session or the attempt; `advance`: the contact is of no use, take the next of the
   // list.
   void Fail(absl::Status reason, bool advance, Now now, SessionActions* out);
@@ -208,7 +220,8 @@ class Session {
   int failures_ = 0;         // since the last session or full success
   int64_t deadline_ms_ = 0;  // kDiscovering, kGreeting, kBackoff, kClosing
 
-  // kReady.
+  // kReady, kClosing.
+  uint32_t sent_ = 0, received_ = 0;  // numbers of the last frames, each way
   uint32_t heartbeat_ms_ = kHeartbeatMs;
   int64_t next_heartbeat_ms_ = 0;
   int64_t silent_ms_ = 0;
@@ -217,6 +230,7 @@ class Session {
   std::vector<BrokerView> brokers_;
   absl::Status last_failure_;
   uint64_t dropped_frames_ = 0;
+  uint64_t repeated_frames_ = 0;
   bool goodbye_echoed_ = false;
 };
 

@@ -224,8 +224,9 @@ TEST(WorkerFreeze, LateResultIsRefusedAndTheWorkerGoesOn) {
 class ByHand {
  public:
   explicit ByHand(Cluster& cluster) : peer_(cluster.worker_endpoint()) {
-    session_ = peer_.HelloAsWorker(id_, "by-hand", {});
-    Send(MessageType::kCredit, BodyOf([](auto& b) { return wire::CreateCredit(b, 1, 1 << 20); }));
+    peer_.HelloAsWorker(id_, "by-hand", {});
+    peer_.Say(MessageType::kCredit,
+              BodyOf([](auto& b) { return wire::CreateCredit(b, 1, 1 << 20); }));
   }
 
   wire::LeaseRef TakeTask() {
@@ -235,13 +236,13 @@ class ByHand {
   }
 
   void SendResult(const wire::LeaseRef& lease, uint64_t seq, const std::string& result) {
-    Send(MessageType::kResults, BodyOf([&](auto& b) {
-           auto bytes =
-               b.CreateVector(reinterpret_cast<const uint8_t*>(result.data()), result.size());
-           std::vector entries = {
-               wire::CreateResult(b, lease.task_id(), lease.lease_id(), 1, true, bytes)};
-           return wire::CreateResultsDirect(b, seq, nullptr, &entries);
-         }));
+    peer_.Say(MessageType::kResults, BodyOf([&](auto& b) {
+                auto bytes =
+                    b.CreateVector(reinterpret_cast<const uint8_t*>(result.data()), result.size());
+                std::vector entries = {
+                    wire::CreateResult(b, lease.task_id(), lease.lease_id(), 1, true, bytes)};
+                return wire::CreateResultsDirect(b, seq, nullptr, &entries);
+              }));
   }
 
   // The leases that the broker's next RESULT_ACK refuses.
@@ -255,20 +256,15 @@ class ByHand {
   // Says hello again; the leases that are no longer its own.
   std::vector<uint64_t> Return(const std::vector<wire::LeaseRef>& held) {
     std::vector<uint64_t> stale;
-    session_ = peer_.HelloAsWorker(id_, "by-hand", held, &stale);
+    peer_.HelloAsWorker(id_, "by-hand", held, &stale);
     return stale;
   }
 
   RawPeer& peer() { return peer_; }
 
  private:
-  void Send(MessageType type, const std::string& body) {
-    peer_.Send(SealFrame({.type = type, .session = session_.value()}, body));
-  }
-
   const wire::Uuid id_{0x1234, 0x5678};
   RawPeer peer_;
-  SessionId session_;
 };
 
 TEST(WorkerFreeze, StaleLeaseIsRefusedOnTheWire) {

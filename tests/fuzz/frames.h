@@ -37,10 +37,11 @@ class Inputs {
   std::string_view rest_;
 };
 
-inline std::string Seal(const Input& input, uint64_t session) {
+inline std::string Seal(const Input& input, uint64_t session, uint32_t number) {
   FrameHeader header;
   header.type = input.type;
   header.session = session;
+  header.number = number;
   return SealFrame(header, input.body);
 }
 

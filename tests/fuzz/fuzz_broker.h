@@ -23,13 +23,13 @@ class Broker : private broker::Outbox {
     Round();
   }
 
-  uint64_t Hello() {
+  void Hello() {
     flatbuffers::FlatBufferBuilder b;
     wire::Uuid id(3, 4);
     b.Finish(wire::CreateHello(b, &id));
-    return Open(broker::Endpoint::kClient, MessageType::kHello, b);
+    Say(broker::Endpoint::kClient, {MessageType::kHello, BodyOf(b)});
   }
-  uint64_t WorkerHello() {
+  void WorkerHello() {
     flatbuffers::FlatBufferBuilder b;
     wire::Uuid id(5, 6);
     auto name = b.CreateString("worker");
@@ -37,7 +37,12 @@ class Broker : private broker::Outbox {
     hello.add_id(&id);
     hello.add_name(name);
     b.Finish(hello.Finish());
-    return Open(broker::Endpoint::kWorker, MessageType::kWorkerHello, b);
+    Say(broker::Endpoint::kWorker, {MessageType::kWorkerHello, BodyOf(b)});
+  }
+  // As the next frame of the session that this endpoint's peer has.
+  void Say(broker::Endpoint endpoint, const Input& input) {
+    Stream& stream = StreamOf(endpoint);
+    Frame(endpoint, Seal(input, stream.session, IsGreeting(input.type) ? 0 : ++stream.sent));
   }
   void Frame(broker::Endpoint endpoint, const std::string& frame) {
     engine_->OnFrame(endpoint, Peer(endpoint), aligned_.Align(frame), now_);
@@ -51,13 +56,16 @@ class Broker : private broker::Outbox {
   }
 
  private:
+  struct Stream {
+    uint64_t session = 0;
+    uint32_t sent = 0;
+  };
+  Stream& StreamOf(broker::Endpoint endpoint) { return streams_[static_cast<size_t>(endpoint)]; }
+  static std::string_view BodyOf(const flatbuffers::FlatBufferBuilder& b) {
+    return {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()};
+  }
   static std::string_view Peer(broker::Endpoint endpoint) {
     return endpoint == broker::Endpoint::kClient ? "client" : "worker";
-  }
-  uint64_t Open(broker::Endpoint endpoint, MessageType type, flatbuffers::FlatBufferBuilder& b) {
-    std::string_view body(reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize());
-    Frame(endpoint, Seal({type, body}, 0));
-    return session_;
   }
   // Everything that is open becomes durable, and every query is answered.
   void Round() {
@@ -79,12 +87,12 @@ class Broker : private broker::Outbox {
     }
     ZS_CHECK_OK(engine_->core().CheckInvariants());
   }
-  broker::Delivery Send(broker::Endpoint, std::string_view, const FrameHeader& header,
+  broker::Delivery Send(broker::Endpoint endpoint, std::string_view, const FrameHeader& header,
                         std::string_view body) override {
     std::string frame = SealFrame(header, body);
     ZS_CHECK(OpenFrame(frame).ok() && frame.size() <= kMaxFrameBytes);
     if (header.type == MessageType::kWelcome || header.type == MessageType::kWorkerWelcome)
-      session_ = header.session;
+      StreamOf(endpoint) = {header.session, 0};
     return broker::Delivery::kSent;
   }
 
@@ -94,7 +102,7 @@ class Broker : private broker::Outbox {
   broker::QueryRunner runner_;
   broker::Batch batches_[2];
   int next_ = 0;
-  uint64_t session_ = 0;
+  Stream streams_[2];
   AlignedCopy aligned_;
 };
 

@@ -16,8 +16,12 @@ void Play(zsched::SessionKind kind, const uint8_t* data, size_t size) {
   Now now{1'700'000'000'000, 1'000};
   session.OnTick(now, &actions);
   fuzz::Inputs inputs(data, size);
+  uint32_t sent = 0;
   for (fuzz::Input input{}; inputs.Next(input);) {
+    // WELCOME is the first of a session; the next session begins again.
+    if (!session.ready()) sent = 0;
     FrameHeader header;
+    header.number = ++sent;
     header.type = input.type;
     header.epoch = 4;
     header.session = session.id().value();

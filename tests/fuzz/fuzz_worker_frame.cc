@@ -28,15 +28,12 @@ std::string Credit() {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace zsched;
   fuzz::Broker broker;
-  uint64_t client = broker.Hello();
-  broker.Frame(broker::Endpoint::kClient, fuzz::Seal({MessageType::kSubmit, Submit()}, client));
-  uint64_t session = broker.WorkerHello();
-  broker.Frame(broker::Endpoint::kWorker, fuzz::Seal({MessageType::kCredit, Credit()}, session));
+  broker.Hello();
+  broker.Say(broker::Endpoint::kClient, {MessageType::kSubmit, Submit()});
+  broker.WorkerHello();
+  broker.Say(broker::Endpoint::kWorker, {MessageType::kCredit, Credit()});
   fuzz::Inputs inputs(data, size);
-  for (fuzz::Input input{}; inputs.Next(input);) {
-    uint64_t from = input.type == MessageType::kWorkerHello ? 0 : session;
-    broker.Frame(broker::Endpoint::kWorker, fuzz::Seal(input, from));
-  }
+  for (fuzz::Input input{}; inputs.Next(input);) broker.Say(broker::Endpoint::kWorker, input);
   broker.Pass(1'000);
   broker.Pass(3'600'000);
   return 0;

@@ -63,18 +63,27 @@ std::string Dialogue::Run(const std::string& line) {
     EndRound();
   } else if (verb == "reading") {
     peers_.at(words.at(1)).reading = words.at(2) == "yes";
+  } else if (verb == "lost" || verb == "twice") {
+    arrivals_ = verb == "lost" ? 0 : 2;
+    RunPeer(Words(words.begin() + 1, words.end()));
+    arrivals_ = 1;
   } else {
-    ZS_CHECK(verb == "client" || verb == "worker");
-    const std::string& name = words.at(1);
-    auto [it, is_new] = peers_.try_emplace(name);
-    Peer& peer = it->second;
-    if (is_new) {
-      peer.endpoint = verb == "client" ? Endpoint::kClient : Endpoint::kWorker;
-      peer.id = Uuid{1, peers_.size()};
-    }
-    verb == "client" ? RunClient(peer, name, words) : RunWorker(peer, name, words);
+    RunPeer(words);
   }
   return out_;
+}
+
+void Dialogue::RunPeer(const Words& words) {
+  const std::string& kind = words.at(0);
+  ZS_CHECK(kind == "client" || kind == "worker");
+  const std::string& name = words.at(1);
+  auto [it, is_new] = peers_.try_emplace(name);
+  Peer& peer = it->second;
+  if (is_new) {
+    peer.endpoint = kind == "client" ? Endpoint::kClient : Endpoint::kWorker;
+    peer.id = Uuid{1, peers_.size()};
+  }
+  kind == "client" ? RunClient(peer, name, words) : RunWorker(peer, name, words);
 }
 
 // --- The broker -----------------------------------------------------------------------------------
@@ -131,8 +140,10 @@ Delivery Dialogue::Send(Endpoint, std::string_view routing_id, const FrameHeader
     absl::StrAppend(&out_, "   ", name, " does not read: ", words, "\n");
     return Delivery::kFull;
   }
-  if (header.type == MessageType::kWelcome || header.type == MessageType::kWorkerWelcome)
+  if (header.type == MessageType::kWelcome || header.type == MessageType::kWorkerWelcome) {
     peer.session = header.session;
+    peer.sent = 0;
+  }
   absl::StrAppend(&out_, "-> ", name, " ", words, "\n");
   return Delivery::kSent;
 }
@@ -140,14 +151,17 @@ Delivery Dialogue::Send(Endpoint, std::string_view routing_id, const FrameHeader
 // --- Its peers --------------------------------------------------------------------------------------
 
 void Dialogue::Deliver(const std::string& name, MessageType type, std::string_view body) {
-  const Peer& peer = peers_.at(name);
+  Peer& peer = peers_.at(name);
   FrameHeader header;
   header.type = type;
   header.session = peer.session;
+  header.number = IsGreeting(type) ? 0 : ++peer.sent;
   std::string frame = SealFrame(header, body);
   AlignedCopy aligned;
-  engine_->OnFrame(peer.endpoint, name, aligned.Align(frame), now_);
-  EndRound();
+  for (int i = 0; i < arrivals_; ++i) {
+    engine_->OnFrame(peer.endpoint, name, aligned.Align(frame), now_);
+    EndRound();
+  }
 }
 
 void Dialogue::RunClient(Peer& peer, const std::string& name, const Words& words) {

@@ -19,6 +19,8 @@
 //   worker NAME release TASK/LEASE/ATTEMPT...
 //   worker NAME heartbeat
 //   worker NAME goodbye
+//   lost LINE                            the frame of this line of a client or worker does not arrive
+//   twice LINE                           it arrives twice
 //   reading NAME yes|no                  whether the peer reads; if not, its connection is full
 //   queries hold|one|all                 questions to the disk wait; the first is answered; all are, from now on
 //
@@ -56,10 +58,12 @@ class Dialogue final : private broker::Outbox {
     broker::Endpoint endpoint{};
     Uuid id;
     uint64_t session = 0;
+    uint32_t sent = 0;  // number of its last frame in the session
     bool reading = true;
   };
   using Words = std::vector<std::string>;
 
+  void RunPeer(const Words& words);
   void Boot();
   void Commit();
   void Crash();
@@ -83,6 +87,7 @@ class Dialogue final : private broker::Outbox {
   int at_journal_ = 0;
   Now now_{1'700'000'000'000, 1'000'000};
   std::map<std::string, Peer> peers_;  // by name, which is also the routing id
+  int arrivals_ = 1;                   // of the frame that a line sends
   flatbuffers::FlatBufferBuilder builder_;
   std::string out_;
 };

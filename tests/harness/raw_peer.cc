@@ -65,6 +65,11 @@ std::unique_ptr<Received> RawPeer::Receive(Ms patience) {
     frame = std::make_unique<Received>(bytes);
   }
   zmq_msg_close(&message);
+  if (frame != nullptr &&
+      (frame->type() == MessageType::kWelcome || frame->type() == MessageType::kWorkerWelcome)) {
+    session_ = SessionId(frame->header().session);
+    sent_ = 0;
+  }
   return frame;
 }
 
@@ -93,25 +98,31 @@ size_t RawPeer::Drain() {
   return count;
 }
 
+std::string RawPeer::Seal(MessageType type, std::string_view body) {
+  const uint32_t number = session_ && !IsGreeting(type) ? ++sent_ : 0;
+  return SealFrame({.type = type, .number = number, .session = session_.value()}, body);
+}
+
 SessionId RawPeer::HelloAsClient() {
   wire::Uuid id = RandomUuid();
-  Send(SealFrame({.type = MessageType::kHello},
-                 BodyOf([&](auto& b) { return wire::CreateHelloDirect(b, &id, "raw", "0"); })));
-  return SessionId(Await(MessageType::kWelcome)->header().session);
+  Say(MessageType::kHello,
+      BodyOf([&](auto& b) { return wire::CreateHelloDirect(b, &id, "raw", "0"); }));
+  Await(MessageType::kWelcome);
+  return session_;
 }
 
 SessionId RawPeer::HelloAsWorker(const wire::Uuid& id, const std::string& name,
                                  const std::vector<wire::LeaseRef>& held,
                                  std::vector<uint64_t>* stale) {
-  Send(SealFrame({.type = MessageType::kWorkerHello}, BodyOf([&](auto& b) {
-                   return wire::CreateWorkerHelloDirect(b, &id, name.c_str(), "localhost", "0", 1,
-                                                        nullptr, nullptr, nullptr, 1, false, &held);
-                 })));
+  Say(MessageType::kWorkerHello, BodyOf([&](auto& b) {
+        return wire::CreateWorkerHelloDirect(b, &id, name.c_str(), "localhost", "0", 1, nullptr,
+                                             nullptr, nullptr, 1, false, &held);
+      }));
   auto welcome = Await(MessageType::kWorkerWelcome);
   if (auto* refused = welcome->As<wire::WorkerWelcome>().stale();
       stale != nullptr && refused != nullptr)
     stale->assign(refused->begin(), refused->end());
-  return SessionId(welcome->header().session);
+  return session_;
 }
 
 RawTcp::RawTcp(int port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {

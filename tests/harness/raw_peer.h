@@ -2,8 +2,8 @@
 //
 // Example:
 //   RawPeer peer(cluster.client_endpoint());
-//   SessionId session = peer.HelloAsClient();
-//   peer.Send(SealFrame({.type = MessageType::kSubmit, .session = session.value()}, "nonsense"));
+//   peer.HelloAsClient();
+//   peer.Say(MessageType::kSubmit, "nonsense");
 //   EXPECT_EQ(peer.ReceiveError().code, ErrorCode::kMalformed);
 //
 // Threads: one.
@@ -57,6 +57,10 @@ class RawPeer {
   // One message of one part. Throws Failure when the broker does not take it for long.
   void Send(std::string_view frame) { SendParts({std::string(frame)}); }
   void SendParts(const std::vector<std::string>& parts);
+  // The next frame of the session that was opened last; before one, and for greetings, without a number.
+  void Say(MessageType type, std::string_view body) { Send(Seal(type, body)); }
+  // The same, and not sent: whoever does not send it leaves a gap.
+  std::string Seal(MessageType type, std::string_view body);
   // The next frame; nullptr when none came in time.
   std::unique_ptr<Received> Receive(Ms patience = kPatience);
   // The next frame of this type, past all others. Throws Failure when none comes.
@@ -76,6 +80,8 @@ class RawPeer {
  private:
   void* context_;
   void* socket_;
+  SessionId session_;
+  uint32_t sent_ = 0;  // number of the session's last frame
 };
 
 // The finished buffer of what `build(builder)` returns.

@@ -127,11 +127,11 @@ TEST_F(BadInput, ABrokenFrameIsAnsweredByItsFault) {
       {"version 0", SealedWithVersion(0), ErrorCode::kUnsupportedVersion},
       {"version 2", SealedWithVersion(2), ErrorCode::kUnsupportedVersion},
       {"unknown flag", Patched(good, 7, '\x80'), ErrorCode::kMalformed},
-      {"reserved not 0", Patched(good, 12, 1), ErrorCode::kMalformed},
       {"body cut", good.substr(0, good.size() - 1), ErrorCode::kTruncated},
       {"body too long", good + "x", ErrorCode::kTruncated},
       {"body_bytes huge", Patched(good, 11, '\x7F'), ErrorCode::kTruncated},
       {"checksum of header", Patched(good, 20, 1), ErrorCode::kBadChecksum},
+      {"checksum of number", Patched(good, 12, 1), ErrorCode::kBadChecksum},
       {"checksum of body", Patched(good, kFrameHeaderBytes, 1), ErrorCode::kBadChecksum},
       {"checksum itself", Patched(good, 32, static_cast<char>(good[32] + 1)),
        ErrorCode::kBadChecksum},
@@ -196,24 +196,23 @@ TEST_F(BadInput, EveryMessageTypeWithAWrongBody) {
     std::string endpoint;
     const std::set<int>& requests;
     std::set<int> bodied;  // of any peer: HELLO and what may be empty but is not
-    SessionId session;
   };
   RawPeer client(cluster_.client_endpoint()), worker(cluster_.worker_endpoint());
-  const Side sides[] = {
-      {"client", ClientRequests(), {1, 3, 5, 8}, client.HelloAsClient()},
-      {"worker", WorkerRequests(), {5, 8, 64}, worker.HelloAsWorker(kWorkerId, "raw")}};
+  const Side sides[] = {{"client", ClientRequests(), {1, 3, 5, 8}},
+                        {"worker", WorkerRequests(), {5, 8, 64}}};
+  client.HelloAsClient();
+  worker.HelloAsWorker(kWorkerId, "raw");
   for (const Side& side : sides) {
     RawPeer& peer = side.endpoint == "client" ? client : worker;
     for (int type = 0; type < 256; ++type) {
       bool known = side.requests.contains(type) || side.bodied.contains(type);
-      peer.Send(SealFrame({.type = static_cast<MessageType>(type), .session = side.session.value()},
-                          nonsense));
+      peer.Say(static_cast<MessageType>(type), nonsense);
       ErrorCode expected = known ? ErrorCode::kMalformed : ErrorCode::kUnknownMessage;
       EXPECT_EQ(TextOf(peer.ReceiveError().code), TextOf(expected))
           << side.endpoint << " type " << type;
     }
     // None of this has ended the session.
-    peer.Send(Heartbeat(side.session));
+    peer.Say(MessageType::kHeartbeat, "");
     EXPECT_EQ(peer.Receive()->type(), MessageType::kHeartbeatAck) << side.endpoint;
   }
 }
@@ -230,24 +229,25 @@ TEST_F(BadInput, ASessionBelongsToItsConnection) {
     peer->Send(SealFrame({.type = MessageType::kGoodbye, .session = session.value()}, ""));
     EXPECT_EQ(peer->ReceiveError().code, ErrorCode::kNoSession);
   }
-  owner.Send(Heartbeat(session));
+  owner.Say(MessageType::kHeartbeat, "");
   EXPECT_EQ(owner.Receive()->type(), MessageType::kHeartbeatAck);
 }
 
-// Types of the other endpoint are unknown here, with a session and without.
+// Types of the other endpoint are unknown here; without a session nobody asks what they are.
 TEST_F(BadInput, MessagesOfTheOtherEndpoint) {
   RawPeer client(cluster_.client_endpoint()), worker(cluster_.worker_endpoint());
-  SessionId as_client = client.HelloAsClient(), as_worker = worker.HelloAsWorker(kWorkerId, "raw");
   std::string credit = BodyOf([](auto& b) { return wire::CreateCredit(b, 1000, 1 << 20); });
   std::string status = BodyOf([](auto& b) { return wire::CreateStatus(b, 1); });
-  for (uint64_t session : {as_client.value(), uint64_t{0}}) {
-    client.Send(SealFrame({.type = MessageType::kCredit, .session = session}, credit));
-    EXPECT_EQ(TextOf(client.ReceiveError().code), "UNKNOWN_MESSAGE") << "session " << session;
-  }
-  for (uint64_t session : {as_worker.value(), uint64_t{0}}) {
-    worker.Send(SealFrame({.type = MessageType::kStatus, .session = session}, status));
-    EXPECT_EQ(TextOf(worker.ReceiveError().code), "UNKNOWN_MESSAGE") << "session " << session;
-  }
+  client.Say(MessageType::kCredit, credit);
+  EXPECT_EQ(TextOf(client.ReceiveError().code), "NO_SESSION");
+  worker.Say(MessageType::kStatus, status);
+  EXPECT_EQ(TextOf(worker.ReceiveError().code), "NO_SESSION");
+  client.HelloAsClient();
+  worker.HelloAsWorker(kWorkerId, "raw");
+  client.Say(MessageType::kCredit, credit);
+  EXPECT_EQ(TextOf(client.ReceiveError().code), "UNKNOWN_MESSAGE");
+  worker.Say(MessageType::kStatus, status);
+  EXPECT_EQ(TextOf(worker.ReceiveError().code), "UNKNOWN_MESSAGE");
   std::string hello =
       BodyOf([](auto& b) { return wire::CreateWorkerHelloDirect(b, &kWorkerId, "x"); });
   client.Send(SealFrame({.type = MessageType::kWorkerHello}, hello));
@@ -255,7 +255,7 @@ TEST_F(BadInput, MessagesOfTheOtherEndpoint) {
 }
 
 // A frame like those that peers send, with a few bytes changed and a checksum that fits all the same.
-std::string Mutated(std::mt19937_64& random, uint64_t session) {
+std::string Mutated(std::mt19937_64& random, RawPeer& peer) {
   constexpr uint8_t kTypes[] = {1, 3, 5, 16, 18, 20, 21, 23, 25, 27, 29, 64, 66, 68, 70};
   std::string body = BodyOf([&](auto& b) {
     std::vector<uint64_t> ids = {random(), random()};
@@ -266,12 +266,12 @@ std::string Mutated(std::mt19937_64& random, uint64_t session) {
   for (uint64_t i = 0, flips = random() % 6; i < flips; ++i)
     body[random() % body.size()] = static_cast<char>(random());
   if (random() % 4 == 0) body.resize(random() % body.size());
-  FrameHeader header{.type = static_cast<MessageType>(kTypes[random() % std::size(kTypes)])};
-  header.session = random() % 4 == 0 ? random() : session;
-  return SealFrame(header, body);
+  auto type = static_cast<MessageType>(kTypes[random() % std::size(kTypes)]);
+  if (random() % 4 == 0) return SealFrame({.type = type, .number = 1, .session = random()}, body);
+  return peer.Seal(type, body);
 }
 
-std::string RandomFrame(std::mt19937_64& random, uint64_t session) {
+std::string RandomFrame(std::mt19937_64& random, RawPeer& peer) {
   switch (random() % 4) {
     case 0: {  // noise
       std::string bytes(random() % 200, '\0');
@@ -287,10 +287,10 @@ std::string RandomFrame(std::mt19937_64& random, uint64_t session) {
     case 2: {  // well sealed, with noise for a body
       std::string body(random() % 300, '\0');
       for (char& c : body) c = static_cast<char>(random());
-      return SealFrame({.type = static_cast<MessageType>(random() % 80), .session = session}, body);
+      return peer.Seal(static_cast<MessageType>(random() % 80), body);
     }
     default:
-      return Mutated(random, session);
+      return Mutated(random, peer);
   }
 }
 
@@ -300,10 +300,10 @@ TEST_F(BadInput, TenThousandRandomFramesOnEachEndpoint) {
   uint64_t served = good_->done();
   for (bool as_worker : {false, true}) {
     RawPeer peer(as_worker ? cluster_.worker_endpoint() : cluster_.client_endpoint());
-    SessionId session = as_worker ? peer.HelloAsWorker(kWorkerId, "fuzz") : peer.HelloAsClient();
+    as_worker ? peer.HelloAsWorker(kWorkerId, "fuzz") : peer.HelloAsClient();
     uint64_t before = Counter("frames_in_total");
     for (uint64_t i = 0; i < kFrames; ++i) {
-      peer.Send(RandomFrame(random, session.value()));
+      peer.Send(RandomFrame(random, peer));
       if (i % 16 == 0) peer.Drain();
     }
     EXPECT_TRUE(Await([&] { return Counter("frames_in_total") >= before + kFrames; }));
@@ -348,7 +348,7 @@ TEST_F(BadInput, GarbageOnTheSocketItself) {
 // A well-formed SUBMIT whose tasks are wrong is judged task by task.
 TEST_F(BadInput, EachTaskOfASubmitIsJudgedAlone) {
   RawPeer peer(cluster_.client_endpoint());
-  SessionId session = peer.HelloAsClient();
+  peer.HelloAsClient();
   std::vector<uint8_t> large(kMaxPayloadBytes + 1, 'x'), fits(kMaxPayloadBytes, 'x');
   std::string body = BodyOf([&](auto& b) {
     std::vector tasks = {
@@ -360,7 +360,7 @@ TEST_F(BadInput, EachTaskOfASubmitIsJudgedAlone) {
     };
     return wire::CreateSubmitDirect(b, 1, 0, false, &tasks);
   });
-  peer.Send(SealFrame({.type = MessageType::kSubmit, .session = session.value()}, body));
+  peer.Say(MessageType::kSubmit, body);
   auto frame = peer.Await(MessageType::kSubmitAck);
   const auto& ack = frame->As<wire::SubmitAck>();
   EXPECT_EQ(ack.accepted(), 2u);
@@ -378,12 +378,85 @@ TEST_F(BadInput, EachTaskOfASubmitIsJudgedAlone) {
 // A client that asks and never reads: the broker neither waits for it nor keeps everything for it.
 TEST_F(BadInput, APeerThatDoesNotRead) {
   RawPeer peer(cluster_.client_endpoint());
-  SessionId session = peer.HelloAsClient();
+  peer.HelloAsClient();
   std::string status = BodyOf([](auto& b) { return wire::CreateStatus(b, 1); });
-  for (int i = 0; i < 20'000; ++i)
-    peer.Send(SealFrame({.type = MessageType::kStatus, .session = session.value()}, status));
+  for (int i = 0; i < 20'000; ++i) peer.Say(MessageType::kStatus, status);
   EXPECT_TRUE(Await([&] { return Counter("sends_blocked_total") > 0; }));
   EXPECT_TRUE(good_->AwaitServed());
+}
+
+// A session is a numbered stream (docs/protocol.md §2).
+TEST_F(BadInput, ARepeatedFrameChangesNothing) {
+  RawPeer peer(cluster_.client_endpoint());
+  peer.HelloAsClient();
+  uint64_t repeated = Counter("frames_repeated_total");
+  std::string frame = peer.Seal(MessageType::kHeartbeat, "");
+  for (int i = 0; i < 3; ++i) peer.Send(frame);
+  peer.Say(MessageType::kHeartbeat, "");
+  EXPECT_TRUE(Await([&] { return Counter("frames_repeated_total") == repeated + 2; }));
+  peer.Await(MessageType::kHeartbeatAck);
+  peer.Await(MessageType::kHeartbeatAck);
+  EXPECT_EQ(peer.Receive(Ms(0)), nullptr) << "a repeat was answered";
+}
+
+TEST_F(BadInput, AFrameOfASessionNeedsItsNumber) {
+  RawPeer peer(cluster_.client_endpoint());
+  SessionId session = peer.HelloAsClient();
+  peer.Send(Heartbeat(session));
+  EXPECT_EQ(TextOf(peer.ReceiveError().code), "MALFORMED");
+  peer.Say(MessageType::kHeartbeat, "");
+  EXPECT_EQ(peer.Receive()->type(), MessageType::kHeartbeatAck);
+}
+
+// A connection has one session, however often it says hello.
+TEST_F(BadInput, AThousandHellosOfOneConnectionAreOneSession) {
+  constexpr uint64_t kHellos = 1000;
+  RawPeer client(cluster_.client_endpoint()), worker(cluster_.worker_endpoint());
+  uint64_t opened = Counter("sessions_opened_total");
+  size_t clients = good_->client().Status()->clients, workers = good_->client().Workers()->size();
+  for (uint64_t i = 0; i < kHellos; ++i) {
+    client.HelloAsClient();
+    worker.HelloAsWorker(wire::Uuid(7, i + 1), "raw");
+  }
+  EXPECT_EQ(Counter("sessions_opened_total"), opened + 2 * kHellos);
+  EXPECT_EQ(good_->client().Status()->clients, clients + 1);
+  EXPECT_EQ(good_->client().Workers()->size(), workers + 1);
+  client.Say(MessageType::kHeartbeat, "");
+  EXPECT_EQ(client.Receive()->type(), MessageType::kHeartbeatAck);
+}
+
+TEST(NumberedStream, ALostFrameEndsTheSessionAndNoAttempt) {
+  Cluster cluster;
+  cluster.StartBroker();
+  auto client = cluster.NewClient();
+  RawPeer worker(cluster.worker_endpoint());
+  worker.HelloAsWorker(kWorkerId, "raw");
+  worker.Say(MessageType::kCredit,
+             BodyOf([](auto& b) { return wire::CreateCredit(b, 1, 1 << 20); }));
+  ASSERT_TRUE(client->Submit({.type = "anything"}).get().ok());
+  auto tasks = worker.Await(MessageType::kTasks);
+  const wire::Assignment* task = tasks->As<wire::Tasks>().tasks()->Get(0);
+  const wire::LeaseRef lease(task->task_id(), task->lease_id(), task->attempt());
+  const std::string done = BodyOf([&](auto& b) {
+    std::vector entries = {wire::Done(lease.task_id(), lease.lease_id(), 1)};
+    return wire::CreateResultsDirect(b, 1, &entries);
+  });
+  worker.Seal(MessageType::kHeartbeat, "");  // never sent
+  worker.Say(MessageType::kResults, done);
+  harness::ErrorAnswer error = worker.ReceiveError();
+  EXPECT_EQ(TextOf(error.code), "NO_SESSION");
+  EXPECT_NE(error.message.find("number 3 came after 1"), std::string::npos) << error.message;
+  EXPECT_EQ(CounterOf(*client, "sessions_broken_total"), 1u);
+
+  // The lease is still this worker's: it says hello with it, and its result counts.
+  std::vector<uint64_t> stale;
+  worker.HelloAsWorker(kWorkerId, "raw", {lease}, &stale);
+  EXPECT_EQ(stale, std::vector<uint64_t>());
+  worker.Say(MessageType::kResults, done);
+  worker.Await(MessageType::kResultAck);
+  EXPECT_EQ(CounterOf(*client, "tasks_succeeded_total"), 1u);
+  EXPECT_EQ(CounterOf(*client, "attempts_lost_total"), 0u);
+  EXPECT_EQ(CounterOf(*client, "results_stale_total"), 0u);
 }
 
 }  // namespace

@@ -41,13 +41,13 @@ TEST(QueueLimit, AFullQueueRefusesAndSaysWhenToComeBack) {
   EXPECT_EQ(error["retryable"], true);
 
   RawPeer peer(cluster.client_endpoint());
-  SessionId session = peer.HelloAsClient();
+  peer.HelloAsClient();
   std::string body = BodyOf([&](auto& b) {
     std::vector tasks = {wire::CreateTaskSpecDirect(b, "noop"),
                          wire::CreateTaskSpecDirect(b, "noop", "elsewhere")};
     return wire::CreateSubmitDirect(b, 1, 0, false, &tasks);
   });
-  peer.Send(SealFrame({.type = MessageType::kSubmit, .session = session.value()}, body));
+  peer.Say(MessageType::kSubmit, body);
   auto frame = peer.Await(MessageType::kSubmitAck);
   const auto& ack = frame->As<wire::SubmitAck>();
   EXPECT_EQ(ack.accepted(), 1u) << "another queue has room";

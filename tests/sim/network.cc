@@ -44,18 +44,34 @@ int64_t Network::ArrivalUs(int64_t& last_us) {
   return last_us;
 }
 
+// One frame onto its way: `arrive` happens at its end, or never, or twice.
+template <class Arrive>
+void Network::Transmit(const Link& link, int64_t& last_us, int64_t& waiting, Arrive arrive) {
+  auto late_us = [&] {
+    return random_.LogBetween(faults_.delay_min_us, 1 + faults_.frame_late_max_ms * kMillisecond);
+  };
+  if (random_.Chance(faults_.frame_lost)) return;
+  if (random_.Chance(faults_.frame_repeated)) {
+    ++waiting;
+    scheduler_.At(scheduler_.now_us() + late_us(), link.life, arrive);
+  }
+  ++waiting;
+  int64_t at_us = random_.Chance(faults_.frame_overtaken) ? scheduler_.now_us() + late_us()
+                                                          : ArrivalUs(last_us);
+  scheduler_.At(at_us, link.life, std::move(arrive));
+}
+
 Sent Network::SendToPeer(const std::string& routing_id, std::string frame) {
   auto it = links_.find(routing_id);
   if (it == links_.end()) return Sent::kGone;
   Link& link = it->second;
   if (link.life == nullptr) return Sent::kSent;  // into a cut that nobody has noticed
   if (link.down_waiting >= faults_.high_water) return Sent::kFull;
-  ++link.down_waiting;
-  scheduler_.At(ArrivalUs(link.down_last_us), link.life,
-                [this, socket = link.socket, frame = std::move(frame)]() mutable {
-                  auto to = sockets_.find(socket);
-                  if (to != sockets_.end()) to->second.deliver(std::move(frame));
-                });
+  Transmit(link, link.down_last_us, link.down_waiting,
+           [this, socket = link.socket, frame = std::move(frame)] {
+             auto to = sockets_.find(socket);
+             if (to != sockets_.end()) to->second.deliver(frame);
+           });
   return Sent::kSent;
 }
 
@@ -102,12 +118,11 @@ void Network::Establish(SocketId socket) {
 }
 
 void Network::SendUp(const std::string& routing_id, Link& link, std::string frame) {
-  ++link.up_waiting;
-  scheduler_.At(ArrivalUs(link.up_last_us), link.life,
-                [this, routing_id, endpoint = link.endpoint, frame = std::move(frame)]() mutable {
-                  auto to = endpoints_.find(endpoint);
-                  if (to != endpoints_.end()) to->second(routing_id, std::move(frame));
-                });
+  Transmit(link, link.up_last_us, link.up_waiting,
+           [this, routing_id, endpoint = link.endpoint, frame = std::move(frame)] {
+             auto to = endpoints_.find(endpoint);
+             if (to != endpoints_.end()) to->second(routing_id, frame);
+           });
 }
 
 bool Network::Send(SocketId socket, std::string frame) {

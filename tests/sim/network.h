@@ -4,7 +4,8 @@
 //
 // A socket connects by itself, keeps frames while it has no link, and gets a new link, with a new routing id, when the old
 // one is cut. A cut loses everything in flight both ways; either side may go on sending into it for a while (half open).
-// A frame is never lost, reordered or repeated within a link that lives: TCP gives none of that.
+// TCP loses, repeats and reorders nothing within a connection that lives; the profile may ask for all three, because
+// sessions must stand them (docs/protocol.md §2).
 //
 // Example:
 //   network.Listen("tcp://sim:5570", [&](const std::string& routing_id, std::string frame) { … });
@@ -74,6 +75,8 @@ class Network {
   };
 
   int64_t ArrivalUs(int64_t& last_us);
+  template <class Arrive>
+  void Transmit(const Link& link, int64_t& last_us, int64_t& waiting, Arrive arrive);
   void TryConnect(SocketId socket);
   void Establish(SocketId socket);
   void SendUp(const std::string& routing_id, Link& link, std::string frame);

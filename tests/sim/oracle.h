@@ -18,6 +18,7 @@
 //   an attempt that is overdue is ended       | CANCEL against the HEARTBEAT that named it
 //   an ack to a draining worker is the end    | no TASKS after the HEARTBEAT_ACK to a grant of 0
 //   clients hear the truth                    | OUTCOMES and TASK_INFOS against terminal rows and handlers
+//   a session is a numbered stream            | every frame that leaves; of those that enter, only what follows counts
 //
 // The first promise broken is kept; the simulation ends on it. Promises about time are judged while their premises hold:
 // no wall clock jumped, the broker was not paused, the session is one that the broker must know.
@@ -153,9 +154,9 @@ class Oracle {
     std::set<uint64_t> must_keep;  // leases
   };
   struct WorkerSession {
-    std::string routing_id;  // frames of the session from elsewhere are refused
     Greeting greeting;
     bool certain = true;  // the broker has no reason to have closed it, but for silence from now on
+    bool broken = false;  // the broker has: a gap. The leases stay with the worker
     int64_t heard_us = 0;
     int64_t stirred_us = 0;  // the last frame of either side that was not a heartbeat
     // The ack of this heartbeat, counted from 1, ends what may be on its way; 0: the worker grants something.
@@ -170,6 +171,11 @@ class Oracle {
     uint16_t attempt = 0;
     uint32_t timeout_ms = 0;
   };
+  struct Stream {
+    std::string routing_id;  // frames of the session from elsewhere are refused
+    uint32_t in = 0, out = 0;
+    bool broken = false;  // a gap has ended it
+  };
 
   void CheckRow(uint64_t id, const broker::TaskRow& row);
   void CheckCharges(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
@@ -179,9 +185,12 @@ class Oracle {
 
   void OnSubmit(const Uuid& client, const wire::Submit& submit, std::string_view body);
   void OnResults(WorkerSession& session, const wire::Results& results);
-  void OnWorkerFrame(std::string_view routing_id, const FrameView& frame);
+  void OnWorkerFrame(const FrameView& frame);
   void OnClientFrame(uint64_t session, const FrameView& frame);
 
+  // Whether the session has to take this frame.
+  bool Follows(std::string_view routing_id, const FrameHeader& header);
+  void CheckNumber(std::string_view routing_id, const FrameHeader& header);
   void CheckSubmitAck(uint64_t session, const wire::SubmitAck& ack);
   void CheckOutcomes(const wire::Outcomes& outcomes);
   void CheckOutcome(uint64_t id, broker::TaskState state, std::string_view result);
@@ -225,6 +234,7 @@ class Oracle {
   absl::flat_hash_map<uint32_t, Uuid> worker_of_number_;
   absl::flat_hash_map<std::string, Uuid> client_greeting_;  // by routing id
   absl::flat_hash_map<std::string, Greeting> worker_greeting_;
+  absl::flat_hash_map<uint64_t, Stream> streams_;  // by session
   absl::flat_hash_map<uint64_t, Uuid> client_of_session_;
   std::map<uint64_t, WorkerSession> worker_sessions_;
   std::map<std::pair<Uuid, uint64_t>, SubmittedFrame> submits_;  // by (client, seq)

@@ -36,11 +36,42 @@ void Oracle::FrameIn(Endpoint endpoint, std::string_view routing_id, std::string
     client_greeting_[std::string(routing_id)] = ToUuid(Read<wire::Hello>(frame->body).id());
   } else if (frame->header.type == MessageType::kWorkerHello) {
     OnWorkerHello(routing_id, Read<wire::WorkerHello>(frame->body));
+  } else if (!Follows(routing_id, frame->header)) {
+    return;
   } else if (endpoint == Endpoint::kClient) {
     OnClientFrame(frame->header.session, *frame);
   } else {
-    OnWorkerFrame(routing_id, *frame);
+    OnWorkerFrame(*frame);
   }
+}
+
+// Runs are far too short for numbers to wrap.
+bool Oracle::Follows(std::string_view routing_id, const FrameHeader& header) {
+  auto stream = streams_.find(header.session);
+  if (stream == streams_.end() || stream->second.routing_id != routing_id || stream->second.broken)
+    return false;
+  if (header.number == stream->second.in + 1) {
+    ++stream->second.in;
+    return true;
+  }
+  stream->second.broken = header.number > stream->second.in;
+  auto worker = worker_sessions_.find(header.session);
+  if (worker != worker_sessions_.end()) worker->second.broken = stream->second.broken;
+  return false;
+}
+
+void Oracle::CheckNumber(std::string_view routing_id, const FrameHeader& header) {
+  if (header.session == 0) {
+    if (header.number != 0) Fail("a frame outside of a session has a number");
+    return;
+  }
+  Stream& stream = streams_[header.session];
+  stream.routing_id = std::string(routing_id);
+  if (header.number != ++stream.out)
+    Fail(absl::StrCat("session ", ToString(SessionId(header.session)), " sends number ",
+                      header.number, " instead of ", stream.out));
+  if (stream.broken)
+    Fail(absl::StrCat("session ", ToString(SessionId(header.session)), " goes on after a gap"));
 }
 
 void Oracle::OnClientFrame(uint64_t session, const FrameView& frame) {
@@ -70,9 +101,9 @@ void Oracle::OnSubmit(const Uuid& client, const wire::Submit& submit, std::strin
   }
 }
 
-void Oracle::OnWorkerFrame(std::string_view routing_id, const FrameView& frame) {
+void Oracle::OnWorkerFrame(const FrameView& frame) {
   auto it = worker_sessions_.find(frame.header.session);
-  if (it == worker_sessions_.end() || it->second.routing_id != routing_id) return;
+  if (it == worker_sessions_.end()) return;
   WorkerSession& worker = it->second;
   Heard(worker);
   if (frame.header.type != MessageType::kHeartbeat) worker.stirred_us = scheduler_.now_us();
@@ -133,6 +164,7 @@ void Oracle::FrameOut(Endpoint, std::string_view routing_id, const FrameHeader& 
                       std::string_view body) {
   scheduler_.Trace("out", static_cast<uint64_t>(header.type), XXH3_64bits(body.data(), body.size()),
                    header.session);
+  CheckNumber(routing_id, header);
   body = aligned_.Align(body);
   switch (header.type) {
     case MessageType::kWelcome:
@@ -328,7 +360,6 @@ void Oracle::WorkerWelcomed(std::string_view routing_id, const wire::WorkerWelco
   const Greeting& greeting = worker_greeting_[std::string(routing_id)];
   WorkerSession& session = worker_sessions_[welcome.session()];
   session = WorkerSession{};
-  session.routing_id = std::string(routing_id);
   session.greeting = greeting;
   session.heard_us = greeting.arrived_us;
   session.stirred_us = scheduler_.now_us();

@@ -110,9 +110,12 @@ std::set<uint64_t> Oracle::MustKeep(const Greeting& greeting) {
   const bool in_time = scheduler_.now_us() - broker_started_us_ <= kHeardInTimeUs;
   for (auto& [id, session] : worker_sessions_) {
     if (session.greeting.worker != greeting.worker) continue;
+    // After a gap nobody was told of attempts that the broker ended because they were overdue.
+    auto may_be_over = [&](uint64_t lease) { return session.broken && started_.contains(lease); };
     if (IsKnown(session))
       for (const HeldLease& held : greeting.held)
-        if (session.outstanding.contains(held.lease)) leases.insert(held.lease);
+        if (session.outstanding.contains(held.lease) && !may_be_over(held.lease))
+          leases.insert(held.lease);
     session.certain = false;  // it ends here
   }
   for (const HeldLease& held : greeting.held)
@@ -197,8 +200,8 @@ void Oracle::NoteWaiting(uint64_t id, TaskFacts& task) {
 
 bool Oracle::IsIdleSince(const WorkerSession& session, int64_t since_us) const {
   const Grant& grant = session.grants.back();
-  return IsKnown(session) && session.stirred_us <= since_us && session.outstanding.empty() &&
-         grant.tasks > 0 && grant.bytes > 0;
+  return IsKnown(session) && !session.broken && session.stirred_us <= since_us &&
+         session.outstanding.empty() && grant.tasks > 0 && grant.bytes > 0;
 }
 
 // The rows say all that was decided until `as_of_us`.
@@ -241,7 +244,7 @@ void Oracle::CheckOverdue() {
     const uint64_t lease = overdue_.begin()->second;
     overdue_.erase(overdue_.begin());
     for (const auto& [number, session] : worker_sessions_)
-      if (IsKnown(session) && session.outstanding.contains(lease))
+      if (IsKnown(session) && !session.broken && session.outstanding.contains(lease))
         Fail(absl::StrCat("lease ", ToString(LeaseId(lease)), " is not over ",
                           kTimeoutGraceMs / 1000, " s past its timeout, and was not taken away"));
   }

@@ -20,10 +20,16 @@ struct FaultProfile {
   // Of everything that comes "every" so often: each seed draws how much faster or slower, up to this factor.
   double intensity_spread = 3;
 
-  // Network. Frames of one connection keep their order, as over TCP.
+  // Network. Frames of one connection keep their order, as over TCP, unless single frames are
+  // meddled with.
   int64_t delay_min_us = 50, delay_max_us = 500;
   double delay_spike = 0;  // of frames: as long as delay_spike_max_ms
   int64_t delay_spike_max_ms = 0;
+  // Of single frames inside a connection that lives; worse than TCP, as a faulty peer or proxy is.
+  double frame_lost = 0;
+  double frame_repeated = 0;   // once more, after up to frame_late_max_ms
+  double frame_overtaken = 0;  // late by up to frame_late_max_ms, while others pass
+  int64_t frame_late_max_ms = 0;
   int64_t link_cut_every_ms = 0;   // one connection at a time, everything in it lost
   int64_t half_open_max_ms = 0;    // how long a side may go on sending into a cut one
   int64_t partition_every_ms = 0;  // all connections at once, and none for up to partition_max_ms

@@ -134,7 +134,13 @@ void SimClient::Pump(int64_t now_ms) {
 }
 
 bool SimClient::Send(MessageType type, std::string_view body) {
-  return session_->ready() && world_.network.Send(socket_, session_->Seal(type, body));
+  return session_->ready() && Put(type, body);
+}
+
+bool SimClient::Put(MessageType type, std::string_view body) {
+  if (socket_ == 0 || !world_.network.Send(socket_, session_->Seal(type, body))) return false;
+  session_->OnSent();
+  return true;
 }
 
 void SimClient::Execute(SessionActions& actions) {
@@ -151,7 +157,7 @@ void SimClient::Execute(SessionActions& actions) {
       world_.network.Close(std::exchange(socket_, 0));
       inbox_.clear();
     } else if (auto* send = std::get_if<SendAction>(&action)) {
-      if (socket_ != 0) world_.network.Send(socket_, std::move(send->frame));
+      Put(send->type, send->body);
     } else if (auto* up = std::get_if<UpAction>(&action)) {
       OnUp(up->welcome);
     } else if (std::holds_alternative<DownAction>(action)) {

@@ -48,6 +48,7 @@ class SimClient final : public Process {
   void OnError(const FrameView& frame);
   void Pump(int64_t now_ms);
   bool Send(MessageType type, std::string_view body);
+  bool Put(MessageType type, std::string_view body);
   int64_t NextDeadlineMs() const;
 
   // --- The program

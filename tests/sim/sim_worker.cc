@@ -139,7 +139,7 @@ void SimWorker::Execute(SessionActions& actions) {
       world_.network.Close(std::exchange(socket_, 0));
       inbox_.clear();
     } else if (auto* send = std::get_if<SendAction>(&action)) {
-      if (socket_ != 0) world_.network.Send(socket_, std::move(send->frame));
+      Put(send->type, send->body);
     } else if (auto* up = std::get_if<UpAction>(&action)) {
       OnUp(up->welcome);
     } else if (std::holds_alternative<DownAction>(action)) {
@@ -236,7 +236,13 @@ void SimWorker::Send(MessageType type, std::string_view body) {
 }
 
 bool SimWorker::TrySend(MessageType type, std::string_view body) {
-  return session_->ready() && world_.network.Send(socket_, session_->Seal(type, body));
+  return session_->ready() && Put(type, body);
+}
+
+bool SimWorker::Put(MessageType type, std::string_view body) {
+  if (socket_ == 0 || !world_.network.Send(socket_, session_->Seal(type, body))) return false;
+  session_->OnSent();
+  return true;
 }
 
 void SimWorker::RestartWhenUnanswered(int64_t now_ms) {

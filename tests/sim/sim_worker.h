@@ -61,6 +61,7 @@ class SimWorker final : public Process {
   void SendDue(int64_t now_ms);
   void Send(MessageType type, std::string_view body);
   bool TrySend(MessageType type, std::string_view body);
+  bool Put(MessageType type, std::string_view body);
   void RestartWhenUnanswered(int64_t now_ms);
   bool Done(int64_t now_ms) const;
   int64_t NextDeadlineMs(int64_t now_ms);

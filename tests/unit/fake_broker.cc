@@ -114,6 +114,11 @@ void FakeBroker::Handle(const std::string& routing_id, std::string_view bytes) {
   absl::StatusOr<FrameView> frame = OpenFrame(aligned_.Align(bytes));
   ZS_CHECK_OK(frame.status());
   const Peer peer{routing_id, frame->header.session};
+  // What every test of a client proves beside its own: no number is left out or used twice.
+  if (auto session = sessions_.find(peer.session); session != sessions_.end())
+    ZS_CHECK(frame->header.number == ++session->second.received);
+  else
+    ZS_CHECK(peer.session != 0 || frame->header.number == 0);
   {
     // Before the answer, on which the test may look.
     std::lock_guard lock(mutex_);
@@ -135,7 +140,7 @@ void FakeBroker::Answer(const Peer& peer, const FrameView& frame) {
   if (type == MessageType::kDiscover) return Send(peer, MessageType::kView, View());
   if (type == MessageType::kHello) {
     const Peer opened{peer.routing_id, next_session_++};
-    sessions_.insert(opened.session);
+    sessions_[opened.session] = {};
     return Send(opened, MessageType::kWelcome, Welcome(opened.session));
   }
   if (!sessions_.contains(peer.session)) {
@@ -151,8 +156,9 @@ void FakeBroker::Answer(const Peer& peer, const FrameView& frame) {
                   FinishBody(builder, wire::CreateHeartbeatAck(builder)));
     }
     case MessageType::kGoodbye:
+      Send(peer, MessageType::kGoodbye, "");
       sessions_.erase(peer.session);
-      return Send(peer, MessageType::kGoodbye, "");
+      return;
     case MessageType::kSubmit: {
       const auto* submit = VerifyBody<wire::Submit>(frame.body);
       ZS_CHECK(submit != nullptr);
@@ -184,8 +190,10 @@ void FakeBroker::Acknowledge(const Peer& peer, const wire::Submit& submit, bool 
   Send(peer, MessageType::kSubmitAck, FinishBody(builder, ack.Finish()));
 }
 
-FrameHeader FakeBroker::HeaderFor(const Peer& peer, MessageType type) const {
-  return {.type = type, .epoch = epoch, .session = peer.session};
+FrameHeader FakeBroker::HeaderFor(const Peer& peer, MessageType type) {
+  auto session = sessions_.find(peer.session);
+  const uint32_t number = session == sessions_.end() ? 0 : ++session->second.sent;
+  return {.type = type, .number = number, .epoch = epoch, .session = peer.session};
 }
 
 void FakeBroker::Send(const Peer& peer, MessageType type, const std::string& body) {

@@ -15,7 +15,6 @@
 #include <functional>
 #include <map>
 #include <mutex>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -68,7 +67,8 @@ class FakeBroker {
   // --- On the broker's thread ---
   void Send(const Peer& peer, MessageType type, const std::string& body);
   void SendRaw(const Peer& peer, const std::string& frame);
-  FrameHeader HeaderFor(const Peer& peer, MessageType type) const;
+  // The next header to this peer; it takes a number of its session.
+  FrameHeader HeaderFor(const Peer& peer, MessageType type);
   // The default answer to a SUBMIT: all accepted.
   void Acknowledge(const Peer& peer, const wire::Submit& submit, bool duplicate = false);
   uint64_t next_id = 1;
@@ -101,7 +101,10 @@ class FakeBroker {
   int port_ = 0;
   bool stop_ = false;
   uint64_t next_session_ = 100;
-  std::set<uint64_t> sessions_;
+  struct Stream {
+    uint32_t sent = 0, received = 0;  // numbers of the last frames
+  };
+  std::map<uint64_t, Stream> sessions_;
   FrameHandler handler_;
   AlignedCopy aligned_;
   std::thread thread_;

@@ -14,6 +14,7 @@ FrameHeader Header(uint16_t flags = 0) {
   FrameHeader header;
   header.type = MessageType::kSubmit;
   header.flags = flags;
+  header.number = 0x01020304;
   header.epoch = 5;
   header.session = 0x1122334455667788;
   return header;
@@ -88,7 +89,7 @@ TEST(Frame, EachDamageHasItsCode) {
   EXPECT_EQ(CodeOfOpening(with(16, 9)), ErrorCode::kBadChecksum);
   EXPECT_EQ(CodeOfOpening(with(kFrameHeaderBytes, 'X')), ErrorCode::kBadChecksum);
   EXPECT_EQ(CodeOfOpening(with(8, 0x7F)), ErrorCode::kTruncated);
-  EXPECT_EQ(CodeOfOpening(with(12, 1)), ErrorCode::kMalformed);
+  EXPECT_EQ(CodeOfOpening(with(12, 1)), ErrorCode::kBadChecksum);
   EXPECT_EQ(CodeOfOpening(Altered<uint16_t>(offsetof(FrameHeader, flags), 2)),
             ErrorCode::kMalformed);
   EXPECT_EQ(CodeOfOpening(""), ErrorCode::kTruncated);
@@ -103,7 +104,6 @@ TEST(Frame, TheFirstFailureDecides) {
   all_wrong[4] = kProtocolVersion;
   EXPECT_EQ(CodeOfOpening(all_wrong), ErrorCode::kMalformed);
   std::memset(all_wrong.data() + 6, 0, 2);
-  std::memset(all_wrong.data() + 12, 0, 4);
   EXPECT_EQ(CodeOfOpening(all_wrong), ErrorCode::kTruncated);
   std::memset(all_wrong.data() + 8, 0, 4);
   EXPECT_EQ(CodeOfOpening(all_wrong), ErrorCode::kBadChecksum);
@@ -116,6 +116,7 @@ TEST(Frame, HeaderStandsAsTheProtocolSays) {
   EXPECT_EQ(bytes[5], 16);
   EXPECT_EQ(bytes.substr(6, 2), std::string_view("\1\0", 2));
   EXPECT_EQ(bytes.substr(8, 4), std::string_view("\x14\0\0\0", 4));
+  EXPECT_EQ(bytes.substr(12, 4), std::string_view("\4\3\2\1", 4));
   EXPECT_EQ(bytes.substr(16, 8), std::string_view("\5\0\0\0\0\0\0\0", 8));
   EXPECT_EQ(bytes.substr(24, 8), "\x88\x77\x66\x55\x44\x33\x22\x11");
   EXPECT_EQ(bytes.substr(36, 4), std::string_view("\0\0\0\0", 4)) << "CRC-32 is zero-extended";
@@ -132,6 +133,43 @@ TEST(AlignedCopy, GivesAlignedBytesAndCopiesOnlyWhenItMust) {
       EXPECT_EQ(reinterpret_cast<uintptr_t>(aligned.data()) % 8, 0u);
       EXPECT_EQ(aligned, bytes);
     }
+}
+
+TEST(FrameNumberTest, OneFollowsZeroAndTheLargest) {
+  EXPECT_EQ(NumberAfter(0), 1u);
+  EXPECT_EQ(NumberAfter(1), 2u);
+  EXPECT_EQ(NumberAfter(UINT32_MAX - 1), UINT32_MAX);
+  EXPECT_EQ(NumberAfter(UINT32_MAX), 1u);
+}
+
+TEST(FrameNumberTest, PlacesHoldAcrossTheWrap) {
+  constexpr uint32_t kMax = UINT32_MAX;
+  struct Case {
+    uint32_t last, number;
+    FramePlace place;
+  };
+  const Case cases[] = {
+      {0, 1, FramePlace::kNext},
+      {0, 2, FramePlace::kGap},
+      {5, 6, FramePlace::kNext},
+      {5, 5, FramePlace::kRepeat},
+      {5, 4, FramePlace::kRepeat},
+      {5, 1, FramePlace::kRepeat},
+      {5, 7, FramePlace::kGap},
+      {5, 1'000'000, FramePlace::kGap},
+      {kMax, 1, FramePlace::kNext},
+      {kMax, kMax, FramePlace::kRepeat},
+      {kMax, 2, FramePlace::kGap},
+      {kMax, kMax - 9, FramePlace::kRepeat},
+      {kMax - 1, kMax, FramePlace::kNext},
+      {kMax - 1, 1, FramePlace::kGap},
+      {1, kMax, FramePlace::kRepeat},
+      {1, 2, FramePlace::kNext},
+      {7, 7u + 0x7FFFFFFF, FramePlace::kGap},
+      {7, 7u + 0x80000000, FramePlace::kRepeat},
+  };
+  for (const Case& c : cases)
+    EXPECT_EQ(PlaceAfter(c.last, c.number), c.place) << c.number << " after " << c.last;
 }
 
 }  // namespace

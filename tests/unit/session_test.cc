@@ -68,9 +68,17 @@ class Driver {
   // Ticks at the session's own deadline.
   void TickWhenDue() { Tick(std::max(session_.next_deadline_ms(), now_.mono_ms)); }
 
+  // Frames of a session are numbered as they come.
   void Frame(MessageType type, const std::string& body, uint64_t epoch = kEpoch,
              uint64_t session = 0) {
-    Bytes(SealFrame({.type = type, .epoch = epoch, .session = session}, body));
+    if (type == MessageType::kWelcome || type == MessageType::kWorkerWelcome) number = 0;
+    Numbered(session == 0 ? 0 : NumberAfter(number), type, body, epoch, session);
+  }
+  void Numbered(uint32_t this_number, MessageType type, const std::string& body,
+                uint64_t epoch = kEpoch, uint64_t session = kSession) {
+    if (this_number != 0) number = this_number;
+    Bytes(
+        SealFrame({.type = type, .number = this_number, .epoch = epoch, .session = session}, body));
   }
   void Bytes(std::string bytes) {
     Clear();
@@ -110,6 +118,8 @@ class Driver {
   bool up = false, disconnected = false;
   int hellos = 0;
   std::string heartbeat_body;
+  uint32_t number = 0;       // of the session's last frame
+  bool socket_full = false;  // of the socket that takes what is sent
 
   Session& session() { return session_; }
   int64_t now_ms() const { return now_.mono_ms; }
@@ -136,10 +146,10 @@ class Driver {
         connects.push_back(connect->endpoint);
       if (std::holds_alternative<DisconnectAction>(action)) disconnected = true;
       if (auto* send = std::get_if<SendAction>(&action)) {
-        absl::StatusOr<FrameView> frame = OpenFrame(send->frame);
-        ASSERT_TRUE(frame.ok());
-        sent.push_back(frame->header);
-        sent_bodies.emplace_back(frame->body);
+        if (socket_full) continue;
+        sent.push_back(session_.HeaderFor(send->type));
+        sent_bodies.push_back(send->body);
+        session_.OnSent();
       }
       if (std::holds_alternative<UpAction>(action)) up = true;
       if (auto* lost = std::get_if<DownAction>(&action)) down = lost->reason;
@@ -474,9 +484,123 @@ TEST(SessionTest, UnreadableFramesAreDroppedAndEndNothing) {
   damaged.back() ^= 1;
   d.Bytes(damaged);
   d.Frame(MessageType::kError, "12345678", kEpoch, kSession);
-  d.Frame(MessageType::kWelcome, "", kEpoch, kSession);
+  d.Frame(MessageType::kView, "", kEpoch, kSession);
   EXPECT_EQ(d.session().dropped_frames(), 6u);
   EXPECT_TRUE(d.session().ready());
+}
+
+// --- The numbered stream ---
+
+TEST(SessionTest, FramesOfASessionAreNumberedFromOneInEachSession) {
+  Driver d;
+  d.Tick(0);
+  EXPECT_EQ(d.sent.at(0).number, 0u);  // DISCOVER
+  d.Frame(MessageType::kView, ViewBody({{wire::Role::kActiveSolo, ":5570", ":5571", true}}));
+  EXPECT_EQ(d.sent.at(0).number, 0u);  // HELLO
+  d.SendWelcome();
+  EXPECT_EQ(d.session().HeaderFor(MessageType::kSubmit).number, 1u);
+  d.session().OnSent();
+  d.Tick(kHeartbeat);
+  EXPECT_EQ(d.sent.at(0).number, 2u);
+  d.Close();
+  EXPECT_EQ(d.sent.at(0).number, 3u);
+
+  Driver again;
+  again.Open();
+  again.session().OnSent();
+  again.Frame(MessageType::kError, ErrorBody(ErrorCode::kNoSession), kEpoch, 0);
+  again.TickWhenDue();
+  EXPECT_EQ(again.sent.at(0).number, 0u);
+  again.Frame(MessageType::kView, ViewBody({{wire::Role::kActiveSolo, ":5570", ":5571", true}}));
+  again.SendWelcome(kEpoch, kHeartbeat, kSession + 1);
+  EXPECT_EQ(again.session().HeaderFor(MessageType::kSubmit).number, 1u);
+}
+
+TEST(SessionTest, AFrameThatTheSocketDidNotTakeUsesNoNumber) {
+  Driver d;
+  d.Open();
+  d.socket_full = true;
+  d.Tick(kHeartbeat);
+  d.socket_full = false;
+  d.Tick(2 * kHeartbeat);
+  EXPECT_EQ(d.sent.at(0).number, 1u);
+}
+
+TEST(SessionTest, ARepeatIsDroppedAndIsNoSignOfLife) {
+  Driver d;
+  d.Open();
+  d.Frame(MessageType::kHeartbeatAck, "", kEpoch, kSession);
+  for (uint32_t repeat : {2u, 1u}) {
+    d.Tick(d.now_ms() + kHeartbeat);
+    d.Numbered(repeat, MessageType::kHeartbeatAck, "");
+    EXPECT_TRUE(d.delivered.empty());
+    EXPECT_TRUE(d.session().ready());
+  }
+  EXPECT_EQ(d.session().repeated_frames(), 2u);
+  d.Tick(d.now_ms() + kHeartbeat);
+  EXPECT_TRUE(d.down);
+}
+
+TEST(SessionTest, ARepeatedWelcomeOpensNothingTwice) {
+  Driver d;
+  d.Open();
+  d.Frame(MessageType::kHeartbeatAck, "", kEpoch, kSession);
+  d.SendWelcome();
+  EXPECT_FALSE(d.up);
+  EXPECT_EQ(d.session().repeated_frames(), 1u);
+  d.SendWelcome(kEpoch, kHeartbeat, kSession + 1);  // to a HELLO that arrived twice
+  EXPECT_FALSE(d.up);
+  EXPECT_EQ(d.session().id(), SessionId(kSession));
+}
+
+TEST(SessionTest, AGapEndsTheSessionAndTheSameBrokerIsAskedAgain) {
+  Driver d;
+  d.Open();
+  d.Numbered(3, MessageType::kSubmitAck, "");
+  EXPECT_TRUE(d.delivered.empty());
+  ASSERT_TRUE(d.down);
+  EXPECT_EQ(CodeOf(*d.down), ErrorCode::kUnavailable);
+  EXPECT_TRUE(d.disconnected);
+  d.TickWhenDue();
+  EXPECT_EQ(d.connects, std::vector<std::string>{"tcp://one:5570"});
+}
+
+TEST(SessionTest, AGapWhileLeavingIsTheEnd) {
+  Driver d;
+  d.Open();
+  d.Close();
+  d.Numbered(3, MessageType::kGoodbye, "");
+  EXPECT_EQ(d.session().state(), SessionState::kClosed);
+  EXPECT_FALSE(d.session().goodbye_echoed());
+}
+
+TEST(SessionTest, AWelcomeThatIsNotTheFirstFrameIsRefused) {
+  Driver d;
+  d.Tick(0);
+  d.Frame(MessageType::kView, ViewBody({{wire::Role::kActiveSolo, ":5570", ":5571", true}}));
+  Builder builder;
+  builder.Finish(wire::CreateWelcome(builder, kSession, kEpoch, kHeartbeat));
+  d.Numbered(2, MessageType::kWelcome, Body(builder));
+  EXPECT_FALSE(d.up);
+  EXPECT_EQ(CodeOf(*d.retry), ErrorCode::kMalformed);
+}
+
+TEST(SessionTest, AFrameOfTheSessionWithoutANumberIsDropped) {
+  Driver d;
+  d.Open();
+  d.Numbered(0, MessageType::kSubmitAck, "");
+  EXPECT_TRUE(d.delivered.empty());
+  EXPECT_TRUE(d.session().ready());
+  EXPECT_EQ(d.session().dropped_frames(), 1u);
+}
+
+TEST(SessionTest, ErrorsOutsideOfTheSessionTakeNoNumberOfIt) {
+  Driver d;
+  d.Open();
+  d.Frame(MessageType::kError, ErrorBody(ErrorCode::kMalformed), kEpoch, 0);
+  EXPECT_EQ(d.delivered, std::vector{MessageType::kError});
+  d.Numbered(2, MessageType::kHeartbeatAck, "");
+  EXPECT_EQ(d.delivered, std::vector{MessageType::kHeartbeatAck});
 }
 
 TEST(SessionTest, AfterALossEverythingBeginsAgainOnANewSocket) {

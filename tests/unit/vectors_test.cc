@@ -180,6 +180,7 @@ std::string FrameFromMeaning(const Json& vector) {
   const Message* message = FindMessage(vector["type"].get<std::string>());
   return SealFrame({.type = message->type,
                     .flags = vector["checksum"] == "crc32" ? kFlagCrc32 : uint16_t{0},
+                    .number = vector["number"].get<uint32_t>(),
                     .epoch = vector["epoch"].get<uint64_t>(),
                     .session = vector["session"].get<uint64_t>()},
                    body);
@@ -212,6 +213,8 @@ TEST_P(VectorsTest, EveryFrameHasItsMeaning) {
     EXPECT_EQ((frame->header.flags & kFlagCrc32) != 0, vector["checksum"] == "crc32");
     EXPECT_EQ(frame->header.epoch, vector["epoch"].get<uint64_t>());
     EXPECT_EQ(frame->header.session, vector["session"].get<uint64_t>());
+    EXPECT_EQ(frame->header.number, vector["number"].get<uint32_t>());
+    EXPECT_EQ(frame->header.number == 0, frame->header.session == 0);
     EXPECT_EQ(frame->header.checksum, ChecksumOf(frame->header, frame->body));
     EXPECT_EQ(frame->body.empty(), vector["table"].is_null());
     if (frame->body.empty()) continue;

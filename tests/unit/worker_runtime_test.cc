@@ -121,6 +121,7 @@ class Broker {
     name = body->name()->str();
     types = body->types()->size();
     ++session_;
+    sent_ = received_ = 0;
     grant_ = 0;
     FlatBufferBuilder builder;
     auto stale_vector = builder.CreateVector(stale);
@@ -167,8 +168,8 @@ class Broker {
     Send(MessageType::kGoodbye, "");
   }
   void Send(MessageType type, const std::string& body) {
-    std::string frame = SealFrame({.type = type, .epoch = epoch_, .session = session_}, body);
-    SendBytes(frame);
+    SendBytes(
+        SealFrame({.type = type, .number = ++sent_, .epoch = epoch_, .session = session_}, body));
   }
 
   uint32_t heartbeat_ms = 500;
@@ -226,6 +227,9 @@ class Broker {
     EXPECT_TRUE(view.ok()) << view.status();
     if (!view.ok()) return false;
     frame->header = view->header;
+    if (view->header.session == session_) {
+      EXPECT_EQ(view->header.number, ++received_);
+    }
     frame->words.resize(view->body.size() / 8 + 1);
     frame->body_bytes = view->body.size();
     std::memcpy(frame->words.data(), view->body.data(), view->body.size());
@@ -260,6 +264,7 @@ class Broker {
   int port_ = 0;
   std::string peer_;  // who spoke last
   uint64_t session_ = 100;
+  uint32_t sent_ = 0, received_ = 0;  // numbers of the session's last frames
   uint64_t epoch_ = 4;
   uint32_t grant_ = 0;
   int heartbeats_ = 0;
