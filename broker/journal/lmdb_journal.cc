@@ -1,4 +1,6 @@
 // The journal on disk: data directory, environment, writer and views put together.
+#include <unistd.h>
+
 #include <memory>
 #include <string>
 #include <utility>
@@ -18,12 +20,16 @@ namespace {
 // LMDB turns a short write into EIO; with less than this left on the disk, that is a full disk.
 constexpr uint64_t kDiskFullBytes = 1 << 20;
 
+// More than LMDB writes when it makes the databases, and less than a journal that was in use: an
+// invalid file of more pages has lost its FORMAT, and is left to people.
+constexpr uint64_t kUnfinishedPages = 16;
+
 class LmdbJournal final : public Journal {
  public:
   static absl::StatusOr<std::unique_ptr<Journal>> Open(const LmdbOptions& options) {
     ZS_ASSIGN_OR_RETURN(DataDirectory directory, DataDirectory::Open(options.directory));
     std::unique_ptr<LmdbJournal> journal(new LmdbJournal(std::move(directory)));
-    ZS_ASSIGN_OR_RETURN(journal->env_, LmdbEnv::Open(journal->directory_, options.map_bytes));
+    ZS_ASSIGN_OR_RETURN(journal->env_, OpenEnv(journal->directory_, options.map_bytes));
     ZS_ASSIGN_OR_RETURN(journal->writer_, LmdbWriter::Open(*journal->env_, options.keep_log_bytes));
     journal->views_ = std::make_unique<LmdbViewPool>(*journal->env_);
     journal->views_->Publish(journal->writer_->txn_id(), journal->writer_->layers());
@@ -55,6 +61,18 @@ class LmdbJournal final : public Journal {
 
  private:
   explicit LmdbJournal(DataDirectory directory) : directory_(std::move(directory)) {}
+
+  // As LmdbEnv::Open, but a first start that power cut off is no loss: without FORMAT nothing was ever accepted, so what
+  // there is of data.mdb is made anew.
+  static absl::StatusOr<std::unique_ptr<LmdbEnv>> OpenEnv(const DataDirectory& directory,
+                                                          uint64_t map_bytes) {
+    auto env = LmdbEnv::Open(directory, map_bytes);
+    if (!directory.is_new() || CodeOf(env.status()) != ErrorCode::kDataLoss) return env;
+    ZS_ASSIGN_OR_RETURN(uint64_t file_bytes, directory.DataFileBytes());
+    if (file_bytes > kUnfinishedPages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE))) return env;
+    ZS_RETURN_IF_ERROR(directory.ResizeDataFile(0));
+    return LmdbEnv::Open(directory, map_bytes);
+  }
 
   absl::Status Explain(absl::Status status) const {
     std::string text = "data directory " + directory_.path() + ": " + MessageOf(status);

@@ -117,6 +117,23 @@ TEST_F(LmdbJournalTest, AnEmptyDirectoryAndAnUnfinishedOneAreTaken) {
   EXPECT_TRUE(OpenStatus().ok());
 }
 
+TEST_F(LmdbJournalTest, ADirectoryWhoseMakingWasCutOffIsMadeAnew) {
+  ASSERT_EQ(mkdir(path().c_str(), 0755), 0);
+  Write(File("lock.mdb"), "torn");
+  for (size_t pages : {1, 2, 5}) {
+    std::filesystem::remove(File("FORMAT"));
+    Write(File("data.mdb"), std::string(pages * 4096, '\0'));
+    auto journal = OpenOrDie(Options());
+    EXPECT_EQ(BoundsOf(*journal), std::make_pair(uint64_t{0}, uint64_t{0})) << pages;
+  }
+  // No leftover of a start is this large.
+  std::filesystem::remove(File("FORMAT"));
+  const std::string large(1'000'000, 'g');
+  Write(File("data.mdb"), large);
+  EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kDataLoss);
+  EXPECT_EQ(Read(File("data.mdb")), large);
+}
+
 TEST_F(LmdbJournalTest, TasksWithoutAFormatFileAreNotTaken) {
   ASSERT_TRUE(Filler(1, 1).Record("x").CommitTo(*OpenOrDie(Options())).ok());
   std::filesystem::remove(File("FORMAT"));

@@ -2,6 +2,7 @@
 
 #include "schemas/errors.h"
 #include "tests/sim/oracle.h"
+#include "tests/support/recover.h"
 
 namespace zsched::sim {
 namespace {
@@ -14,37 +15,6 @@ using broker::Table;
 // Of commits: the state is rebuilt from the tables and compared.
 constexpr double kRebuildChance = 0.02;
 constexpr int64_t kMaxFramesPerRound = 64;
-
-absl::Status Rebuild(JournalView& view, State& state) {
-  return state.Rebuild([&](Table table, const auto& visit) {
-    absl::Status inner;
-    absl::Status outer = view.Scan(table, 0, [&](uint64_t key, std::string_view row) {
-      inner = visit(key, row);
-      return inner.ok();
-    });
-    return outer.ok() ? inner : outer;
-  });
-}
-
-absl::Status Replay(JournalView& view, State& state) {
-  broker::Batch batch;
-  absl::Status status;
-  absl::Status scanned = view.ScanLog(Lsn(1), [&](const broker::LogSegment& segment) {
-    batch.Begin(segment.epoch, segment.first_lsn);
-    std::string_view rest = segment.records;
-    for (uint32_t i = 0; i < segment.count && status.ok(); ++i) {
-      broker::RecordHead head;
-      if (!broker::RowReader(rest).Read(head) || head.bytes > rest.size())
-        status = Error(ErrorCode::kDataLoss, "a record of the log is cut off");
-      else
-        status = state.Apply(batch, rest.substr(0, head.bytes));
-      if (status.ok()) rest.remove_prefix(head.bytes);
-    }
-    if (status.ok()) state.FlushRows(batch);
-    return status.ok();
-  });
-  return scanned.ok() ? status : scanned;
-}
 
 // The first line in which two fingerprints differ.
 std::string Difference(const std::string& a, const std::string& b) {

@@ -1,9 +1,11 @@
 // A Core under a test's hand: frames built in a line, effects collected by kind, a clock that only
-// the test moves, and a journal in memory that takes each round's batch.
+// the test moves, and a journal, in memory unless the test says otherwise, that takes each round's
+// batch.
 #pragma once
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -13,6 +15,7 @@
 #include "broker/journal/journal.h"
 #include "flatbuffers/flatbuffers.h"
 #include "schemas/frame.h"
+#include "tests/support/recover.h"
 
 namespace zsched::broker {
 
@@ -30,7 +33,15 @@ struct TestTask {
 
 class CoreHarness {
  public:
-  explicit CoreHarness(CoreConfig config = {}) : config_(config), disk_(MakeMemoryDisk()) {
+  // Called at each start, with this harness; what was committed before must be in the journal again.
+  using OpenJournal = std::function<std::unique_ptr<Journal>(const CoreHarness&)>;
+
+  explicit CoreHarness(CoreConfig config = {})
+      : CoreHarness(config, [disk = MakeMemoryDisk()](const CoreHarness&) {
+          return OpenMemoryJournal(disk);
+        }) {}
+  CoreHarness(CoreConfig config, OpenJournal open_journal)
+      : config_(config), open_journal_(std::move(open_journal)) {
     Open();
   }
 
@@ -50,7 +61,7 @@ class CoreHarness {
   // A round whose batch becomes durable.
   void Commit() {
     Round();
-    if (!core->HasRecords()) return;
+    if (hold_commits || !core->HasRecords()) return;
     core->TakeBatch(batch_);
     ASSERT_TRUE(journal->Commit(batch_).ok());
   }
@@ -190,35 +201,14 @@ class CoreHarness {
   }
   std::string ReplayedFingerprint() const {
     State state;
-    Batch scratch;
-    scratch.Begin(Epoch(0), Lsn(1));
     auto view = journal->View();
-    absl::Status status = (*view)->ScanLog(Lsn(1), [&](const LogSegment& segment) {
-      std::string_view rest = segment.records;
-      while (!rest.empty()) {
-        RecordHead head;
-        std::memcpy(&head, rest.data(), sizeof head);
-        absl::Status applied = state.Apply(scratch, rest.substr(0, head.bytes));
-        EXPECT_TRUE(applied.ok()) << applied;
-        rest.remove_prefix(head.bytes);
-      }
-      return true;
-    });
+    absl::Status status = Replay(**view, state);
     EXPECT_TRUE(status.ok()) << status;
-    state.FlushRows(scratch);
     return state.Fingerprint();
   }
-  static absl::Status Rebuild(JournalView& view, State& state) {
-    return state.Rebuild([&](Table table, const auto& visit) {
-      absl::Status inner;
-      absl::Status outer = view.Scan(table, 0, [&](uint64_t key, std::string_view row) {
-        inner = visit(key, row);
-        return inner.ok();
-      });
-      return outer.ok() ? inner : outer;
-    });
-  }
 
+  // The batch stays open, as while the journal is busy with the one before.
+  bool hold_commits = false;
   Now now{1'700'000'000'000, 5'000};
   std::unique_ptr<Journal> journal;
   std::unique_ptr<Core> core;
@@ -233,7 +223,7 @@ class CoreHarness {
 
  private:
   void Open() {
-    journal = OpenMemoryJournal(disk_);
+    journal = open_journal_(*this);
     core = std::make_unique<Core>(config_);
     auto view = journal->View();
     ASSERT_TRUE(Rebuild(**view, core->state()).ok());
@@ -270,7 +260,7 @@ class CoreHarness {
   }
 
   CoreConfig config_;
-  std::shared_ptr<MemoryDisk> disk_;
+  OpenJournal open_journal_;
   Batch batch_;
   uint64_t result_seq_ = 0;
 };

@@ -1,0 +1,78 @@
+#include "tests/crash/recorder.h"
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "base/check.h"
+
+namespace zsched::crash {
+
+namespace fs = std::filesystem;
+
+Tree ReadTree(const std::string& root) {
+  Tree tree;
+  for (const auto& entry : fs::recursive_directory_iterator(root)) {
+    std::optional<std::string>& bytes = tree[fs::relative(entry.path(), root).string()];
+    if (entry.is_directory()) continue;
+    std::ifstream in(entry.path(), std::ios::binary);
+    bytes.emplace(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+  }
+  return tree;
+}
+
+void WriteTree(const Tree& tree, const std::string& root) {
+  for (const auto& entry : fs::directory_iterator(root)) fs::remove_all(entry.path());
+  for (const auto& [path, bytes] : tree) {  // directories sort before what they hold
+    std::string name = root + "/" + path;
+    if (!bytes) {
+      fs::create_directory(name);
+      continue;
+    }
+    std::ofstream out(name, std::ios::binary);
+    out.write(bytes->data(), static_cast<std::streamsize>(bytes->size()));
+    ZS_CHECK(out.flush().good());
+  }
+}
+
+Recorder::Recorder(const std::string& root, std::optional<Fault> fault)
+    : root_(fs::canonical(root).string()), fault_(fault) {
+  recording_.base = ReadTree(root_);
+  ObserveFiles(this, root_);
+}
+
+Recorder::~Recorder() { ObserveFiles(nullptr, ""); }
+
+void Recorder::Note(NoteKind note, size_t state) {
+  Event event;
+  event.note = note;
+  event.state = state;
+  recording_.events.push_back(std::move(event));
+}
+
+Recording Recorder::Stop() {
+  ObserveFiles(nullptr, "");
+  return std::move(recording_);
+}
+
+std::string Recorder::Relative(const std::string& path) const {
+  return path.size() <= root_.size() ? "" : path.substr(root_.size() + 1);
+}
+
+Verdict Recorder::Before(const FileCall& call) {
+  size_t number = calls_[static_cast<size_t>(call.kind)]++;
+  if (!fault_ || fault_->kind != call.kind || fault_->number != number) return {};
+  struck_ = true;
+  return fault_->verdict;
+}
+
+void Recorder::After(const FileCall& call) {
+  recording_.events.push_back({.kind = call.kind,
+                               .path = Relative(call.path),
+                               .target = Relative(call.target),
+                               .offset = call.offset,
+                               .bytes = std::string(call.bytes),
+                               .synchronous = call.synchronous});
+}
+
+}  // namespace zsched::crash

@@ -1,0 +1,88 @@
+// The order of everything a process did to the files of one directory, with notes of what it was told
+// in between. Owned by tests/crash.
+//
+// Example:
+//   Recorder recorder(root);                  // what lies in `root` now is taken for durable
+//   recorder.Note(NoteKind::kBegun, 7);       // commit 7 is on its way
+//   journal->Commit(batch);
+//   recorder.Note(NoteKind::kAcknowledged, 7);
+//   Recording recording = recorder.Stop();
+//
+// Threads: as file_calls.h; one recorder at a time in a process.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/crash/file_calls.h"
+
+namespace zsched::crash {
+
+// Files and directories below a root, by their path from there. A directory has no bytes.
+using Tree = std::map<std::string, std::optional<std::string>>;
+
+Tree ReadTree(const std::string& root);
+// Makes `root` hold `tree` and nothing else.
+void WriteTree(const Tree& tree, const std::string& root);
+
+enum class NoteKind : uint8_t {
+  kNone,
+  kBegun,         // the state with this number may be found from now on
+  kAcknowledged,  // the state with this number, or a later one, must be found from now on
+};
+
+// A change, a sync, or a note. Paths are relative to the recorder's root; the root itself is "".
+struct Event {
+  CallKind kind{};
+  std::string path, target;
+  uint64_t offset = 0;  // kResize: the new length
+  std::string bytes;
+  bool synchronous = false;
+  NoteKind note = NoteKind::kNone;  // if not kNone, this event is a note, and the rest is empty
+  size_t state = 0;
+};
+
+struct Recording {
+  Tree base;
+  std::vector<Event> events;
+};
+
+// Which calls fail, counted from 0 over each kind. For tests of errors.
+struct Fault {
+  CallKind kind{};
+  size_t number = 0;
+  Verdict verdict;
+};
+
+class Recorder final : public FileObserver {
+ public:
+  explicit Recorder(const std::string& root, std::optional<Fault> fault = std::nullopt);
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+  ~Recorder() override;
+
+  void Note(NoteKind note, size_t state);
+  // Ends the recording, once.
+  Recording Stop();
+  // Calls of a kind so far, whether they failed or not.
+  size_t calls(CallKind kind) const { return calls_[static_cast<size_t>(kind)]; }
+  // The fault has struck.
+  bool struck() const { return struck_; }
+
+  Verdict Before(const FileCall& call) override;
+  void After(const FileCall& call) override;
+
+ private:
+  std::string Relative(const std::string& path) const;
+
+  const std::string root_;
+  const std::optional<Fault> fault_;
+  Recording recording_;
+  size_t calls_[static_cast<size_t>(CallKind::kSyncDirectory) + 1] = {};
+  bool struck_ = false;
+};
+
+}  // namespace zsched::crash

@@ -1,0 +1,207 @@
+// A core's life in random order: submits, workers that come and go, results of every kind, timers,
+// retries, retention, restarts. Owned by the tests.
+//
+// Example:
+//   CoreHarness harness({.keep_finished = 20});
+//   RandomLife life(harness, seed);
+//   for (int i = 0; i < 300; ++i) life.Step();
+//
+// Threads: one. Errors: gtest's, fatal ones end a step.
+#pragma once
+
+#include <random>
+
+#include "tests/unit/core/core_harness.h"
+
+namespace zsched::broker {
+
+class RandomLife {
+ public:
+  // What share of payloads and results is larger than the usual few bytes.
+  struct Sizes {
+    int medium_percent = 0;  // up to kMediumBytes: several rows a page
+    int large_percent = 0;   // up to kLargeBytes: overflow pages, several segments of the log
+    uint64_t frames = 1;     // that clients send at most before a commit
+  };
+  static constexpr uint64_t kSmallBytes = 50;
+  static constexpr uint64_t kMediumBytes = 3'000;
+  static constexpr uint64_t kLargeBytes = 40'000;
+
+  RandomLife(CoreHarness& harness, uint64_t seed) : RandomLife(harness, seed, Sizes{}) {}
+  RandomLife(CoreHarness& harness, uint64_t seed, Sizes sizes)
+      : random_(seed), h_(harness), sizes_(sizes) {}
+
+  void Step() {
+    switch (Below(12)) {
+      case 0:
+      case 1:
+      case 2:
+        return SubmitSome();
+      case 3:
+        return WorkerComes();
+      case 4:
+      case 5:
+      case 6:
+        return ReportSome();
+      case 7:
+        return h_.Pass(static_cast<int64_t>(Below(3000)));
+      case 8:
+        return WorkerLeaves();
+      case 9:
+        return Chance(10) ? Restart() : h_.Commit();
+      case 10:
+        return Retry();
+      case 11:
+        return Prune();
+    }
+  }
+
+  // Sessions and, half of the time, the open batch are lost.
+  void Restart() {
+    if (Chance(50)) h_.Commit();
+    h_.Restart();
+    workers_.clear();
+    client_ = SessionId(0);
+  }
+
+ private:
+  uint64_t Below(uint64_t n) { return random_() % n; }
+  bool Chance(int percent) { return Below(100) < static_cast<uint64_t>(percent); }
+
+  std::string Bytes() {
+    uint64_t dice = Below(100), most = kSmallBytes;
+    if (dice < static_cast<uint64_t>(sizes_.large_percent))
+      most = kLargeBytes;
+    else if (dice < static_cast<uint64_t>(sizes_.large_percent + sizes_.medium_percent))
+      most = kMediumBytes;
+    return std::string(Below(most), static_cast<char>('a' + Below(26)));
+  }
+
+  void SubmitSome() {
+    const uint64_t frames = sizes_.frames == 1 ? 1 : 1 + Below(sizes_.frames);
+    h_.hold_commits = true;
+    for (uint64_t i = 1; i < frames; ++i) Submit();
+    h_.hold_commits = false;
+    Submit();
+  }
+
+  void Submit() {
+    if (!client_) client_ = h_.Client(++clients_), seq_ = 0;
+    std::vector<TestTask> tasks(1 + Below(5));
+    for (TestTask& task : tasks) {
+      task.type = std::string(1, static_cast<char>('a' + Below(3)));
+      task.queue = "q" + std::to_string(Below(3));
+      task.priority = static_cast<int>(Below(11));  // 10 is refused
+      task.max_attempts = static_cast<uint16_t>(1 + Below(3));
+      task.retry_base_ms = static_cast<uint32_t>(1 + Below(2000));
+      if (Chance(30)) task.delay_ms = Below(4000);
+      task.payload = Bytes();
+    }
+    ++seq_;
+    SubmitAckEffect ack =
+        h_.Submit(client_, seq_, tasks, Chance(50) ? seq_ : std::max<uint64_t>(1, seq_ - 5));
+    for (uint64_t i = 0; i < ack.accepted; ++i) ids_.push_back(ack.first_id + i);
+    if (Chance(10)) client_ = SessionId(0);
+  }
+
+  void WorkerComes() {
+    if (workers_.size() > 4) return;
+    std::vector<std::string> types;
+    if (Chance(50)) types = {std::string(1, static_cast<char>('a' + Below(3)))};
+    SessionId session = h_.Worker(++worker_ids_, static_cast<uint32_t>(Below(5)), {}, types);
+    workers_.push_back({session, {}});
+    h_.Commit();
+  }
+
+  void TakeAll() {
+    for (auto& [session, held] : workers_)
+      for (const Assign& a : h_.Take(session)) held.push_back(a);
+  }
+
+  void ReportSome() {
+    TakeAll();
+    for (auto& [session, held] : workers_) {
+      if (held.empty() || h_.core->FindWorkerSession(session) == nullptr) continue;
+      Assign a = held.back();
+      held.pop_back();
+      switch (Below(5)) {
+        case 0:
+          h_.Fail(session, a);
+          break;
+        case 1:
+          h_.Fail(session, a, ErrorCode::kAttemptTimedOut);
+          break;
+        case 2:
+          h_.Succeed(session, a, "result" + Bytes());
+          break;
+        case 3:
+          h_.Release(session, {a});
+          break;
+        default:
+          h_.Done(session, {a});
+          break;
+      }
+    }
+  }
+
+  void WorkerLeaves() {
+    if (workers_.empty()) return;
+    size_t i = Below(workers_.size());
+    if (Chance(50)) h_.core->OnWorkerGoodbye(workers_[i].first, h_.now);
+    workers_.erase(workers_.begin() + static_cast<int64_t>(i));
+    h_.Commit();
+  }
+
+  void Retry() {
+    if (ids_.empty()) return;
+    h_.Commit();
+    uint64_t id = ids_[Below(ids_.size())];
+    auto view = h_.journal->View();
+    auto bytes = (*view)->Get(Table::kTasks, id);
+    ASSERT_TRUE(bytes.ok());
+    std::optional<TaskRow> row;
+    if (bytes->has_value()) RowReader(**bytes).Read(row.emplace());
+    view->reset();
+    h_.core->OnRetry(SessionId(1), 1, {{id, row}}, h_.now);
+    h_.Commit();
+  }
+
+  void Prune() {
+    h_.Commit();
+    uint64_t from = h_.core->PruneFrom(h_.now);
+    if (from == 0) return;
+    std::vector<FinishedEntry> entries;
+    auto view = h_.journal->View();
+    ASSERT_TRUE((*view)
+                    ->Scan(Table::kFinished, from,
+                           [&](uint64_t key, std::string_view bytes) {
+                             FinishedRow row;
+                             RowReader in(bytes);
+                             in.Read(row);
+                             FinishedEntry entry{key, row.finished_ms, {}};
+                             for (uint32_t i = 0; i < row.count; ++i) {
+                               uint64_t id;
+                               in.Read(id);
+                               TaskRow task;
+                               RowReader(**(*view)->Get(Table::kTasks, id)).Read(task);
+                               entry.tasks.push_back({id, task.lane, task.state, {}});
+                             }
+                             entries.push_back(entry);
+                             return entries.size() < 8;
+                           })
+                    .ok());
+    view->reset();
+    h_.core->OnPrune(entries, h_.now);
+    h_.Commit();
+  }
+
+  std::mt19937_64 random_;
+  CoreHarness& h_;
+  const Sizes sizes_;
+  SessionId client_;
+  uint64_t clients_ = 0, seq_ = 0, worker_ids_ = 0;
+  std::vector<uint64_t> ids_;
+  std::vector<std::pair<SessionId, std::vector<Assign>>> workers_;
+};
+
+}  // namespace zsched::broker
