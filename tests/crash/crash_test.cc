@@ -147,7 +147,9 @@ TEST(Recorder, SawEverythingThatIsInTheFiles) {
     disk.Settle(event);
   }
   sim::Random random(1);
-  EXPECT_EQ(disk.Draw(random).at("data/data.mdb"), ReadTree(scratch.path()).at("data/data.mdb"));
+  std::string file = *ReadTree(scratch.path()).at("data/data.mdb");
+  BlankUnused(file, 0);
+  EXPECT_TRUE(disk.Draw(random).at("data/data.mdb") == file);
 }
 
 TEST(Run, ASeedGivesTheSameImages) {

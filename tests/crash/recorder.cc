@@ -1,5 +1,9 @@
 #include "tests/crash/recorder.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -9,6 +13,20 @@
 namespace zsched::crash {
 
 namespace fs = std::filesystem;
+namespace {
+
+constexpr std::string_view kPagedFile = "data.mdb";
+
+// How each page of LMDB 0.9 begins (MDB_page in its mdb.c).
+struct PageHead {
+  uint64_t number;
+  uint16_t pad, flags;
+  uint16_t lower, upper;  // offsets of the unused middle
+};
+static_assert(sizeof(PageHead) == 16);
+constexpr uint16_t kBranchFlag = 1, kLeafFlag = 2, kDirtyFlag = 16;
+
+}  // namespace
 
 Tree ReadTree(const std::string& root) {
   Tree tree;
@@ -32,6 +50,22 @@ void WriteTree(const Tree& tree, const std::string& root) {
     std::ofstream out(name, std::ios::binary);
     out.write(bytes->data(), static_cast<std::streamsize>(bytes->size()));
     ZS_CHECK(out.flush().good());
+  }
+}
+
+void BlankUnused(std::string& bytes, uint64_t offset) {
+  const size_t page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));  // LMDB takes the system's
+  if (offset % page_bytes != 0) return;                                  // a meta page
+  for (size_t at = 0; at + page_bytes <= bytes.size(); at += page_bytes) {
+    PageHead head;
+    std::memcpy(&head, bytes.data() + at, sizeof head);
+    bool has_nodes =
+        (head.flags & ~kDirtyFlag) == kBranchFlag || (head.flags & ~kDirtyFlag) == kLeafFlag;
+    if (!has_nodes || head.number != (offset + at) / page_bytes || head.lower > head.upper ||
+        head.upper > page_bytes)
+      continue;  // an overflow page, which is used up to its end, or a part of one
+    std::fill(bytes.begin() + static_cast<int64_t>(at + head.lower),
+              bytes.begin() + static_cast<int64_t>(at + head.upper), '\0');
   }
 }
 
@@ -73,6 +107,8 @@ void Recorder::After(const FileCall& call) {
                                .offset = call.offset,
                                .bytes = std::string(call.bytes),
                                .synchronous = call.synchronous});
+  if (call.kind == CallKind::kWrite && call.path.ends_with(kPagedFile))
+    BlankUnused(recording_.events.back().bytes, call.offset);
 }
 
 }  // namespace zsched::crash

@@ -25,6 +25,10 @@ namespace zsched::crash {
 using Tree = std::map<std::string, std::optional<std::string>>;
 
 Tree ReadTree(const std::string& root);
+// Zeros in the unused middle of each LMDB page in `bytes`, which begin at `offset` of data.mdb. LMDB leaves there what its
+// buffers held before, addresses among it; with zeros a seed gives the same images every time.
+void BlankUnused(std::string& bytes, uint64_t offset);
+
 // Makes `root` hold `tree` and nothing else.
 void WriteTree(const Tree& tree, const std::string& root);
 
@@ -45,6 +49,7 @@ struct Event {
   size_t state = 0;
 };
 
+// As it was, but for BlankUnused.
 struct Recording {
   Tree base;
   std::vector<Event> events;
