@@ -31,9 +31,9 @@ using flatbuffers::FlatBufferBuilder;
 constexpr uint64_t kTaskOverheadBytes = 60;
 // A log value of at most four pages is found room for at once; LMDB searches for longer runs.
 constexpr size_t kLogPieceBytes = 16'000;
-// Row of a task that has ended. A row that keeps its size is overwritten in place, so this is the
-// size of the payload where that is small.
-constexpr size_t kDoneRowBytes = 100;
+// Where a task stands: state, attempts, lease, times. A row of its own beside the payload, so that a
+// change does not write the payload again; it keeps its size, so that it is overwritten in place.
+constexpr size_t kStateRowBytes = 64;
 constexpr int kIdlePollMs = 20;  // how soon the end is noticed
 constexpr int kWaitMs = 30'000;  // for one message; a pipeline that is silent for longer is broken
 
@@ -91,20 +91,19 @@ std::string_view Finished(FlatBufferBuilder& b) {
 
 // What one commit writes and what it lets go.
 struct Work {
-  struct Row {
-    uint64_t key;
-    std::string_view bytes;
-    bool is_new;
+  struct NewTask {
+    uint64_t id;
+    std::string_view payload;  // in log
   };
   std::vector<std::string> log;
-  std::vector<Row> rows;                             // views into log, or of done_row_
+  std::vector<NewTask> tasks;
   std::vector<std::pair<size_t, uint64_t>> submits;  // index into log, first id
   std::vector<uint64_t> done;
 
   bool empty() const { return log.empty(); }
   void Clear() {
     log.clear();
-    rows.clear();
+    tasks.clear();
     submits.clear();
     done.clear();
   }
@@ -117,7 +116,8 @@ class Pipeline {
         store_(store),
         context_(zmq_ctx_new()),
         wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
-        done_row_(std::min<size_t>(options.payload_bytes, kDoneRowBytes), 'd'),
+        waiting_row_(kStateRowBytes, 'w'),
+        done_row_(kStateRowBytes, 'd'),
         frame_tasks_(TasksWithin(kBatchTargetBytes, options.frame_tasks)),
         assign_tasks_(TasksWithin(kBatchTargetBytes, kMaxAssignTasks)) {
     ZS_CHECK(wake_ >= 0);
@@ -221,8 +221,10 @@ class Pipeline {
       for (std::string_view record : at_journal_->log)
         for (; !record.empty(); record.remove_prefix(std::min(record.size(), kLogPieceBytes)))
           store_.AppendLog(record.substr(0, kLogPieceBytes));
-      for (const Work::Row& row : at_journal_->rows)
-        row.is_new ? store_.AppendRow(row.key, row.bytes) : store_.RewriteRow(row.key, row.bytes);
+      for (const Work::NewTask& task : at_journal_->tasks) store_.AppendRow(task.id, task.payload);
+      for (uint64_t id : at_journal_->done) store_.RewriteState(id, done_row_);
+      for (const Work::NewTask& task : at_journal_->tasks)
+        store_.AppendState(task.id, waiting_row_);
       store_.Commit();
       work_ready_.store(0);
       committed_.store(true);
@@ -266,20 +268,16 @@ class Pipeline {
     uint32_t count = submit->tasks()->size();
     open_->submits.emplace_back(open_->log.size(), next_id_);
     open_->log.push_back(std::move(frame));
-    // The rows are the tasks' payloads in the log record's copy.
     const auto* kept = flatbuffers::GetRoot<wire::Submit>(open_->log.back().data());
     for (uint32_t i = 0; i < count; ++i)
-      open_->rows.push_back({next_id_++, BytesOf(kept->tasks()->Get(i)->payload()), true});
+      open_->tasks.push_back({next_id_++, BytesOf(kept->tasks()->Get(i)->payload())});
   }
 
   void TakeResults(const std::string& frame) {
     const auto* results = VerifyBody<wire::Results>(frame);
     ZS_CHECK(results != nullptr);
     open_->log.push_back(frame);
-    for (const wire::Done* done : *results->done()) {
-      open_->rows.push_back({done->task_id(), done_row_, false});
-      open_->done.push_back(done->task_id());
-    }
+    for (const wire::Done* done : *results->done()) open_->done.push_back(done->task_id());
   }
 
   // What is durable now may be told: one ack for all submits of the commit, their tasks to the
@@ -326,7 +324,7 @@ class Pipeline {
   void* context_;
   int wake_;
   std::string client_endpoint_, worker_endpoint_, client_id_, worker_id_;
-  const std::string done_row_;
+  const std::string waiting_row_, done_row_;
   const uint64_t frame_tasks_, assign_tasks_;
   FlatBufferBuilder builder_;
   flatbuffers::Offset<flatbuffers::String> type_, queue_;  // in builder_, of the open TASKS message

@@ -4,10 +4,10 @@
 //
 // The bare pipeline does the same work for a task as zsched must, as fast as is known to be right:
 //
-//   client DEALER ──tasks──▶ ROUTER, verified ──▶ log, one row a task ──synced──▶ ack
+//   client DEALER ──tasks──▶ ROUTER, verified ──▶ log, two rows a task ──synced──▶ ack
 //                                    worker DEALER ◀──tasks──┘
 //                                          └──results──▶ ROUTER, verified
-//                  log, every row rewritten ◀──┘ ──synced──▶ ids to the client
+//                  log, one of them rewritten ◀──┘ ──synced──▶ ids to the client
 //
 // All messages are FlatBuffers of zsched's own schema. One thread moves them, another commits what
 // came meanwhile in one LMDB transaction, as in a broker. What it leaves out is what a scheduler is

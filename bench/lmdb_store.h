@@ -1,4 +1,5 @@
-// LMDB as bare as it gets: one environment with a log and a table, one write transaction at a time.
+// LMDB as bare as it gets: one environment with a log, a table of what was submitted and one of where
+// each task stands; one write transaction at a time.
 // Owned by bench.
 #pragma once
 
@@ -24,18 +25,18 @@ class LmdbStore {
   void Begin();
   void AppendLog(std::string_view record);
   void AppendRow(uint64_t key, std::string_view row);
-  void RewriteRow(uint64_t key, std::string_view row);
+  void AppendState(uint64_t key, std::string_view state);
+  void RewriteState(uint64_t key, std::string_view state);
   void Commit();
 
  private:
   LmdbStore() = default;
-  void Put(MDB_dbi table, uint64_t key, std::string_view value, unsigned flags);
 
   std::string directory_;
   MDB_env* env_ = nullptr;
   MDB_txn* txn_ = nullptr;
-  MDB_cursor* row_cursor_ = nullptr;
-  MDB_dbi log_ = 0, table_ = 0;
+  MDB_cursor *row_cursor_ = nullptr, *state_cursor_ = nullptr;
+  MDB_dbi log_ = 0, rows_ = 0, states_ = 0;
   uint64_t next_lsn_ = 1;
 };
 
