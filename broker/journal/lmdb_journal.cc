@@ -30,7 +30,9 @@ class LmdbJournal final : public Journal {
     ZS_ASSIGN_OR_RETURN(DataDirectory directory, DataDirectory::Open(options.directory));
     std::unique_ptr<LmdbJournal> journal(new LmdbJournal(std::move(directory)));
     ZS_ASSIGN_OR_RETURN(journal->env_, OpenEnv(journal->directory_, options.map_bytes));
-    ZS_ASSIGN_OR_RETURN(journal->writer_, LmdbWriter::Open(*journal->env_, options.keep_log_bytes));
+    auto writer = LmdbWriter::Open(*journal->env_, options.keep_log_bytes);
+    if (!writer.ok()) return journal->Explain(writer.status());
+    journal->writer_ = *std::move(writer);
     journal->views_ = std::make_unique<LmdbViewPool>(*journal->env_);
     journal->views_->Publish(journal->writer_->txn_id(), journal->writer_->layers());
     if (journal->directory_.is_new()) ZS_RETURN_IF_ERROR(journal->directory_.FinishCreation());

@@ -75,7 +75,7 @@ auto Watch(FileCall call, Act act) -> decltype(act(size_t{})) {
     errno = verdict.error;
     return -1;
   }
-  auto result = act(verdict.most_bytes);
+  auto result = act(verdict.is_short ? call.bytes.size() / 2 : SIZE_MAX);
   if (result < 0) return result;
   int kept_errno = errno;
   if (call.kind == CallKind::kWrite) call.bytes = call.bytes.substr(0, static_cast<size_t>(result));

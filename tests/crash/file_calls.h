@@ -40,6 +40,7 @@ enum class CallKind : uint8_t {
   kSync,           // of a file
   kSyncDirectory,  // of the names in it
 };
+inline constexpr size_t kCallKinds = 7;
 
 struct FileCall {
   CallKind kind{};
@@ -50,11 +51,11 @@ struct FileCall {
   bool synchronous = false;  // kWrite on a descriptor with O_DSYNC: durable on return
 };
 
-// What becomes of a call. An error: nothing happens, and the caller sees errno. Else a write takes at
-// most `most_bytes` and says so to its caller, as a full disk does.
+// What becomes of a call. An error: nothing happens, and the caller sees errno. Short: a write takes
+// half of its bytes and says so, as a disk that fills up does.
 struct Verdict {
   int error = 0;
-  size_t most_bytes = SIZE_MAX;
+  bool is_short = false;
 };
 
 class FileObserver {

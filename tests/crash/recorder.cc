@@ -70,7 +70,7 @@ void BlankUnused(std::string& bytes, uint64_t offset) {
 }
 
 Recorder::Recorder(const std::string& root, std::optional<Fault> fault)
-    : root_(fs::canonical(root).string()), fault_(fault) {
+    : root_(fs::canonical(root).string()), faults_(fault) {
   recording_.base = ReadTree(root_);
   ObserveFiles(this, root_);
 }
@@ -93,12 +93,7 @@ std::string Recorder::Relative(const std::string& path) const {
   return path.size() <= root_.size() ? "" : path.substr(root_.size() + 1);
 }
 
-Verdict Recorder::Before(const FileCall& call) {
-  size_t number = calls_[static_cast<size_t>(call.kind)]++;
-  if (!fault_ || fault_->kind != call.kind || fault_->number != number) return {};
-  struck_ = true;
-  return fault_->verdict;
-}
+Verdict Recorder::Before(const FileCall& call) { return faults_.Next(call.kind); }
 
 void Recorder::After(const FileCall& call) {
   recording_.events.push_back({.kind = call.kind,

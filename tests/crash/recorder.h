@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/crash/fault.h"
 #include "tests/crash/file_calls.h"
 
 namespace zsched::crash {
@@ -55,15 +56,9 @@ struct Recording {
   std::vector<Event> events;
 };
 
-// Which calls fail, counted from 0 over each kind. For tests of errors.
-struct Fault {
-  CallKind kind{};
-  size_t number = 0;
-  Verdict verdict;
-};
-
 class Recorder final : public FileObserver {
  public:
+  // Calls that fail are not recorded.
   explicit Recorder(const std::string& root, std::optional<Fault> fault = std::nullopt);
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;
@@ -72,10 +67,7 @@ class Recorder final : public FileObserver {
   void Note(NoteKind note, size_t state);
   // Ends the recording, once.
   Recording Stop();
-  // Calls of a kind so far, whether they failed or not.
-  size_t calls(CallKind kind) const { return calls_[static_cast<size_t>(kind)]; }
-  // The fault has struck.
-  bool struck() const { return struck_; }
+  const FaultCounter& faults() const { return faults_; }
 
   Verdict Before(const FileCall& call) override;
   void After(const FileCall& call) override;
@@ -84,10 +76,8 @@ class Recorder final : public FileObserver {
   std::string Relative(const std::string& path) const;
 
   const std::string root_;
-  const std::optional<Fault> fault_;
+  FaultCounter faults_;
   Recording recording_;
-  size_t calls_[static_cast<size_t>(CallKind::kSyncDirectory) + 1] = {};
-  bool struck_ = false;
 };
 
 }  // namespace zsched::crash
