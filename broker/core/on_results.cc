@@ -37,6 +37,7 @@ uint32_t Core::FindLeased(uint64_t task_id, uint64_t lease_id, uint32_t worker) 
   if (task.state != TaskState::kLeased) return kNil;
   const Lease& lease = state_.LeaseOf(task);
   if (ZS_PLANTED("any-lease-accepted")) return slot;
+  if (ZS_PLANTED("any-own-lease-accepted")) lease_id = lease.id;
   return lease.id == lease_id && lease.worker == worker ? slot : kNil;
 }
 

@@ -242,8 +242,9 @@ void Core::CloseWorker(uint32_t slot, bool echo, Now now) {
 
 void Core::OrphanWorker(uint32_t slot) {
   const SessionId id = workers_[slot].id;
-  const Worker& worker = state_.workers().at(workers_[slot].worker);
+  Worker& worker = state_.workers().at(workers_[slot].worker);
   LeaveWorker(slot);
+  if (ZS_PLANTED("gap-ends-leases")) worker.silent_since -= config_.visibility_timeout_ms;
   if (worker.leases > 0) orphans_.insert(worker.number);
   effects_.push_back(ClosedEffect{id, Lsn(0), /*echo=*/false});
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/planted.h"
 #include "fmt/format.h"
 #include "schemas/errors.h"
 #include "schemas/verify.h"
@@ -298,11 +299,14 @@ bool Session::IsNext(const FrameHeader& header, Now now, SessionActions* out) {
     ++dropped_frames_;
     return false;
   }
-  switch (PlaceAfter(received_, header.number)) {
+  FramePlace place = PlaceAfter(received_, header.number);
+  if (place == FramePlace::kGap && ZS_PLANTED("peer-ignores-gaps")) place = FramePlace::kNext;
+  switch (place) {
     case FramePlace::kNext:
       received_ = header.number;
       return true;
     case FramePlace::kRepeat:
+      if (ZS_PLANTED("peer-takes-repeats")) return true;
       ++repeated_frames_;
       return false;
     case FramePlace::kGap:

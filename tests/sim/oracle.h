@@ -68,7 +68,7 @@ class Oracle {
   // A frame leaves the broker; `body` is 8-aligned.
   void FrameOut(broker::Endpoint endpoint, std::string_view routing_id, const FrameHeader& header,
                 std::string_view body);
-  // It did not: the broker may take the peer for gone.
+  // It did not: the broker ends the session.
   void NotDelivered(uint64_t session);
   void BrokerStarted();
   void RoundOver();
@@ -156,7 +156,7 @@ class Oracle {
   struct WorkerSession {
     Greeting greeting;
     bool certain = true;  // the broker has no reason to have closed it, but for silence from now on
-    bool broken = false;  // the broker has: a gap. The leases stay with the worker
+    bool broken = false;  // the broker has: frames were lost. The leases stay with the worker
     int64_t heard_us = 0;
     int64_t stirred_us = 0;  // the last frame of either side that was not a heartbeat
     // The ack of this heartbeat, counted from 1, ends what may be on its way; 0: the worker grants something.

@@ -73,7 +73,7 @@ void Oracle::CommitReported() {
 
 void Oracle::NotDelivered(uint64_t session) {
   auto it = worker_sessions_.find(session);
-  if (it != worker_sessions_.end()) it->second.certain = false;
+  if (it != worker_sessions_.end()) it->second.broken = true;
 }
 
 bool Oracle::IsKnown(const WorkerSession& session) const {
@@ -81,6 +81,7 @@ bool Oracle::IsKnown(const WorkerSession& session) const {
 }
 
 void Oracle::Heard(WorkerSession& session) {
+  if (session.broken) return;  // the broker does not take it for a sign of life any more
   session.certain = IsKnown(session);
   session.heard_us = scheduler_.now_us();
 }

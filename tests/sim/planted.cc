@@ -9,8 +9,8 @@ constexpr PlantedBug kBugs[] = {
     {"result-ack-early", "RESULT_ACK leaves before its record is durable", 5},
     {"outcomes-early", "outcomes are told before they are durable", 5},
     {"tasks-early", "tasks are handed out before they are durable", 5},
-    {"query-early", "queries and WAIT are answered from rows that lack the latest", 80,
-     "flapping-broker", "retries"},
+    {"query-early", "queries and WAIT are answered from rows that lack the latest", 110,
+     "slow-disk", "retries"},
     {"epoch-not-awaited", "frames leave before the broker's epoch is durable", 20, "stillborn",
      "volatile"},
 
@@ -27,7 +27,7 @@ constexpr PlantedBug kBugs[] = {
      "flapping-broker", "full-queues"},
     {"seq-taken-twice", "a SUBMIT that was sent again creates its tasks again", 20,
      "flapping-broker"},
-    {"acks-claimed", "a client claims acks that it does not have", 40, "network"},
+    {"acks-claimed", "a client claims acks that it does not have", 10, "mangled"},
     {"submits-not-resent", "a client does not send submits again after a reconnect", 20},
     {"refused-not-resent", "a client forgets tasks that a full broker refused", 10, "",
      "full-queues"},
@@ -38,8 +38,19 @@ constexpr PlantedBug kBugs[] = {
      "workers", "pruned"},
     {"succeeded-retried", "RETRY runs a task again that succeeded", 10, "", "retries"},
 
+    // --- Frames
+    {"broker-ignores-gaps", "a broker takes the frame after one that was lost", 5, "lossy"},
+    {"broker-takes-repeats", "a broker takes a frame of a session twice", 10, "lossy"},
+    {"gap-ends-leases", "a worker's leases end with the session in which frames were lost", 10,
+     "lossy"},
+    {"peer-ignores-gaps", "a client or worker takes the frame after one that was lost", 10,
+     "lossy"},
+    {"peer-takes-repeats", "a client or worker takes a frame of a session twice", 20, "lossy"},
+
     // --- Leases
-    {"any-lease-accepted", "a result is accepted under any lease", 40, "stragglers"},
+    {"any-lease-accepted", "a result is accepted under any lease", 40, "lossy", "retries"},
+    {"any-own-lease-accepted", "a result is accepted under any lease of its worker", 40, "lossy",
+     "retries"},
     {"any-attempt-adopted", "a lost attempt is adopted whatever its number", 20, "stillborn",
      "many-clients"},
     {"unnamed-leases-stay", "leases that a returning worker does not name stay with it", 20,
@@ -63,7 +74,7 @@ constexpr PlantedBug kBugs[] = {
      "slow-disk"},
 
     // --- Time
-    {"overdue-not-ended", "an attempt that is overdue is not ended", 100, "stragglers", "mixed"},
+    {"overdue-not-ended", "an attempt that is overdue is not ended", 80, "stragglers", "retries"},
     {"timers-early", "timers fire 0.3 s early", 5, "none"},
     {"timers-late", "timers fire 10 s late", 5, "none", "retries"},
     {"no-back-off", "a failed task is ready again at once", 10, "", "retries"},
