@@ -614,6 +614,7 @@ Delivery Engine::Send(SessionId to, MessageType type, std::string_view body) {
     peer->second.sent = header.number;
     core_.metrics().Add(Metric::kFramesOut);
   } else if (delivery == Delivery::kFull) {
+    if (ZS_PLANTED("unsent-numbered")) peer->second.sent = header.number;
     core_.metrics().Add(Metric::kSendsBlocked);
   } else {
     unreachable_.push_back(to);

@@ -312,6 +312,7 @@ bool Session::IsNext(const FrameHeader& header, Now now, SessionActions* out) {
     case FramePlace::kGap:
       break;
   }
+  ++gaps_;
   Fail(Error(ErrorCode::kUnavailable, fmt::format("frames of {} were lost: number {} came after {}",
                                                   ToString(reached_), header.number, received_)),
        /*advance=*/false, now, out);

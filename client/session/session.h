@@ -174,6 +174,8 @@ class Session {
   uint32_t heartbeat_ms() const { return heartbeat_ms_; }
   uint64_t dropped_frames() const { return dropped_frames_; }
   uint64_t repeated_frames() const { return repeated_frames_; }
+  // Sessions that ended because frames of the broker were lost or overtaken.
+  uint64_t gaps() const { return gaps_; }
   // Whether the end was a clean one: the broker answered our GOODBYE.
   bool goodbye_echoed() const { return goodbye_echoed_; }
   // Why the last session or attempt ended; OK before the first failure.
@@ -231,6 +233,7 @@ class Session {
   absl::Status last_failure_;
   uint64_t dropped_frames_ = 0;
   uint64_t repeated_frames_ = 0;
+  uint64_t gaps_ = 0;
   bool goodbye_echoed_ = false;
 };
 

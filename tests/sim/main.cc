@@ -14,10 +14,11 @@
 namespace zsched::sim {
 namespace {
 
-// What a broken ZS_CHECK says last: how to see it again. Written before each run, read in the signal handler.
+// What a run that dies says last, of a broken ZS_CHECK most likely: how to see it again. Written before each run, read in the signal handler.
 char replay_hint[256];
 
-void OnAbort(int) {
+void OnDeath(int signal_number) {
+  signal(signal_number, SIG_DFL);  // dies of it when this returns
   [[maybe_unused]] ssize_t written = write(STDERR_FILENO, replay_hint, strlen(replay_hint));
 }
 
@@ -46,7 +47,7 @@ void PrintRun(const SimOptions& options, const SimResult& result) {
       static_cast<unsigned long long>(result.trace_hash));
 }
 
-bool RunOne(const SimOptions& options, bool verbose, broker::Metrics& total) {
+bool RunOne(const SimOptions& options, bool verbose, Reached& total) {
   std::snprintf(replay_hint, sizeof replay_hint, "zsched-sim: aborted; replay: %s\n",
                 ReplayCommand(options).c_str());
   SimResult result = RunSimulation(options);
@@ -55,17 +56,15 @@ bool RunOne(const SimOptions& options, bool verbose, broker::Metrics& total) {
     std::printf("FAILED %s\n  replay: %s\n", result.failure.c_str(),
                 ReplayCommand(options).c_str());
   std::fflush(stdout);
-  for (size_t i = 0; i < broker::kMetricNames.size(); ++i)
-    total.Add(static_cast<broker::Metric>(i), result.metrics.values()[i]);
+  for (const auto& [name, count] : result.reached) total[name] += count;
   return result.failure.empty();
 }
 
-bool CheckReached(const std::vector<std::string>& names, const broker::Metrics& total) {
+bool CheckReached(const std::vector<std::string>& names, const Reached& total) {
   bool all = true;
   for (const std::string& name : names) {
-    uint64_t value = 0;
-    for (size_t i = 0; i < broker::kMetricNames.size(); ++i)
-      if (broker::kMetricNames[i] == name) value = total.values()[i];
+    auto found = total.find(name);
+    const uint64_t value = found == total.end() ? 0 : found->second;
     std::printf("%s %-24s %llu\n", value != 0 ? "reached" : "FAILED: not reached", name.c_str(),
                 static_cast<unsigned long long>(value));
     all &= value != 0;
@@ -93,7 +92,7 @@ int Run(const Flags& flags) {
   const auto began = std::chrono::steady_clock::now();
   uint64_t first = flags.seed != 0 ? flags.seed : flags.first, done = 0, failed = 0;
   uint64_t count = flags.seed != 0 ? 1 : flags.count;
-  broker::Metrics total;
+  Reached total;
   for (; done < count; ++done) {
     if (flags.time_limit_s > 0 && Elapsed(began) >= flags.time_limit_s) break;
     options.seed = first + done;
@@ -120,10 +119,11 @@ int main(int argc, char** argv) {
   app.add_option("--workload", flags.workload, "workload profile; default: chosen by the seed");
   app.add_flag("--trace", flags.trace, "print every event");
   app.add_flag("--verbose", flags.verbose, "print a line for each seed");
-  app.add_option("--reach", flags.reach, "fail unless these counters of the brokers moved")
+  app.add_option("--reach", flags.reach,
+                 "fail unless these were reached: counters of the brokers and the simulation")
       ->delimiter(',');
   app.add_flag("--list", flags.list, "print the profiles");
   CLI11_PARSE(app, argc, argv);
-  signal(SIGABRT, zsched::sim::OnAbort);
+  for (int death : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE}) signal(death, zsched::sim::OnDeath);
   return zsched::sim::Run(flags);
 }

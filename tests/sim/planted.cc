@@ -46,6 +46,7 @@ constexpr PlantedBug kBugs[] = {
     {"peer-ignores-gaps", "a client or worker takes the frame after one that was lost", 10,
      "lossy"},
     {"peer-takes-repeats", "a client or worker takes a frame of a session twice", 20, "lossy"},
+    {"unsent-numbered", "a frame that the socket did not take uses a number", 10, "narrow"},
 
     // --- Leases
     {"any-lease-accepted", "a result is accepted under any lease", 40, "lossy", "retries"},

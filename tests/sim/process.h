@@ -9,6 +9,8 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
+#include <string_view>
 
 #include "schemas/ids.h"
 #include "tests/sim/network.h"
@@ -19,6 +21,9 @@ namespace zsched::sim {
 
 class Oracle;
 
+// How often something happened that is worth reaching, by name: the counters of the brokers, and the simulation's own.
+using Reached = std::map<std::string_view, uint64_t>;
+
 // What every process sees. The profiles may change while the simulation runs: the last phase is calm.
 struct World {
   Scheduler& scheduler;
@@ -26,6 +31,7 @@ struct World {
   Oracle& oracle;
   FaultProfile& faults;
   WorkloadProfile& workload;
+  Reached& reached;
 };
 
 // What wall clocks that are right show at the begin.

@@ -74,7 +74,9 @@ void SimBroker::Crash() {
   world_.network.Unlisten(kClientEndpoint);
   world_.network.Unlisten(kWorkerEndpoint);
   for (size_t i = 0; i < broker::kMetricNames.size(); ++i)
-    metrics_.Add(static_cast<broker::Metric>(i), engine_->core().metrics().values()[i]);
+    world_.reached[broker::kMetricNames[i]] += engine_->core().metrics().values()[i];
+  if (journal_busy_) ++world_.reached[on_disk_ ? "crash_before_report" : "crash_before_commit"];
+  if (engine_->core().HasRecords()) ++world_.reached["crash_with_open_batch"];
   engine_.reset();
   journal_.reset();
   inbox_.clear();
@@ -160,6 +162,7 @@ void SimBroker::HandOver() {
   if (!engine_->TakeBatch(batches_[next])) return;
   at_journal_ = next;
   journal_busy_ = true;
+  on_disk_ = false;
   world_.oracle.BatchTaken();
   if (random_.Chance(kRebuildChance)) expected_ = engine_->core().state().Fingerprint();
   const FaultProfile& faults = world_.faults;
@@ -181,6 +184,7 @@ void SimBroker::Commit() {
   commit_status_ = journal_->Commit(batch);
   if (!fails && !commit_status_.ok())
     world_.oracle.Fail("a commit failed: " + MessageOf(commit_status_));
+  on_disk_ = applied;
   if (applied) world_.oracle.Committed(batch);
   if (applied && !expected_.empty()) CompareWithDisk(expected_);
   expected_.clear();

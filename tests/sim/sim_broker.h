@@ -32,8 +32,6 @@ class SimBroker final : public Process, private broker::Outbox {
   void Crash();
   bool up() const { return alive(); }
   void SetDiskLow(bool low);
-  // Of all brokers that have died.
-  const broker::Metrics& metrics() const { return metrics_; }
 
   // Compares the state on disk, from its tables and from its log. The broker must be down.
   void CompareDiskWithLog();
@@ -65,11 +63,11 @@ class SimBroker final : public Process, private broker::Outbox {
   std::unique_ptr<broker::Engine> engine_;
   std::unique_ptr<broker::QueryRunner> runner_;
   std::deque<Arrival> inbox_;
-  broker::Metrics metrics_;
 
   std::array<broker::Batch, 2> batches_;
   int at_journal_ = 0;
   bool journal_busy_ = false;
+  bool on_disk_ = false;  // what the journal is busy with
   bool commit_done_ = false;
   absl::Status commit_status_;
   std::string

@@ -59,6 +59,8 @@ void SimClient::Crash() {
   Die();
   world_.network.Close(std::exchange(socket_, 0));
   inbox_.clear();
+  world_.reached["peer_frames_repeated"] += session_->repeated_frames();
+  world_.reached["peer_sessions_broken"] += session_->gaps();
   session_.reset();
   submitter_.reset();
   outcomes_.reset();

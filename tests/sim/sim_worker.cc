@@ -73,6 +73,8 @@ void SimWorker::Crash() {
   Die();
   world_.network.Close(socket_);
   socket_ = 0;
+  world_.reached["peer_frames_repeated"] += session_->repeated_frames();
+  world_.reached["peer_sessions_broken"] += session_->gaps();
   session_.reset();
   ledger_.reset();
   inbox_.clear();

@@ -31,7 +31,7 @@ class Simulation {
         faults_(options.faults != nullptr ? *options.faults : Choose(AllFaults())),
         workload_(options.workload != nullptr ? *options.workload : Choose(AllWorkloads())),
         network_(scheduler_, faults_),
-        world_{scheduler_, network_, oracle_, faults_, workload_} {
+        world_{scheduler_, network_, oracle_, faults_, workload_, reached_} {
     parts_.broker = std::make_unique<SimBroker>(world_);
     for (int i = 0; i < workload_.workers; ++i)
       parts_.workers.push_back(std::make_unique<SimWorker>(world_, i));
@@ -56,7 +56,9 @@ class Simulation {
     result.tasks = oracle_.tasks().size();
     result.broker_starts = injector_->broker_starts();
     parts_.broker->Crash();
-    result.metrics = parts_.broker->metrics();
+    for (auto& worker : parts_.workers) worker->Crash();
+    for (auto& client : parts_.clients) client->Crash();
+    result.reached = reached_;
     return result;
   }
 
@@ -145,6 +147,7 @@ class Simulation {
   Oracle oracle_;
   FaultProfile faults_;
   WorkloadProfile workload_;
+  Reached reached_;
   Network network_;
   World world_;
   Parts parts_;

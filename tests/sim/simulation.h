@@ -15,7 +15,7 @@
 #include <cstdint>
 #include <string>
 
-#include "broker/core/metrics.h"
+#include "tests/sim/process.h"
 #include "tests/sim/profile.h"
 
 namespace zsched::sim {
@@ -35,7 +35,7 @@ struct SimResult {
   double simulated_s = 0;
   size_t tasks = 0;
   int broker_starts = 0;
-  broker::Metrics metrics;  // of all the brokers of the run: what was reached
+  Reached reached;
   const FaultProfile* faults = nullptr;
   const WorkloadProfile* workload = nullptr;
 };
