@@ -496,16 +496,20 @@ bool Engine::TakeBatch(Batch& batch) {
   return true;
 }
 
-absl::Status Engine::OnCommitted(const Batch& batch, uint64_t commit_us, Now now) {
+void Engine::OnCommitted(const Batch& batch, uint64_t commit_us, Now now) {
   now_ = now;
-  ZS_CHECK(batch.last_lsn() == in_flight_);
+  ZS_CHECK(batch.last_lsn() == in_flight_ && released_.empty());
   durable_ = in_flight_;
   committed_ = &batch;
+  std::swap(released_, held_in_flight_);
   core_.metrics().Add(Metric::kCommits);
   core_.metrics().Add(Metric::kCommitBytes, batch.bytes());
   core_.metrics().Add(Metric::kCommitMicros, commit_us);
-  for (Effect& effect : held_in_flight_) failure_.Update(Release(effect));
-  held_in_flight_.clear();
+}
+
+absl::Status Engine::ReleaseCommitted() {
+  for (Effect& effect : released_) failure_.Update(Release(effect));
+  released_.clear();
   view_.reset();
   return failure_;
 }

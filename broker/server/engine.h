@@ -72,8 +72,11 @@ class Engine {
   // journal at a time.
   bool TakeBatch(Batch& batch);
   // `batch`, the one taken last, is durable. Keeps a reference to it until the next call: its rows
-  // are the cache of what was just submitted.
-  absl::Status OnCommitted(const Batch& batch, uint64_t commit_us, Now now);
+  // are the cache of what was just submitted. After this the next batch may be taken, so that the
+  // journal works on it while ReleaseCommitted sends; nothing else may come between the two.
+  void OnCommitted(const Batch& batch, uint64_t commit_us, Now now);
+  // Sends what waited for the commit.
+  absl::Status ReleaseCommitted();
 
   // Queries that may run now. Each must be answered by OnReply.
   std::vector<Query> TakeQueries() { return std::exchange(ready_queries_, {}); }
@@ -141,7 +144,7 @@ class Engine {
   Lsn epoch_lsn_;  // of the record that opened this epoch
   Lsn durable_;
   Lsn in_flight_;  // last LSN at the journal; durable_ when none is
-  std::vector<Effect> held_in_flight_, held_open_;
+  std::vector<Effect> held_open_, held_in_flight_, released_;  // an effect's way, in this order
   std::deque<Query> held_queries_;
   std::vector<Query> ready_queries_;
   std::deque<Query> retries_;  // one at a time: a retry must see what the one before it did

@@ -153,7 +153,9 @@ absl::Status Server::TakeCommit() {
   std::optional<JournalThread::Done> done = journal_thread_->Poll();
   if (!done) return absl::OkStatus();
   ZS_RETURN_IF_ERROR(done->status);
-  return engine_->OnCommitted(batches_[at_journal_], done->commit_us, SystemNow());
+  engine_->OnCommitted(batches_[at_journal_], done->commit_us, SystemNow());
+  HandOver();
+  return engine_->ReleaseCommitted();
 }
 
 absl::Status Server::TakeReplies() {
@@ -179,12 +181,15 @@ void Server::WatchRoom() {
 void Server::ReadSockets(Now now) {
   auto read = [&](RouterSocket& socket, Endpoint endpoint) {
     const uint64_t malformed = socket.malformed();
-    auto has_room = [&] { return engine_->core().OpenBytes() <= kMaxOpenBytes; };
+    // A journal that waits for its next batch is served before another frame is read.
+    auto go_on = [&] {
+      return engine_->core().OpenBytes() <= kMaxOpenBytes && !journal_thread_->done();
+    };
     auto visit = [&](std::string_view routing_id, std::string_view frame) {
       engine_->OnFrame(endpoint, routing_id, frame, now);
-      return has_room();
+      return go_on();
     };
-    bool more = !has_room() || socket.Receive(kFramesPerRound, visit);
+    bool more = !go_on() || socket.Receive(kFramesPerRound, visit);
     engine_->OnDropped(socket.malformed() - malformed);
     return more;
   };
@@ -209,7 +214,8 @@ absl::Status Server::Finish() {
     HandOver();
     JournalThread::Done done = journal_thread_->Wait();
     ZS_RETURN_IF_ERROR(done.status);
-    ZS_RETURN_IF_ERROR(engine_->OnCommitted(batches_[at_journal_], done.commit_us, SystemNow()));
+    engine_->OnCommitted(batches_[at_journal_], done.commit_us, SystemNow());
+    ZS_RETURN_IF_ERROR(engine_->ReleaseCommitted());
   }
   engine_->Resign();
   return absl::OkStatus();

@@ -46,6 +46,8 @@ class JournalThread {
   ~JournalThread();
 
   bool idle() const { return !busy_; }
+  // Poll would return something.
+  bool done() const { return busy_ && finished_.load(std::memory_order_relaxed); }
   // Requires idle(). `batch` is the thread's until Poll returns its result.
   void Commit(Batch& batch);
   // The result of the batch, once.

@@ -80,7 +80,8 @@ class Broker : private broker::Outbox {
       }
       if (engine_->TakeBatch(batches_[next_])) {
         ZS_CHECK_OK(journal_->Commit(batches_[next_]));
-        ZS_CHECK_OK(engine_->OnCommitted(batches_[next_], 1, now_));
+        engine_->OnCommitted(batches_[next_], 1, now_);
+        ZS_CHECK_OK(engine_->ReleaseCommitted());
         next_ = 1 - next_;
       }
       ZS_CHECK_OK(engine_->EndRound(now_));

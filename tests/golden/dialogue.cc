@@ -103,7 +103,8 @@ void Dialogue::Commit() {
   broker::Batch& batch = batches_[at_journal_ = 1 - at_journal_];
   if (engine_->TakeBatch(batch)) {
     ZS_CHECK_OK(journal_->Commit(batch));
-    ZS_CHECK_OK(engine_->OnCommitted(batch, 0, now_));
+    engine_->OnCommitted(batch, 0, now_);
+    ZS_CHECK_OK(engine_->ReleaseCommitted());
   }
   EndRound();
 }

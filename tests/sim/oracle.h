@@ -225,7 +225,8 @@ class Oracle {
   bool pruned_young_ = false;  // with this batch, and not for its age
   uint64_t keep_finished_ = 0;
   int64_t keep_finished_ms_ = 0;
-  uint64_t batches_taken_ = 0;
+  uint64_t batches_taken_ = 0;     // by the journal
+  uint64_t batches_reported_ = 0;  // the last one of which the loop knows that it is durable
 
   absl::flat_hash_map<std::string, uint64_t> id_of_marker_;
   absl::flat_hash_map<uint64_t, AttemptTruth> truths_;  // by lease

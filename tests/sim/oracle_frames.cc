@@ -300,11 +300,12 @@ void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
 }
 
 void Oracle::CheckCredit(uint64_t session, const WorkerSession& worker) {
-  // What leaves now was decided at the earliest when the batch before the last was taken.
+  // What leaves now belongs to the batch that was reported last. A grant that is over counts if that
+  // batch was still open then.
   uint32_t tasks = 0;
   uint64_t bytes = 0, held = 0;
   for (const Grant& grant : worker.grants) {
-    bool in_force = &grant == &worker.grants.back() || grant.until_batch + 1 >= batches_taken_;
+    bool in_force = &grant == &worker.grants.back() || grant.until_batch + 1 >= batches_reported_;
     if (!in_force) continue;
     tasks = std::max(tasks, grant.tasks);
     bytes = std::max(bytes, grant.bytes);

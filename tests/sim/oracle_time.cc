@@ -66,6 +66,7 @@ void Oracle::BatchTaken() {
 
 void Oracle::CommitReported() {
   batch_at_journal_ = false;
+  batches_reported_ = batches_taken_;
   if (scheduler_.now_us() - batch_taken_us_ > kSlowCommitUs) steady_since_us_ = scheduler_.now_us();
 }
 

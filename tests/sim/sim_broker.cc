@@ -120,7 +120,9 @@ bool SimBroker::TakeCommit() {
     Crash();
     return false;
   }
-  return !Died(engine_->OnCommitted(batches_[at_journal_], 0, now()));
+  engine_->OnCommitted(batches_[at_journal_], 0, now());
+  HandOver();
+  return !Died(engine_->ReleaseCommitted());
 }
 
 bool SimBroker::TakeReplies() {
