@@ -228,12 +228,14 @@ class Applier {
     if (!in_.Read(record)) return Corrupt("too short");
     std::string_view keys;
     if (!in_.Take(record.keys * sizeof(uint64_t), keys) ||
-        in_.rest().size() != record.count * sizeof(PrunedEntry) || record.count > state_.finished())
+        in_.rest().size() != record.runs * sizeof(FinishedRun))
       return Corrupt("its counts do not match");
-    RowReader entries(in_.rest());
-    for (PrunedEntry entry; !entries.rest().empty() && entries.Read(entry);)
-      if (entry.lane == 0 || entry.lane >= state_.lanes().next_number() || !IsFinished(entry.state))
+    RowReader runs(in_.rest());
+    uint64_t tasks = 0;
+    for (FinishedRun run; !runs.rest().empty() && runs.Read(run); tasks += run.tasks)
+      if (!run.IsSane() || run.lane == 0 || run.lane >= state_.lanes().next_number())
         return Corrupt("a pruned task does not fit");
+    if (tasks > state_.finished()) return Corrupt("more tasks are pruned than there are");
     state_.Pruned(batch_, keys, in_.rest());
     return absl::OkStatus();
   }

@@ -196,7 +196,8 @@ struct WorkerSession {
 struct FinishedEntry {
   uint64_t key = 0;  // of kFinished
   int64_t finished_ms = 0;
-  std::vector<PrunedEntry> tasks;
+  uint64_t tasks = 0;
+  std::string runs;  // FinishedRun*
 };
 
 class Core {

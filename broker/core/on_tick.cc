@@ -164,36 +164,33 @@ void Core::OnPrune(const std::vector<FinishedEntry>& entries, Now now) {
   next_age_check_ms_ = now.mono_ms + kAgeCheckIntervalMs;
   oldest_finished_ = 1;
   PrunedRecord record;
-  std::vector<uint64_t> keys;
-  std::vector<PrunedEntry> pruned;
+  std::string keys, runs;
+  uint64_t pruned = 0;
   for (const FinishedEntry& entry : entries) {
-    uint64_t left = state_.finished() - pruned.size();
+    uint64_t left = state_.finished() - pruned;
     if (ZS_PLANTED("pruned-too-soon")) ++left;
     bool old = now.wall_ms - entry.finished_ms > config_.keep_finished_ms;
     // Tasks that ended with one record go together: only when enough are left without them, or a
     // single large RESULTS frame would take all that is kept with it.
-    if (!old && left < config_.keep_finished + entry.tasks.size()) {
-      oldest_finished_ = std::max<uint64_t>(1, entry.tasks.size());
+    if (!old && left < config_.keep_finished + entry.tasks) {
+      oldest_finished_ = std::max<uint64_t>(1, entry.tasks);
       break;
     }
-    if (!pruned.empty() && pruned.size() + entry.tasks.size() > kMaxPrunedPerRecord) break;
-    keys.push_back(entry.key);
-    pruned.insert(pruned.end(), entry.tasks.begin(), entry.tasks.end());
+    if (pruned > 0 && pruned + entry.tasks > kMaxPrunedPerRecord) break;
+    AppendStruct(keys, entry.key);
+    runs += entry.runs;
+    pruned += entry.tasks;
+    prune_from_ = entry.key + 1;
     if (old) next_age_check_ms_ = now.mono_ms;  // there may be more
   }
   if (keys.empty()) return;
-  record.keys = keys.size();
-  record.count = pruned.size();
+  record.keys = keys.size() / sizeof(uint64_t);
+  record.runs = runs.size() / sizeof(FinishedRun);
   OpenedRecord opened = OpenRecord(RecordKind::kPruned, record);
-  auto bytes_of = [](const auto& list) {
-    return std::string_view(reinterpret_cast<const char*>(list.data()),
-                            list.size() * sizeof(list[0]));
-  };
-  batch_.OpenRecord().append(bytes_of(keys)).append(bytes_of(pruned));
-  state_.Pruned(batch_, bytes_of(keys), bytes_of(pruned));
+  batch_.OpenRecord().append(keys).append(runs);
+  state_.Pruned(batch_, keys, runs);
   CloseRecord(opened, record, now);
-  prune_from_ = keys.back() + 1;
-  metrics_.Add(Metric::kTasksPruned, pruned.size());
+  metrics_.Add(Metric::kTasksPruned, pruned);
 }
 
 }  // namespace zsched::broker

@@ -29,7 +29,7 @@ enum class RecordKind : uint8_t {
   kEnded = 7,           // EndedRecord, (EndedEntry, outcome row bytes)*
   kFired = 8,           // IdsRecord, task ids by rising id: waiting is over
   kRetried = 9,         // IdsRecord, RetriedEntry*: dead tasks made ready again
-  kPruned = 10,         // PrunedRecord, keys of kFinished, PrunedEntry*
+  kPruned = 10,         // PrunedRecord, keys of kFinished, FinishedRun*
   kProducersGone = 11,  // IdsRecord, producer numbers
   kWorkersGone = 12,    // IdsRecord, worker numbers
 };
@@ -127,15 +127,9 @@ struct RetriedEntry {
 static_assert(sizeof(RetriedEntry) == 80);
 
 struct PrunedRecord {
-  uint64_t keys = 0;   // of kFinished, spent
-  uint64_t count = 0;  // tasks
+  uint64_t keys = 0;  // of kFinished, spent
+  uint64_t runs = 0;
 };
-struct PrunedEntry {
-  uint64_t task = 0;
-  uint32_t lane = 0;
-  TaskState state{};
-  uint8_t reserved[3] = {};
-};
-static_assert(sizeof(PrunedRecord) == 16 && sizeof(PrunedEntry) == 16);
+static_assert(sizeof(PrunedRecord) == 16);
 
 }  // namespace zsched::broker

@@ -80,14 +80,29 @@ struct OutcomeRow {
 };
 static_assert(sizeof(OutcomeRow) == 8);
 
-// kFinished: tasks that one record ended as succeeded or cancelled. Followed by `count` task ids
-// (u64).
+// kFinished: tasks that one record ended as succeeded or cancelled. Followed by `runs` of
+// FinishedRun, by rising id.
 struct FinishedRow {
   int64_t finished_ms = 0;
-  uint32_t count = 0;
+  uint32_t runs = 0;
   uint32_t version = kRowVersion;
 };
 static_assert(sizeof(FinishedRow) == 16);
+
+// Tasks with consecutive ids that ended alike: all that retention has to know of them, so that it
+// never reads their rows.
+struct FinishedRun {
+  uint64_t first = 0;
+  uint32_t lane = 0;
+  uint16_t tasks = 0;
+  TaskState state{};
+  uint8_t outcomes = 0;  // 0: they have no rows in kOutcomes; 1: they may
+
+  bool IsSane() const {
+    return tasks > 0 && first <= UINT64_MAX - tasks && IsFinished(state) && outcomes <= 1;
+  }
+};
+static_assert(sizeof(FinishedRun) == 16);
 
 // kLanes: followed by queue, type.
 struct LaneRow {
@@ -215,6 +230,23 @@ bool ReadLabels(const SpecView& spec, Visit visit) {
     visit(label);
   }
   return in.ok();
+}
+
+struct FinishedView {
+  FinishedRow head;
+  std::string_view runs;  // FinishedRun*, each sane
+  uint64_t tasks = 0;     // in them
+};
+inline std::optional<FinishedView> ReadFinished(std::string_view row) {
+  FinishedView view;
+  RowReader in(row);
+  if (!in.Read(view.head) || view.head.version != kRowVersion ||
+      !in.Take(view.head.runs * sizeof(FinishedRun), view.runs))
+    return std::nullopt;
+  RowReader runs(view.runs);
+  for (FinishedRun run; !runs.rest().empty() && runs.Read(run); view.tasks += run.tasks)
+    if (!run.IsSane()) return std::nullopt;
+  return view;
 }
 
 struct OutcomeView {

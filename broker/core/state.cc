@@ -31,6 +31,26 @@ void AppendSpecRow(std::string& rows, const wire::TaskSpec& spec, int64_t now_ms
   }
 }
 
+// Whether `run` goes on where `last` ends, and is part of it now.
+bool Join(FinishedRun& last, const FinishedRun& run) {
+  if (run.first != last.first + last.tasks || run.lane != last.lane || run.state != last.state ||
+      run.outcomes != last.outcomes || last.tasks + run.tasks > UINT16_MAX)
+    return false;
+  last.tasks = static_cast<uint16_t>(last.tasks + run.tasks);
+  return true;
+}
+
+// Workers report in the order in which handlers end: mostly, not quite, that of the ids.
+void JoinRuns(std::vector<FinishedRun>& runs) {
+  auto by_id = [](const FinishedRun& a, const FinishedRun& b) { return a.first < b.first; };
+  if (std::is_sorted(runs.begin(), runs.end(), by_id)) return;
+  std::sort(runs.begin(), runs.end(), by_id);
+  size_t kept = 0;
+  for (size_t i = 1; i < runs.size(); ++i)
+    if (!Join(runs[kept], runs[i])) runs[++kept] = runs[i];
+  runs.resize(kept + 1);
+}
+
 }  // namespace
 
 Worker* State::FindWorker(const Uuid& id) {
@@ -269,12 +289,17 @@ bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::str
   SetState(task, succeeded ? TaskState::kSucceeded : TaskState::kDead);
   WriteTaskRow(batch, task, now_ms, entry.run_us);
   ReleaseLease(task);
-  if (succeeded) {
-    finished_ids_.push_back(task.id);
-    ++finished_;
-  }
+  // The row of an outcome is written with its attempt, and a second attempt means that there was a
+  // first.
+  if (succeeded) AddFinished(task, !outcome.empty() || task.attempt > 1);
   Finish(slot);
   return true;
+}
+
+void State::AddFinished(const Task& task, bool outcomes) {
+  FinishedRun run{task.id, task.lane, 1, task.state, outcomes};
+  if (finished_runs_.empty() || !Join(finished_runs_.back(), run)) finished_runs_.push_back(run);
+  ++finished_;
 }
 
 void State::Fired(uint32_t slot, Lsn lsn) {
@@ -303,17 +328,19 @@ void State::Retried(const RetriedEntry& entry, Lsn lsn) {
   MakeReady(slot, lsn, /*front=*/false);
 }
 
-void State::Pruned(Batch& batch, std::string_view keys, std::string_view entries) {
-  RowReader key_reader(keys), in(entries);
+void State::Pruned(Batch& batch, std::string_view keys, std::string_view runs) {
+  RowReader key_reader(keys), in(runs);
   for (uint64_t key = 0; !key_reader.rest().empty() && key_reader.Read(key);)
     batch.Erase(Table::kFinished, key);
-  for (PrunedEntry entry; !in.rest().empty() && in.Read(entry);) {
-    if (ZS_PLANTED("neighbour-pruned")) ++entry.task;
-    batch.Erase(Table::kSpecs, entry.task);
-    batch.Erase(Table::kTasks, entry.task);
-    batch.Erase(Table::kOutcomes, entry.task);
-    --lanes_.queue_of(entry.lane).counts[static_cast<size_t>(entry.state)];
-    --finished_;
+  for (FinishedRun run; !in.rest().empty() && in.Read(run);) {
+    if (ZS_PLANTED("neighbour-pruned")) ++run.first;
+    for (uint64_t id = run.first; id < run.first + run.tasks; ++id) {
+      batch.Erase(Table::kSpecs, id);
+      batch.Erase(Table::kTasks, id);
+      if (run.outcomes != 0) batch.Erase(Table::kOutcomes, id);
+    }
+    lanes_.queue_of(run.lane).counts[static_cast<size_t>(run.state)] -= run.tasks;
+    finished_ -= run.tasks;
   }
 }
 
@@ -382,18 +409,19 @@ void State::WriteProducer(Batch& batch, const Producer& producer) {
 }
 
 void State::FlushFinished(Batch& batch, int64_t now_ms) {
-  if (finished_ids_.empty()) return;
+  if (finished_runs_.empty()) return;
+  JoinRuns(finished_runs_);
   std::string& rows = batch.OpenRows();
   auto offset = static_cast<uint32_t>(rows.size());
-  AppendStruct(rows, FinishedRow{now_ms, static_cast<uint32_t>(finished_ids_.size()), kRowVersion});
-  rows.append(reinterpret_cast<const char*>(finished_ids_.data()),
-              finished_ids_.size() * sizeof(uint64_t));
+  AppendStruct(rows,
+               FinishedRow{now_ms, static_cast<uint32_t>(finished_runs_.size()), kRowVersion});
+  for (const FinishedRun& run : finished_runs_) AppendStruct(rows, run);
   batch.PutTail(Table::kFinished, batch.next_lsn().value(), offset);
-  finished_ids_.clear();
+  finished_runs_.clear();
 }
 
 void State::FlushRows(Batch& batch) {
-  ZS_CHECK(finished_ids_.empty());
+  ZS_CHECK(finished_runs_.empty());
   for (DirtyTask dirty : dirty_tasks_) {
     Task& task = tasks_[dirty.slot];
     if (task.id != dirty.id || !task.dirty) continue;  // finished since: its row is written already

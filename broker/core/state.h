@@ -127,8 +127,8 @@ class State {
              int64_t now_ms);
   void Fired(uint32_t slot, Lsn lsn);
   void Retried(const RetriedEntry& entry, Lsn lsn);
-  // `keys`: uint64_t of kFinished; `entries`: PrunedEntry. Checked by the caller.
-  void Pruned(Batch& batch, std::string_view keys, std::string_view entries);
+  // `keys`: uint64_t of kFinished; `runs`: FinishedRun. Checked by the caller.
+  void Pruned(Batch& batch, std::string_view keys, std::string_view runs);
   void ProducerGone(Batch& batch, uint64_t number);
   void WorkerGone(Batch& batch, uint32_t number);
 
@@ -161,6 +161,7 @@ class State {
   void WaitUntil(uint32_t slot, TaskState state, int64_t due_ms);
   void ReleaseLease(Task& task);
   void Finish(uint32_t slot);
+  void AddFinished(const Task& task, bool outcomes);
   void LinkToWorker(uint32_t slot, Worker& worker);
   void UnlinkFromWorker(uint32_t slot, Worker& worker);
   uint32_t NewLease();
@@ -190,7 +191,7 @@ class State {
   };
   std::vector<DirtyTask> dirty_tasks_;
   std::vector<uint64_t> dirty_producers_;
-  std::vector<uint64_t> finished_ids_;
+  std::vector<FinishedRun> finished_runs_;  // since the last FlushFinished
 };
 
 }  // namespace zsched::broker

@@ -419,8 +419,7 @@ void Engine::AskForFinished(Now now) {
   finished_running_ = true;
   Query query;
   query.kind = QueryKind::kFinished;
-  query.cursor = from;
-  query.wait = core_.appended();
+  query.cursor = from;  // after all that was pruned; rows do not change before that, so no wait
   held_queries_.push_back(std::move(query));
 }
 
@@ -441,6 +440,9 @@ absl::Status Engine::OnReply(QueryReply reply, Now now) {
   } else if (reply.kind == QueryKind::kFinished) {
     finished_running_ = false;
     core_.OnPrune(reply.finished, now);
+    // There may be more: at full rate one slice a tick would not keep up. An empty one ends it: what
+    // is over the limit has ended, but is not durable yet.
+    if (!reply.finished.empty()) AskForFinished(now);
   } else if (!reply.unfinished.empty()) {
     // A RETRY came between the WAIT and its answer. Those that have ended again meanwhile are looked up again.
     Query query;

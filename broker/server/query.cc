@@ -10,7 +10,7 @@ namespace {
 using flatbuffers::FlatBufferBuilder;
 using flatbuffers::Offset;
 
-constexpr size_t kMaxFinishedIds = 16'384;  // of one slice for the retention
+constexpr uint64_t kMaxFinishedTasks = 16'384;  // of one slice for the retention
 
 absl::Status BadRow(const char* table, uint64_t key) {
   return Error(ErrorCode::kDataLoss, std::string("row ") + std::to_string(key) + " of table " +
@@ -247,28 +247,15 @@ absl::Status QueryRunner::RetryRows(JournalView& view, const Query& query, Query
 }
 
 absl::Status QueryRunner::Finished(JournalView& view, const Query& query, QueryReply& reply) {
-  size_t ids = 0;
+  uint64_t tasks = 0;
   absl::Status inner;
   auto visit = [&](uint64_t key, std::string_view bytes) {
-    FinishedRow row;
-    RowReader in(bytes);
-    if (!in.Read(row) || row.version != kRowVersion) inner = BadRow("finished", key);
-    if (!inner.ok() || (ids > 0 && ids + row.count > kMaxFinishedIds)) return false;
-    ids += row.count;
-    FinishedEntry entry{key, row.finished_ms, {}};
-    for (uint32_t i = 0; i < row.count && inner.ok(); ++i) {
-      uint64_t id = 0;
-      in.Read(id);
-      auto task = ReadTask(view, id);
-      if (!task.ok())
-        inner = task.status();
-      else if (!*task)
-        inner = BadRow("tasks", id);
-      else
-        entry.tasks.push_back({id, (*task)->lane, (*task)->state, {}});
-    }
-    reply.finished.push_back(std::move(entry));
-    return inner.ok();
+    auto row = ReadFinished(bytes);
+    if (!row) inner = BadRow("finished", key);
+    if (!row || (tasks > 0 && tasks + row->tasks > kMaxFinishedTasks)) return false;
+    tasks += row->tasks;
+    reply.finished.push_back({key, row->head.finished_ms, row->tasks, std::string(row->runs)});
+    return true;
   };
   ZS_RETURN_IF_ERROR(view.Scan(Table::kFinished, query.cursor, visit));
   return inner;

@@ -436,6 +436,14 @@ TEST(Session, NewHelloOfAWorkerTakesOver) {
 }
 
 // A RESULTS frame may end more tasks than are to be kept: pruning by count never goes below what was promised.
+// What retention reads of tasks that ended with the last record.
+FinishedEntry FinishedTogether(CoreHarness& h, uint64_t first, uint16_t tasks) {
+  FinishedEntry entry{h.core->appended().value(), h.now.wall_ms, tasks, {}};
+  AppendStruct(entry.runs, FinishedRun{first, h.core->state().lanes().Find("q", "t"), tasks,
+                                       TaskState::kSucceeded, 0});
+  return entry;
+}
+
 TEST(Retention, TasksThatEndedTogetherGoOnlyWhenEnoughAreLeft) {
   CoreHarness h({.keep_finished = 3, .keep_finished_ms = 1'000'000});
   SessionId client = h.Client(1), worker = h.Worker(1, 100);
@@ -443,11 +451,7 @@ TEST(Retention, TasksThatEndedTogetherGoOnlyWhenEnoughAreLeft) {
   auto finish_together = [&](uint64_t seq, size_t count) {
     uint64_t first = h.Submit(client, seq, std::vector<TestTask>(count), seq).first_id;
     h.Done(worker, h.Take(worker));
-    FinishedEntry entry{h.core->appended().value(), h.now.wall_ms, {}};
-    for (uint64_t id = first; id < first + count; ++id)
-      entry.tasks.push_back(
-          {id, h.core->state().lanes().Find("q", "t"), TaskState::kSucceeded, {}});
-    entries.push_back(std::move(entry));
+    entries.push_back(FinishedTogether(h, first, static_cast<uint16_t>(count)));
   };
   finish_together(1, 5);
   EXPECT_NE(h.core->PruneFrom(h.now), 0u);
@@ -472,9 +476,7 @@ TEST(Retention, KeepsByCountAndAgeOldestFirst) {
     uint64_t id = h.Submit(client, i + 1, {{}}, i + 1).first_id;
     if (i == 0) first = id;
     h.Done(worker, h.Take(worker));
-    entries.push_back({h.core->appended().value(),
-                       h.now.wall_ms,
-                       {{id, h.core->state().lanes().Find("q", "t"), TaskState::kSucceeded, {}}}});
+    entries.push_back(FinishedTogether(h, id, 1));
   }
   EXPECT_NE(h.core->PruneFrom(h.now), 0u);
   h.core->OnPrune(entries, h.now);

@@ -175,18 +175,10 @@ class RandomLife {
     ASSERT_TRUE((*view)
                     ->Scan(Table::kFinished, from,
                            [&](uint64_t key, std::string_view bytes) {
-                             FinishedRow row;
-                             RowReader in(bytes);
-                             in.Read(row);
-                             FinishedEntry entry{key, row.finished_ms, {}};
-                             for (uint32_t i = 0; i < row.count; ++i) {
-                               uint64_t id;
-                               in.Read(id);
-                               TaskRow task;
-                               RowReader(**(*view)->Get(Table::kTasks, id)).Read(task);
-                               entry.tasks.push_back({id, task.lane, task.state, {}});
-                             }
-                             entries.push_back(entry);
+                             auto row = ReadFinished(bytes);
+                             ZS_CHECK(row);
+                             entries.push_back(
+                                 {key, row->head.finished_ms, row->tasks, std::string(row->runs)});
                              return entries.size() < 8;
                            })
                     .ok());
