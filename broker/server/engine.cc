@@ -4,13 +4,14 @@
 
 #include "base/check.h"
 #include "base/planted.h"
+#include "broker/server/bounds.h"
 #include "schemas/limits.h"
 #include "schemas/verify.h"
 
 namespace zsched::broker {
 namespace {
 
-constexpr size_t kMaxHeldQueries = 4096;  // beyond it a query is refused, not queued
+constexpr uint32_t kQueryRetryMs = 100;  // for one that is refused: a hundred answers' time
 
 // Checksum kind of a frame that may be malformed: the answer should come in a kind its sender can
 // read.
@@ -292,9 +293,10 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
       if (drain != nullptr) core_.OnWorkerDrain(from, drain->request(), TextOf(drain->worker()));
       return drain != nullptr;
     }
+    case MessageType::kList:
+      return OnList(from, frame);
     case MessageType::kWait:
     case MessageType::kGet:
-    case MessageType::kList:
     case MessageType::kRetry:
       return OnQuery(from, frame);
     default:
@@ -302,35 +304,35 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
   }
 }
 
+bool Engine::OnList(SessionId from, const FrameView& frame) {
+  const auto* list = VerifyBody<wire::List>(frame.body);
+  if (list == nullptr) return false;
+  Query query;
+  query.to = from;
+  query.kind = QueryKind::kList;
+  query.request = list->request();
+  query.queue = std::string(TextOf(list->queue()));
+  query.type = std::string(TextOf(list->type()));
+  if (list->label() != nullptr) {
+    query.label_key = std::string(TextOf(list->label()->key()));
+    query.label_value = std::string(TextOf(list->label()->value()));
+  }
+  query.states = list->states();
+  query.limit = list->limit() == 0 ? static_cast<uint32_t>(kDefaultListLimit) : list->limit();
+  query.cursor = list->cursor();
+  // What waits is kept small, and nothing has such names.
+  if (std::max(query.queue.size(), query.type.size()) > kMaxNameBytes ||
+      query.label_key.size() > kMaxLabelKeyBytes || query.label_value.size() > kMaxLabelValueBytes)
+    RefuseQuery(query, ErrorCode::kInvalidArgument,
+                "a queue, type or label to look for is longer than any can be");
+  else
+    Ask(std::move(query));
+  return true;
+}
+
 bool Engine::OnQuery(SessionId from, const FrameView& frame) {
   Query query;
   query.to = from;
-  auto too_many = [&](size_t ids) {
-    if (ids <= kMaxQueryIds) return false;
-    Send(from, MessageType::kError,
-         encoder_.Error(ErrorCode::kTooLarge,
-                        "at most " + std::to_string(kMaxQueryIds) + " ids in one request",
-                        query.request));
-    core_.metrics().Add(Metric::kFramesRefused);
-    return true;
-  };
-  if (frame.header.type == MessageType::kList) {
-    const auto* list = VerifyBody<wire::List>(frame.body);
-    if (list == nullptr) return false;
-    query.kind = QueryKind::kList;
-    query.request = list->request();
-    query.queue = std::string(TextOf(list->queue()));
-    query.type = std::string(TextOf(list->type()));
-    if (list->label() != nullptr) {
-      query.label_key = std::string(TextOf(list->label()->key()));
-      query.label_value = std::string(TextOf(list->label()->value()));
-    }
-    query.states = list->states();
-    query.limit = list->limit() == 0 ? static_cast<uint32_t>(kDefaultListLimit) : list->limit();
-    query.cursor = list->cursor();
-    Ask(std::move(query));
-    return true;
-  }
   const flatbuffers::Vector<uint64_t>* ids = nullptr;
   const wire::Wait* wait = nullptr;
   if (frame.header.type == MessageType::kWait) {
@@ -351,7 +353,11 @@ bool Engine::OnQuery(SessionId from, const FrameView& frame) {
     query.request = retry->request();
     ids = retry->ids();
   }
-  if (too_many(ids->size())) return true;
+  if (ids->size() > kMaxQueryIds) {
+    RefuseQuery(query, ErrorCode::kTooLarge,
+                "at most " + std::to_string(kMaxQueryIds) + " ids in one request");
+    return true;
+  }
   if (wait != nullptr)
     query.ids = core_.OnWait(from, *wait);
   else
@@ -394,14 +400,26 @@ bool Engine::OnWorkerFrame(SessionId from, const FrameView& frame, Now now) {
 
 // --- Queries -------------------------------------------------------------------------------------
 
+void Engine::RefuseQuery(const Query& query, ErrorCode code, std::string_view message,
+                         uint32_t retry_after_ms) {
+  Send(query.to, MessageType::kError, encoder_.Error(code, message, query.request, retry_after_ms));
+  core_.metrics().Add(Metric::kFramesRefused);
+}
+
 void Engine::Ask(Query query) {
-  if (held_queries_.size() + retries_.size() >= kMaxHeldQueries) {
-    Send(query.to, MessageType::kError,
-         encoder_.Error(ErrorCode::kResourceExhausted, "too many queries wait; ask again later",
-                        query.request, /*retry_after_ms=*/100));
-    core_.metrics().Add(Metric::kFramesRefused);
+  auto peer = peers_.find(query.to.value());
+  if (peer == peers_.end()) return;
+  if (open_queries_ >= kMaxQueries || peer->second.queries >= kMaxPeerQueries) {
+    RefuseQuery(query, ErrorCode::kResourceExhausted, "too many queries wait; ask again later",
+                kQueryRetryMs);
     return;
   }
+  ++open_queries_;
+  ++peer->second.queries;
+  Enqueue(std::move(query));
+}
+
+void Engine::Enqueue(Query query) {
   if (query.kind == QueryKind::kRetryRows && retry_running_) {
     retries_.push_back(std::move(query));
     return;
@@ -410,6 +428,22 @@ void Engine::Ask(Query query) {
   query.wait = core_.appended();
   if (ZS_PLANTED("query-early")) query.wait = durable_;
   held_queries_.push_back(std::move(query));
+}
+
+void Engine::Answered(SessionId client) {
+  --open_queries_;
+  if (auto peer = peers_.find(client.value()); peer != peers_.end()) --peer->second.queries;
+}
+
+bool Engine::IsAwaited(const Query& query) {
+  // The one is the retention's; the other is a command, which is carried out in any case.
+  if (query.kind == QueryKind::kFinished || query.kind == QueryKind::kRetryRows) return true;
+  auto peer = peers_.find(query.to.value());
+  if (peer != peers_.end() && outbox_.HasRoom(peer->second.endpoint, peer->second.routing_id))
+    return true;
+  if (query.kind == QueryKind::kOutcomes) core_.OnPushDropped(query.to);
+  Answered(query.to);
+  return false;
 }
 
 void Engine::AskForFinished(Now now) {
@@ -426,33 +460,49 @@ void Engine::AskForFinished(Now now) {
 absl::Status Engine::OnReply(QueryReply reply, Now now) {
   now_ = now;
   if (!reply.status.ok()) return reply.status;
-  for (const auto& [type, body] : reply.frames)
-    if (Send(reply.to, type, body) == Delivery::kFull && reply.kind == QueryKind::kOutcomes)
+  bool taken = true;
+  for (const auto& [type, body] : reply.frames) {
+    Delivery delivery = Send(reply.to, type, body);
+    taken &= delivery == Delivery::kSent;
+    if (delivery == Delivery::kFull && reply.kind == QueryKind::kOutcomes)
       core_.OnPushDropped(reply.to);
-  if (reply.kind == QueryKind::kRetryRows) {
-    core_.OnRetry(reply.to, reply.request, reply.rows, now);
-    retry_running_ = false;
-    while (!retry_running_ && !retries_.empty()) {  // one that is refused does not hold up the next
-      Query next = std::move(retries_.front());
-      retries_.pop_front();
-      Ask(std::move(next));
-    }
-  } else if (reply.kind == QueryKind::kFinished) {
+  }
+  if (reply.kind == QueryKind::kFinished) {
     finished_running_ = false;
     core_.OnPrune(reply.finished, now);
     // There may be more: at full rate one slice a tick would not keep up. An empty one ends it: what
     // is over the limit has ended, but is not durable yet.
     if (!reply.finished.empty()) AskForFinished(now);
-  } else if (!reply.unfinished.empty()) {
-    // A RETRY came between the WAIT and its answer. Those that have ended again meanwhile are looked up again.
-    Query query;
-    query.kind = QueryKind::kOutcomes;
-    query.to = reply.to;
-    query.request = reply.request;
-    query.ids = core_.OnWaitAgain(reply.to, reply.request, reply.unfinished);
-    if (!query.ids.empty()) Ask(std::move(query));
+    return absl::OkStatus();
+  }
+  if (reply.kind == QueryKind::kOutcomes && GoOnWith(reply, taken)) return absl::OkStatus();
+  Answered(reply.to);
+  if (reply.kind == QueryKind::kRetryRows) {
+    core_.OnRetry(reply.to, reply.request, reply.rows, now);
+    retry_running_ = false;
+    if (!retries_.empty()) {
+      Query next = std::move(retries_.front());
+      retries_.pop_front();
+      Enqueue(std::move(next));
+    }
   }
   return absl::OkStatus();
+}
+
+bool Engine::GoOnWith(const QueryReply& reply, bool taken) {
+  Query query;
+  query.kind = QueryKind::kOutcomes;
+  query.to = reply.to;
+  query.request = reply.request;
+  // A RETRY came between the WAIT and its answer. Those that have ended again meanwhile are looked up
+  // again.
+  if (!reply.unfinished.empty())
+    query.ids = core_.OnWaitAgain(reply.to, reply.request, reply.unfinished);
+  // A client that does not take one frame gets no more: it asks again when it is told of the loss.
+  if (taken) query.ids.insert(query.ids.end(), reply.rest.begin(), reply.rest.end());
+  if (query.ids.empty() || !peers_.contains(reply.to.value())) return false;
+  Enqueue(std::move(query));
+  return true;
 }
 
 // --- Rounds and the commit gate ------------------------------------------------------------------
@@ -483,8 +533,9 @@ absl::Status Engine::EndRound(Now now) {
   core_.effects().clear();
   view_.reset();
   while (!held_queries_.empty() && held_queries_.front().wait <= durable_) {
-    ready_queries_.push_back(std::move(held_queries_.front()));
+    Query query = std::move(held_queries_.front());
     held_queries_.pop_front();
+    if (IsAwaited(query)) ready_queries_.push_back(std::move(query));
   }
   return failure_;
 }
@@ -598,7 +649,10 @@ absl::Status Engine::ReleaseTasks(const TasksEffect& effect) {
 }
 
 void Engine::ReleaseOutcomes(const OutcomesEffect& effect) {
-  if (!peers_.contains(effect.to.value())) return;
+  auto peer = peers_.find(effect.to.value());
+  if (peer == peers_.end()) return;
+  if (!outbox_.HasRoom(peer->second.endpoint, peer->second.routing_id))
+    return core_.OnPushDropped(effect.to);
   encoder_.Outcomes(effect, committed_->rows(), [&](std::string_view body) {
     if (Send(effect.to, MessageType::kOutcomes, body) == Delivery::kFull)
       core_.OnPushDropped(effect.to);

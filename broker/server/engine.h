@@ -40,6 +40,8 @@ class Outbox {
   virtual ~Outbox() = default;
   virtual Delivery Send(Endpoint endpoint, std::string_view routing_id, const FrameHeader& header,
                         std::string_view body) = 0;
+  // False: the peer has not read for some time, so that what would be made for it would be in vain.
+  virtual bool HasRoom(Endpoint endpoint, std::string_view routing_id) = 0;
 };
 
 struct EngineConfig {
@@ -100,6 +102,7 @@ class Engine {
     std::string routing_id;
     uint16_t flags = 0;               // checksum kind of its HELLO
     uint32_t sent = 0, received = 0;  // numbers of the last frames, each way
+    uint32_t queries = 0;             // asked and not answered
   };
   using Peers = absl::flat_hash_map<uint64_t, Peer>;  // by session
 
@@ -117,7 +120,17 @@ class Engine {
   bool OnClientFrame(SessionId from, const FrameView& frame, Now now);
   bool OnWorkerFrame(SessionId from, const FrameView& frame, Now now);
   bool OnQuery(SessionId from, const FrameView& frame);
+  bool OnList(SessionId from, const FrameView& frame);
+  void RefuseQuery(const Query& query, ErrorCode code, std::string_view message,
+                   uint32_t retry_after_ms = 0);
+  // For clients: counted against the bounds until Answered.
   void Ask(Query query);
+  void Enqueue(Query query);
+  void Answered(SessionId client);
+  // Whether anybody would take the answer. Drops the query otherwise.
+  bool IsAwaited(const Query& query);
+  // Looks up what a reply left over of its WAIT. False: nothing.
+  bool GoOnWith(const QueryReply& reply, bool taken);
   Delivery Send(SessionId to, MessageType type, std::string_view body);
   // For frames that the peer must get: a peer that takes no more, or is gone, loses its session.
   void SendOrClose(SessionId to, MessageType type, std::string_view body);
@@ -145,6 +158,7 @@ class Engine {
   Lsn durable_;
   Lsn in_flight_;  // last LSN at the journal; durable_ when none is
   std::vector<Effect> held_open_, held_in_flight_, released_;  // an effect's way, in this order
+  uint32_t open_queries_ = 0;  // asked by clients, not answered
   std::deque<Query> held_queries_;
   std::vector<Query> ready_queries_;
   std::deque<Query> retries_;  // one at a time: a retry must see what the one before it did

@@ -31,12 +31,23 @@ void HandleSignals() {
   signal(SIGPIPE, SIG_IGN);
 }
 
-// Every connection is a file descriptor.
-void RaiseFileLimit() {
-  rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
+// Every connection is a file descriptor. The number that this process may have.
+uint64_t RaiseFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return UINT64_MAX;
+  const rlimit wanted{.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+  return setrlimit(RLIMIT_NOFILE, &wanted) == 0 ? wanted.rlim_cur : limit.rlim_cur;
+}
+
+// A broker that has no descriptor left lets new connections wait unanswered.
+void WarnOfFewFiles(uint64_t limit, const CoreConfig& core) {
+  constexpr uint64_t kOwnFiles = 64;  // the journal's, the log's, the threads' and ZeroMQ's
+  const uint64_t wanted = core.max_clients + core.max_workers + kOwnFiles;
+  if (limit >= wanted) return;
+  Log(Level::kWarn,
+      "too few file descriptors for --max-clients and --max-workers; raise the hard limit "
+      "(LimitNOFILE= of systemd, ulimit -Hn) or lower the two",
+      {{"limit", limit}, {"wanted", wanted}});
 }
 
 bool IsLoopback(const std::string& host) {
@@ -135,7 +146,7 @@ int Main(int argc, char** argv) {
   InitLog(settings.log);
   HandleSignals();
   ReloadOnHangup reload([&] { Reload(argc, argv); });
-  RaiseFileLimit();
+  const uint64_t file_limit = RaiseFileLimit();
 
   auto server = Server::Start(config);
   if (!server.ok()) return Fail(server.status());
@@ -147,6 +158,7 @@ int Main(int argc, char** argv) {
         "connections are not encrypted and not authenticated: anyone who reaches this address can "
         "run tasks",
         {{"listen", ToString(config.listen)}});
+  WarnOfFewFiles(file_limit, config.core);
   Log(Level::kInfo, "ready",
       {{"clients", ToString((*server)->client_address())},
        {"workers", ToString((*server)->worker_address())},

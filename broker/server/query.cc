@@ -194,47 +194,48 @@ absl::Status QueryRunner::List(JournalView& view, const Query& query, QueryReply
 }
 
 absl::Status QueryRunner::Outcomes(JournalView& view, const Query& query, QueryReply& reply) {
-  for (size_t i = 0; i == 0 || i < query.ids.size();) {
-    FlatBufferBuilder b;
-    std::vector<uint64_t> succeeded;
-    std::vector<Offset<wire::Outcome>> list;
-    for (; i < query.ids.size() && (i == 0 || b.GetSize() < kBatchTargetBytes); ++i) {
-      uint64_t id = query.ids[i];
-      ZS_ASSIGN_OR_RETURN(auto task, ReadTask(view, id));
-      if (!task) {
-        auto message =
-            b.CreateString("task " + ToString(TaskId(id)) +
-                           " does not exist; finished tasks are kept for a limited time");
-        list.push_back(wire::CreateOutcome(b, id, TaskState::kCancelled, 0, 0, 0,
-                                           static_cast<uint16_t>(ErrorCode::kNotFound), message));
-        continue;
-      }
-      if (!IsFinished(task->state)) {
-        reply.unfinished.push_back(id);
-        continue;
-      }
-      ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kOutcomes, id));
-      std::optional<OutcomeView> row = bytes ? ReadOutcome(*bytes) : std::nullopt;
-      if (bytes && !row) return BadRow("outcomes", id);
-      bool ok = task->state == TaskState::kSucceeded;
-      if (ok && (!row || row->head.error_code != 0 ||
-                 row->head.body_bytes + row->content_type.size() == 0)) {
-        succeeded.push_back(id);
-        continue;
-      }
-      auto result = ok ? Bytes(b, row->body) : Offset<flatbuffers::Vector<uint8_t>>();
-      auto type = ok ? Str(b, row->content_type) : Offset<flatbuffers::String>();
-      uint16_t code = ok || !row ? 0 : row->head.error_code;
-      auto message = ok || !row ? Offset<flatbuffers::String>() : Str(b, row->body);
-      list.push_back(
-          wire::CreateOutcome(b, id, task->state, task->attempt, result, type, code, message));
+  FlatBufferBuilder b;
+  std::vector<uint64_t> succeeded;
+  std::vector<Offset<wire::Outcome>> list;
+  for (size_t i = 0; i < query.ids.size(); ++i) {
+    // A frame's worth: the results of all ids may be a thousand times as much.
+    if (b.GetSize() >= kBatchTargetBytes) {
+      reply.rest.assign(query.ids.begin() + static_cast<int64_t>(i), query.ids.end());
+      break;
     }
-    auto done = b.CreateVector(succeeded);
-    auto outcomes = b.CreateVector(list);
-    b.Finish(wire::CreateOutcomes(b, query.request, done, outcomes));
-    reply.frames.emplace_back(MessageType::kOutcomes, Body(b));
-    if (query.ids.empty()) break;
+    uint64_t id = query.ids[i];
+    ZS_ASSIGN_OR_RETURN(auto task, ReadTask(view, id));
+    if (!task) {
+      auto message = b.CreateString("task " + ToString(TaskId(id)) +
+                                    " does not exist; finished tasks are kept for a limited time");
+      list.push_back(wire::CreateOutcome(b, id, TaskState::kCancelled, 0, 0, 0,
+                                         static_cast<uint16_t>(ErrorCode::kNotFound), message));
+      continue;
+    }
+    if (!IsFinished(task->state)) {
+      reply.unfinished.push_back(id);
+      continue;
+    }
+    ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kOutcomes, id));
+    std::optional<OutcomeView> row = bytes ? ReadOutcome(*bytes) : std::nullopt;
+    if (bytes && !row) return BadRow("outcomes", id);
+    bool ok = task->state == TaskState::kSucceeded;
+    if (ok && (!row || row->head.error_code != 0 ||
+               row->head.body_bytes + row->content_type.size() == 0)) {
+      succeeded.push_back(id);
+      continue;
+    }
+    auto result = ok ? Bytes(b, row->body) : Offset<flatbuffers::Vector<uint8_t>>();
+    auto type = ok ? Str(b, row->content_type) : Offset<flatbuffers::String>();
+    uint16_t code = ok || !row ? 0 : row->head.error_code;
+    auto message = ok || !row ? Offset<flatbuffers::String>() : Str(b, row->body);
+    list.push_back(
+        wire::CreateOutcome(b, id, task->state, task->attempt, result, type, code, message));
   }
+  auto done = b.CreateVector(succeeded);
+  auto outcomes = b.CreateVector(list);
+  b.Finish(wire::CreateOutcomes(b, query.request, done, outcomes));
+  reply.frames.emplace_back(MessageType::kOutcomes, Body(b));
   return absl::OkStatus();
 }
 

@@ -47,6 +47,7 @@ struct QueryReply {
   std::vector<FinishedEntry> finished;                      // kFinished
   // kOutcomes: retried since they were asked about; to be watched.
   std::vector<uint64_t> unfinished;
+  std::vector<uint64_t> rest;  // kOutcomes: not looked up, because one frame's worth is in `frames`
   absl::Status status;  // not OK: DATA_LOSS or a journal that cannot be read; the broker must end
 };
 

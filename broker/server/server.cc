@@ -8,12 +8,15 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "broker/server/bounds.h"
 
 namespace zsched::broker {
 namespace {
 
-// Frames read from one socket in a round: bounds a round to a few milliseconds of work.
+// Read from one socket in a round, whichever is reached first: bounds a round to a millisecond or two
+// of work, also when it is in vain. What arrives in a round is handed over at its end.
 constexpr size_t kFramesPerRound = 512;
+constexpr size_t kBytesPerRound = 1 << 20;
 // With this much in the open batch the sockets are not read until the journal has taken it: what
 // clients send on waits in their own windows. Some thousands of small tasks: more would not make
 // commits cheaper, only larger and later, and three batches take their room in memory for good.
@@ -62,10 +65,10 @@ absl::Status Server::Bind() {
   zmq_ = zmq_ctx_new();
   zmq_ctx_set(zmq_, ZMQ_IO_THREADS, kIoThreads);
   zmq_ctx_set(zmq_, ZMQ_MAX_SOCKETS, kMaxSockets);
-  auto clients = RouterSocket::Bind(zmq_, config_.listen);
+  auto clients = RouterSocket::Bind(zmq_, config_.listen, kClientSocket);
   if (!clients.ok()) return clients.status();
   clients_ = *std::move(clients);
-  auto workers = RouterSocket::Bind(zmq_, config_.worker_listen);
+  auto workers = RouterSocket::Bind(zmq_, config_.worker_listen, kWorkerSocket);
   if (!workers.ok()) return workers.status();
   workers_ = *std::move(workers);
   return absl::OkStatus();
@@ -82,8 +85,7 @@ Server::~Server() {
 
 Delivery Server::Send(Endpoint endpoint, std::string_view routing_id, const FrameHeader& header,
                       std::string_view body) {
-  RouterSocket& socket = endpoint == Endpoint::kClient ? *clients_ : *workers_;
-  switch (socket.Send(routing_id, header, body)) {
+  switch (SocketOf(endpoint).Send(routing_id, header, body)) {
     case SendResult::kSent:
       return Delivery::kSent;
     case SendResult::kFull:
@@ -92,6 +94,10 @@ Delivery Server::Send(Endpoint endpoint, std::string_view routing_id, const Fram
       break;
   }
   return Delivery::kGone;
+}
+
+bool Server::HasRoom(Endpoint endpoint, std::string_view routing_id) {
+  return SocketOf(endpoint).HasRoom(routing_id);
 }
 
 void Server::Stop() {
@@ -181,12 +187,15 @@ void Server::WatchRoom() {
 void Server::ReadSockets(Now now) {
   auto read = [&](RouterSocket& socket, Endpoint endpoint) {
     const uint64_t malformed = socket.malformed();
+    size_t bytes = 0;
     // A journal that waits for its next batch is served before another frame is read.
     auto go_on = [&] {
-      return engine_->core().OpenBytes() <= kMaxOpenBytes && !journal_thread_->done();
+      return engine_->core().OpenBytes() <= kMaxOpenBytes && bytes < kBytesPerRound &&
+             !journal_thread_->done();
     };
     auto visit = [&](std::string_view routing_id, std::string_view frame) {
       engine_->OnFrame(endpoint, routing_id, frame, now);
+      bytes += frame.size();
       return go_on();
     };
     bool more = !go_on() || socket.Receive(kFramesPerRound, visit);

@@ -56,6 +56,10 @@ class Server : private Outbox {
   explicit Server(const ServerConfig& config);
   Delivery Send(Endpoint endpoint, std::string_view routing_id, const FrameHeader& header,
                 std::string_view body) override;
+  bool HasRoom(Endpoint endpoint, std::string_view routing_id) override;
+  RouterSocket& SocketOf(Endpoint endpoint) {
+    return endpoint == Endpoint::kClient ? *clients_ : *workers_;
+  }
   absl::Status Bind();
   void WaitForWork();
   absl::Status Round();

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "broker/server/bounds.h"
 
 namespace zsched::broker {
 namespace {
@@ -107,8 +108,13 @@ void QueryThread::Add(std::vector<Query> queries) {
 }
 
 std::vector<QueryReply> QueryThread::TakeReplies() {
-  std::lock_guard lock(mutex_);
-  return std::exchange(replies_, {});
+  std::vector<QueryReply> replies;
+  {
+    std::lock_guard lock(mutex_);
+    replies = std::exchange(replies_, {});
+  }
+  if (replies.size() >= kMaxReplies) work_.notify_one();
+  return replies;
 }
 
 std::optional<JournalUsage> QueryThread::TakeUsage() {
@@ -139,9 +145,10 @@ void QueryThread::Run() {
   auto next_usage = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    work_.wait_until(lock, next_usage, [&] { return stop_ || !queries_.empty(); });
+    auto can_work = [&] { return !queries_.empty() && replies_.size() < kMaxReplies; };
+    work_.wait_until(lock, next_usage, [&] { return stop_ || can_work(); });
     if (stop_) return;
-    if (!queries_.empty()) {
+    if (can_work()) {
       Query query = std::move(queries_.front());
       queries_.pop_front();
       lock.unlock();

@@ -68,7 +68,8 @@ class JournalThread {
   std::thread thread_;
 };
 
-// Runs queries in the order they come. They are off the hot path, so a mutex will do. Also looks at
+// Runs queries in the order they come, and not faster than the loop takes the answers. They are off
+// the hot path, so a mutex will do. Also looks at
 // the room left on disk and in the map every second, which costs system calls.
 class QueryThread {
  public:

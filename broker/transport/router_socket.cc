@@ -3,6 +3,8 @@
 #include <zmq.h>
 
 #include <cerrno>
+#include <new>
+#include <utility>
 
 #include "base/check.h"
 #include "schemas/errors.h"
@@ -11,9 +13,12 @@
 namespace zsched::broker {
 namespace {
 
-// Frames queued for or from one peer. A peer that does not read is noticed after this many; with
-// the windows and credits of the protocol a healthy one never gets there.
-constexpr int kHighWaterMark = 256;
+// Frames queued for one peer. One that does not read is noticed after this many, or after its bytes
+// (send_budget.h); with the windows and credits of the protocol a healthy one never gets there.
+constexpr int kSendHighWaterMark = 256;
+// A connection whose peer takes no bytes for so long is cut by the kernel: what is queued for a client
+// that stopped reading does not stay longer than the session of one that fell silent.
+constexpr int kUnreadMs = kClientTimeoutMs;
 constexpr int kLingerMs = 500;  // on close: acks that were promised may still leave
 constexpr int kBacklog = 1024;  // connections that wait for accept: a fleet that reconnects at once
 constexpr int kHandshakeMs = 3000;  // a peer that connects and does not speak ZMTP
@@ -22,7 +27,12 @@ constexpr int kHandshakeMs = 3000;  // a peer that connects and does not speak Z
 class Message {
  public:
   Message() { zmq_msg_init(&message_); }
-  explicit Message(size_t size) { ZS_CHECK(zmq_msg_init_size(&message_, size) == 0); }
+  // The charge ends when ZeroMQ needs the bytes no more.
+  Message(size_t size, SendBudget::Charge charge) {
+    auto* memory = static_cast<char*>(::operator new(sizeof charge + size));
+    auto* owned = new (memory) SendBudget::Charge(std::move(charge));
+    ZS_CHECK(zmq_msg_init_data(&message_, memory + sizeof charge, size, Free, owned) == 0);
+  }
   ~Message() { zmq_msg_close(&message_); }
   Message(const Message&) = delete;
   Message& operator=(const Message&) = delete;
@@ -33,6 +43,11 @@ class Message {
   bool more() { return zmq_msg_more(&message_) != 0; }
 
  private:
+  static void Free(void*, void* hint) {
+    static_cast<SendBudget::Charge*>(hint)->~Charge();
+    ::operator delete(hint);
+  }
+
   zmq_msg_t message_;
 };
 
@@ -55,15 +70,17 @@ absl::StatusOr<int> BoundPort(void* socket) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RouterSocket>> RouterSocket::Bind(void* zmq_context,
-                                                                 const HostPort& address) {
+                                                                 const HostPort& address,
+                                                                 SocketLimits limits) {
   void* socket = zmq_socket(zmq_context, ZMQ_ROUTER);
   if (socket == nullptr)
     return Error(ErrorCode::kInternal,
                  std::string("no ZeroMQ socket: ") + zmq_strerror(zmq_errno()));
-  std::unique_ptr<RouterSocket> router(new RouterSocket(socket, address));
+  std::unique_ptr<RouterSocket> router(new RouterSocket(socket, address, limits.send));
   SetOption(socket, ZMQ_ROUTER_MANDATORY, 1);
-  SetOption(socket, ZMQ_SNDHWM, kHighWaterMark);
-  SetOption(socket, ZMQ_RCVHWM, kHighWaterMark);
+  SetOption(socket, ZMQ_SNDHWM, kSendHighWaterMark);
+  SetOption(socket, ZMQ_RCVHWM, limits.receive_frames);
+  SetOption(socket, ZMQ_TCP_MAXRT, kUnreadMs);
   SetOption(socket, ZMQ_LINGER, kLingerMs);
   SetOption(socket, ZMQ_BACKLOG, kBacklog);
   SetOption(socket, ZMQ_HANDSHAKE_IVL, kHandshakeMs);
@@ -114,12 +131,15 @@ bool RouterSocket::Receive(size_t max_messages,
 
 SendResult RouterSocket::Send(std::string_view routing_id, const FrameHeader& header,
                               std::string_view body) {
+  const size_t size = kFrameHeaderBytes + body.size();
+  std::optional<SendBudget::Charge> charge = budget_.Take(routing_id, size);
+  if (!charge) return SendResult::kFull;
   if (zmq_send(socket_, routing_id.data(), routing_id.size(), ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
     if (zmq_errno() == EHOSTUNREACH) return SendResult::kGone;
     ZS_CHECK(zmq_errno() == EAGAIN || zmq_errno() == EINTR);
     return SendResult::kFull;
   }
-  Message message(kFrameHeaderBytes + body.size());
+  Message message(size, *std::move(charge));
   SealHeader(header, body, message.data());
   std::memcpy(message.data() + kFrameHeaderBytes, body.data(), body.size());
   // The routing id was taken, so the peer's queue has room for the rest of the message.

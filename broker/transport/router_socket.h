@@ -6,7 +6,7 @@
 // here.
 //
 // Example:
-//   auto socket = RouterSocket::Bind(context, {"127.0.0.1", 5570});
+//   auto socket = RouterSocket::Bind(context, {"127.0.0.1", 5570}, limits);
 //   (*socket)->Receive(256, [&](std::string_view routing_id, std::string_view bytes) { … });
 //   (*socket)->Send(routing_id, header, body) == SendResult::kSent;
 //
@@ -20,9 +20,15 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "base/text.h"
+#include "broker/transport/send_budget.h"
 #include "schemas/frame.h"
 
 namespace zsched::broker {
+
+struct SocketLimits {
+  int receive_frames = 0;  // of one peer, received and not taken
+  SendLimits send;
+};
 
 enum class SendResult { kSent, kFull, kGone };
 
@@ -31,7 +37,8 @@ class RouterSocket {
   // Port 0 takes a free port. UNAVAILABLE: the address cannot be bound, and why. `zmq_context`
   // outlives the socket.
   static absl::StatusOr<std::unique_ptr<RouterSocket>> Bind(void* zmq_context,
-                                                            const HostPort& address);
+                                                            const HostPort& address,
+                                                            SocketLimits limits);
   ~RouterSocket();
   RouterSocket(const RouterSocket&) = delete;
   RouterSocket& operator=(const RouterSocket&) = delete;
@@ -46,16 +53,22 @@ class RouterSocket {
   bool Receive(size_t max_messages,
                absl::FunctionRef<bool(std::string_view routing_id, std::string_view frame)> visit);
 
-  // Seals header and body into one message.
+  // Seals header and body into one message. kFull: more is queued for this peer, or for all of them,
+  // than may be.
   SendResult Send(std::string_view routing_id, const FrameHeader& header, std::string_view body);
+
+  // Whether it is worth making a large frame for this peer; see SendBudget.
+  bool HasRoom(std::string_view routing_id) const { return budget_.HasRoom(routing_id); }
 
   uint64_t malformed() const { return malformed_; }
 
  private:
-  RouterSocket(void* socket, HostPort address) : socket_(socket), address_(std::move(address)) {}
+  RouterSocket(void* socket, HostPort address, SendLimits limits)
+      : socket_(socket), address_(std::move(address)), budget_(limits) {}
 
   void* socket_;
   HostPort address_;
+  SendBudget budget_;
   uint64_t malformed_ = 0;  // messages that were not (routing id, one part)
   AlignedCopy aligned_;
 };

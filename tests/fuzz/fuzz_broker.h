@@ -96,6 +96,7 @@ class Broker : private broker::Outbox {
       StreamOf(endpoint) = {header.session, 0};
     return broker::Delivery::kSent;
   }
+  bool HasRoom(broker::Endpoint, std::string_view) override { return true; }
 
   Now now_{1'700'000'000'000, 1'000};
   std::unique_ptr<broker::Journal> journal_;

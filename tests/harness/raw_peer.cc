@@ -134,7 +134,9 @@ RawTcp::RawTcp(int port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     throw Failure(std::string("connect: ") + std::strerror(errno));
 }
 
-RawTcp::~RawTcp() { close(fd_); }
+RawTcp::~RawTcp() {
+  if (fd_ >= 0) close(fd_);
+}
 
 bool RawTcp::Send(std::string_view bytes) {
   while (!bytes.empty()) {
@@ -144,6 +146,25 @@ bool RawTcp::Send(std::string_view bytes) {
     bytes.remove_prefix(static_cast<size_t>(sent));
   }
   return true;
+}
+
+size_t RawTcp::TrySend(std::string_view bytes) {
+  ssize_t sent = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  return static_cast<size_t>(std::max<ssize_t>(sent, 0));
+}
+
+std::string RawTcp::Receive(size_t size) {
+  std::string bytes(size, '\0');
+  size_t have = 0;
+  while (have < size) {
+    pollfd item{fd_, POLLIN, 0};
+    if (poll(&item, 1, Milliseconds(kPatience)) <= 0) break;
+    ssize_t got = recv(fd_, bytes.data() + have, size - have, 0);
+    if (got <= 0) break;
+    have += static_cast<size_t>(got);
+  }
+  bytes.resize(have);
+  return bytes;
 }
 
 bool RawTcp::AwaitClose(Ms patience) {

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "schemas/frame.h"
@@ -97,9 +98,13 @@ class RawTcp {
  public:
   explicit RawTcp(int port);
   ~RawTcp();
-  RawTcp(const RawTcp&) = delete;
-  RawTcp& operator=(const RawTcp&) = delete;
+  RawTcp(RawTcp&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  RawTcp& operator=(RawTcp&&) = delete;
   bool Send(std::string_view bytes);
+  // How many bytes the peer takes at once.
+  size_t TrySend(std::string_view bytes);
+  // So many bytes; fewer when the peer has closed the connection, or sends nothing for long.
+  std::string Receive(size_t size);
   // Whether the broker ends the connection in time.
   bool AwaitClose(Ms patience = kPatience);
 

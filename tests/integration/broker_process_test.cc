@@ -49,6 +49,16 @@ TEST(BrokerStart, RefusesADataDirectoryThatIsInUse) {
   cluster.StartBroker();
 }
 
+TEST(BrokerStart, WarnsWhenTheSystemAllowsFewerFilesThanSessions) {
+  Cluster cluster;
+  cluster.StartBroker({"--max-clients", "10", "--max-workers", "10"});
+  EXPECT_EQ(cluster.Log("broker").find("file descriptors"), std::string::npos);
+  EXPECT_EQ(cluster.StopBroker(), 0);
+  // More than Linux lets a process have unless it is told otherwise.
+  cluster.StartBroker({"--max-clients", "1000000", "--max-workers", "1000000"});
+  EXPECT_NE(cluster.Log("broker").find("too few file descriptors"), std::string::npos);
+}
+
 TEST(BrokerStart, RefusesAPortThatIsTaken) {
   Cluster cluster;
   cluster.StartBroker();

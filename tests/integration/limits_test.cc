@@ -129,6 +129,39 @@ TEST(DiskLimit, SubmitsAreRefusedAndCompletionsTaken) {
   EXPECT_EQ(client->Get(ids[0])->result, "kept");
 }
 
+// Each frame is made when the one before it has left, whatever all of them together would take.
+TEST(QueryLimit, AWaitForLargeResultsIsAnsweredFrameByFrame) {
+  constexpr size_t kTasks = 40, kResult = 500'000, kUnknown = 7;
+  Cluster cluster;
+  cluster.StartBroker();
+  cluster.StartWorker("w");
+  auto client = cluster.NewClient();
+  BatchAck ack = client->SubmitBatch(Tasks("echo", kTasks, std::string(kResult, 'r'))).get();
+  WaitAll(*client, ack.ids);
+  std::vector<uint64_t> ids = {kUnknown};
+  for (TaskId id : ack.ids) ids.push_back(id.value());
+
+  RawPeer peer(cluster.client_endpoint());
+  peer.HelloAsClient();
+  peer.Say(MessageType::kWait, BodyOf([&](auto& b) { return wire::CreateWaitDirect(b, 3, &ids); }));
+  std::vector<uint64_t> told;
+  size_t frames = 0;
+  while (told.size() < ids.size()) {
+    auto frame = peer.Await(MessageType::kOutcomes);
+    const auto& outcomes = frame->As<wire::Outcomes>();
+    EXPECT_EQ(outcomes.request(), 3u);
+    EXPECT_LT(frame->header().body_bytes, kBatchTargetBytes + kMaxResultBytes);
+    for (const wire::Outcome* outcome : *outcomes.outcomes()) {
+      told.push_back(outcome->id());
+      EXPECT_EQ(outcome->result() == nullptr ? 0 : outcome->result()->size(),
+                outcome->id() == kUnknown ? 0 : kResult);
+    }
+    ++frames;
+  }
+  EXPECT_EQ(told, ids);
+  EXPECT_GE(frames, kTasks * kResult / (kBatchTargetBytes + kMaxResultBytes));
+}
+
 size_t DataBytes(const Cluster& cluster) {
   struct stat info {};
   stat((cluster.data() + "/data.mdb").c_str(), &info);

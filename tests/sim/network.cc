@@ -75,6 +75,11 @@ Sent Network::SendToPeer(const std::string& routing_id, std::string frame) {
   return Sent::kSent;
 }
 
+bool Network::HasRoom(const std::string& routing_id) const {
+  auto it = links_.find(routing_id);
+  return it == links_.end() || it->second.down_waiting < faults_.high_water;
+}
+
 void Network::ReadFrom(const std::string& routing_id) {
   auto it = links_.find(routing_id);
   if (it != links_.end()) --it->second.up_waiting;

@@ -42,6 +42,8 @@ class Network {
   void Unlisten(const std::string& endpoint);
   // kGone: no such link, or its end was noticed. kSent says nothing about arrival.
   Sent SendToPeer(const std::string& routing_id, std::string frame);
+  // False: as many frames wait for the peer as may.
+  bool HasRoom(const std::string& routing_id) const;
   // A frame of this link was read: room for one more.
   void ReadFrom(const std::string& routing_id);
 

@@ -156,6 +156,11 @@ broker::Delivery SimBroker::Send(Endpoint endpoint, std::string_view routing_id,
   return broker::Delivery::kSent;
 }
 
+// Room that is seen may be gone when the frame is made.
+bool SimBroker::HasRoom(Endpoint, std::string_view routing_id) {
+  return world_.network.HasRoom(std::string(routing_id)) || random_.Chance(0.5);
+}
+
 // --- The journal thread -----------------------------------------------------------------------------------------------
 
 void SimBroker::HandOver() {

@@ -57,6 +57,7 @@ class SimBroker final : public Process, private broker::Outbox {
   bool Died(const absl::Status& status);
   broker::Delivery Send(broker::Endpoint endpoint, std::string_view routing_id,
                         const FrameHeader& header, std::string_view body) override;
+  bool HasRoom(broker::Endpoint endpoint, std::string_view routing_id) override;
 
   std::shared_ptr<broker::MemoryDisk> disk_;
   std::unique_ptr<broker::Journal> journal_;

@@ -1,0 +1,206 @@
+// What an engine keeps of questions, and for whom it answers them.
+#include "broker/server/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "broker/journal/memory_journal.h"
+#include "broker/server/bounds.h"
+#include "flatbuffers/flatbuffers.h"
+#include "schemas/limits.h"
+#include "schemas/verify.h"
+
+namespace zsched::broker {
+namespace {
+
+struct SentFrame {
+  MessageType type;
+  std::string body;
+};
+
+class EngineTest : public testing::Test, protected Outbox {
+ protected:
+  void SetUp() override {
+    Outbox& outbox = *this;
+    engine_ = std::make_unique<Engine>(EngineConfig{}, *journal_, outbox);
+    ASSERT_TRUE(engine_->Start(Uuid{1, 2}, now_).ok());
+    Commit();
+  }
+
+  template <class Build>
+  static std::string BodyOf(Build build) {
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(build(b));
+    return {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()};
+  }
+  void Say(const std::string& peer, MessageType type, const std::string& body) {
+    Stream& stream = streams_[peer];
+    const bool greeting = IsGreeting(type);
+    std::string frame = SealFrame({.type = type,
+                                   .number = greeting ? 0 : ++stream.sent,
+                                   .session = greeting ? 0 : stream.session},
+                                  body);
+    engine_->OnFrame(Endpoint::kClient, peer, aligned_.Align(frame), now_);
+  }
+  void Hello(const std::string& peer) {
+    wire::Uuid id(7, ++clients_);
+    Say(peer, MessageType::kHello, BodyOf([&](auto& b) { return wire::CreateHello(b, &id); }));
+    EndRound();
+  }
+  void Submit(const std::string& peer) {
+    std::vector<flatbuffers::Offset<wire::TaskSpec>> specs;
+    Say(peer, MessageType::kSubmit, BodyOf([&](auto& b) {
+          specs.push_back(wire::CreateTaskSpecDirect(b, "t"));
+          return wire::CreateSubmitDirect(b, ++submits_, 0, false, &specs);
+        }));
+  }
+  void AskFor(const std::string& peer, MessageType type, uint64_t request,
+              const std::vector<uint64_t>& ids) {
+    Say(peer, type, BodyOf([&](auto& b) { return wire::CreateGetDirect(b, request, &ids); }));
+  }
+  void EndRound() { ASSERT_TRUE(engine_->EndRound(now_).ok()); }
+  void Commit() {
+    EndRound();
+    if (engine_->TakeBatch(batches_[next_])) {
+      ASSERT_TRUE(journal_->Commit(batches_[next_]).ok());
+      engine_->OnCommitted(batches_[next_], 1, now_);
+      ASSERT_TRUE(engine_->ReleaseCommitted().ok());
+      next_ = 1 - next_;
+    }
+    EndRound();
+  }
+  // Runs what may run, and what follows from it; how many questions.
+  size_t AnswerAll() {
+    size_t count = 0;
+    for (auto queries = engine_->TakeQueries(); !queries.empty(); queries = engine_->TakeQueries())
+      for (Query& query : queries) {
+        ++count;
+        EXPECT_TRUE(engine_->OnReply(runner_.Run(**journal_->View(), query), now_).ok());
+        EndRound();
+      }
+    return count;
+  }
+  size_t Count(const std::string& peer, MessageType type) {
+    size_t count = 0;
+    for (const SentFrame& frame : sent_[peer]) count += frame.type == type ? 1 : 0;
+    return count;
+  }
+
+  Delivery Send(Endpoint, std::string_view peer, const FrameHeader& header,
+                std::string_view body) override {
+    const std::string name(peer);
+    if (header.type == MessageType::kWelcome) streams_[name] = {header.session, 0};
+    if (!has_room_) return Delivery::kFull;
+    sent_[name].push_back({header.type, std::string(body)});
+    return Delivery::kSent;
+  }
+  bool HasRoom(Endpoint, std::string_view) override { return has_room_; }
+
+  struct Stream {
+    uint64_t session = 0;
+    uint32_t sent = 0;
+  };
+  Now now_{1'700'000'000'000, 1'000};
+  std::unique_ptr<Journal> journal_ = OpenMemoryJournal(MakeMemoryDisk());
+  std::unique_ptr<Engine> engine_;
+  QueryRunner runner_;
+  Batch batches_[2];
+  int next_ = 0;
+  std::map<std::string, Stream> streams_;
+  std::map<std::string, std::vector<SentFrame>> sent_;
+  uint64_t clients_ = 0, submits_ = 0;
+  bool has_room_ = true;
+  AlignedCopy aligned_;
+};
+
+TEST_F(EngineTest, OneClientMayHaveSoManyQuestionsAndOthersTheirs) {
+  Hello("greedy");
+  Hello("good");
+  Submit("good");  // not durable, so questions wait
+  for (uint64_t request = 1; request <= kMaxPeerQueries + 3; ++request)
+    AskFor("greedy", MessageType::kGet, request, {1});
+  EXPECT_EQ(Count("greedy", MessageType::kError), 3u);
+  const auto* error = VerifyBody<wire::Error>(sent_["greedy"].back().body);
+  ASSERT_NE(error, nullptr);
+  EXPECT_EQ(ErrorFromNumber(error->code()), ErrorCode::kResourceExhausted);
+  EXPECT_GT(error->retry_after_ms(), 0u);
+  EXPECT_EQ(error->request(), kMaxPeerQueries + 3);
+  AskFor("good", MessageType::kGet, 1, {1});
+  Commit();
+  EXPECT_EQ(AnswerAll(), kMaxPeerQueries + 1);
+  EXPECT_EQ(Count("good", MessageType::kTaskInfos), 1u);
+
+  // An answer makes room for the next question.
+  AskFor("greedy", MessageType::kGet, 1000, {1});
+  EndRound();
+  EXPECT_EQ(AnswerAll(), 1u);
+  EXPECT_EQ(Count("greedy", MessageType::kTaskInfos), kMaxPeerQueries + 1);
+}
+
+TEST_F(EngineTest, AllClientsTogetherMayHaveSoManyQuestions) {
+  constexpr uint32_t kClients = kMaxQueries / kMaxPeerQueries;
+  Hello("late");
+  for (uint32_t i = 0; i < kClients; ++i) Hello(std::to_string(i));
+  Submit("late");
+  for (uint32_t i = 0; i < kClients; ++i)
+    for (uint64_t request = 1; request <= kMaxPeerQueries; ++request)
+      AskFor(std::to_string(i), MessageType::kWait, request, {1});
+  AskFor("late", MessageType::kWait, 1, {1});
+  EXPECT_EQ(Count("late", MessageType::kError), 1u);
+  // Half of them leave before their answers are made: nobody makes them, and their room is free.
+  for (uint32_t i = 0; i < kClients / 2; ++i) Say(std::to_string(i), MessageType::kGoodbye, "");
+  Commit();
+  EXPECT_EQ(AnswerAll(), kMaxQueries / 2);
+  for (uint32_t i = 0; i < kClients; ++i) Hello("new " + std::to_string(i));
+  Submit("late");
+  for (uint32_t i = 0; i < kClients; ++i)
+    for (uint64_t request = 1; request <= kMaxPeerQueries; ++request)
+      AskFor("new " + std::to_string(i), MessageType::kWait, request, {1});
+  EXPECT_EQ(Count("new 0", MessageType::kError), 0u);
+  EXPECT_EQ(Count("new " + std::to_string(kClients - 1), MessageType::kError), 0u);
+}
+
+TEST_F(EngineTest, AClientThatDoesNotReadGetsNoAnswersMadeAndHearsOfItLater) {
+  Hello("c");
+  has_room_ = false;
+  AskFor("c", MessageType::kWait, 1, {1, 2, 3});
+  AskFor("c", MessageType::kGet, 2, {1, 2, 3});
+  EndRound();
+  EXPECT_EQ(AnswerAll(), 0u);
+  has_room_ = true;
+  Say("c", MessageType::kHeartbeat, "");
+  EndRound();
+  ASSERT_EQ(Count("c", MessageType::kHeartbeatAck), 1u);
+  EXPECT_TRUE(VerifyBody<wire::HeartbeatAck>(sent_["c"].back().body)->resync());
+  AskFor("c", MessageType::kWait, 3, {1, 2, 3});
+  EndRound();
+  EXPECT_EQ(AnswerAll(), 1u);
+  EXPECT_EQ(Count("c", MessageType::kOutcomes), 1u);
+}
+
+TEST_F(EngineTest, WhatAListLooksForIsBoundedWhileItWaits) {
+  Hello("c");
+  auto list = [&](size_t queue, size_t type, size_t key, size_t value) {
+    Say("c", MessageType::kList, BodyOf([&](auto& b) {
+          auto text = [&b](size_t bytes) { return b.CreateString(std::string(bytes, 'x')); };
+          auto label = wire::CreateLabel(b, text(key), text(value));
+          auto queue_name = text(queue), type_name = text(type);
+          return wire::CreateList(b, 1, queue_name, type_name, 0, label);
+        }));
+    EndRound();
+    return AnswerAll() == 1;
+  };
+  EXPECT_TRUE(list(kMaxNameBytes, kMaxNameBytes, kMaxLabelKeyBytes, kMaxLabelValueBytes));
+  EXPECT_FALSE(list(kMaxNameBytes + 1, 0, 0, 0));
+  EXPECT_FALSE(list(0, kMaxNameBytes + 1, 0, 0));
+  EXPECT_FALSE(list(0, 0, kMaxLabelKeyBytes + 1, 0));
+  EXPECT_FALSE(list(0, 0, 0, kMaxLabelValueBytes + 1));
+  EXPECT_EQ(Count("c", MessageType::kError), 4u);
+}
+
+}  // namespace
+}  // namespace zsched::broker
