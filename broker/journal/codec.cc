@@ -16,24 +16,9 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "stored integers are little-endian");
 
 constexpr size_t kChecksummedHeaderBytes = offsetof(SegmentHeader, checksum);
-// Spreads the table number over the whole seed, so that (table, key) pairs do not meet.
-constexpr uint64_t kTableSeed = 0x9E3779B97F4A7C15;
-
-uint64_t RowChecksum(Table table, uint64_t key, std::string_view row) {
-  uint64_t seed = key ^ (static_cast<uint64_t>(table) + 1) * kTableSeed;
-  return XXH3_64bits_withSeed(row.data(), row.size(), seed);
-}
-
 uint64_t SegmentChecksum(const SegmentHeader& header, std::string_view body) {
   uint64_t seed = XXH3_64bits(&header, kChecksummedHeaderBytes);
   return XXH3_64bits_withSeed(body.data(), body.size(), seed);
-}
-
-absl::Status RowLost(Table table, uint64_t key, const char* what) {
-  return Error(ErrorCode::kDataLoss, std::string("table ") +
-                                         kTableNames[static_cast<size_t>(table)] + ", key " +
-                                         std::to_string(key) + ": " + what +
-                                         "; the disk returned other bytes than were written");
 }
 
 absl::Status SegmentLost(Lsn key, const char* what) {
@@ -43,22 +28,6 @@ absl::Status SegmentLost(Lsn key, const char* what) {
 }
 
 }  // namespace
-
-void StoreRow(Table table, uint64_t key, std::string_view row, char* out) {
-  uint64_t checksum = RowChecksum(table, key, row);
-  if (!row.empty()) std::memcpy(out, row.data(), row.size());
-  std::memcpy(out + row.size(), &checksum, kRowChecksumBytes);
-}
-
-absl::StatusOr<std::string_view> LoadRow(Table table, uint64_t key, std::string_view stored) {
-  if (stored.size() < kRowChecksumBytes) return RowLost(table, key, "shorter than its checksum");
-  std::string_view row = stored.substr(0, stored.size() - kRowChecksumBytes);
-  uint64_t checksum;
-  std::memcpy(&checksum, stored.data() + row.size(), kRowChecksumBytes);
-  if (checksum != RowChecksum(table, key, row))
-    return RowLost(table, key, "checksum does not match");
-  return row;
-}
 
 absl::Status ForEachSegment(const Batch& batch,
                             absl::FunctionRef<absl::Status(const LogSegment&)> visit) {

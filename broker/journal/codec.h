@@ -1,9 +1,9 @@
-// How rows and log segments lie in storage: a row is its bytes and a checksum, a segment is a
-// header and whole records. Owned by broker/journal; LmdbJournal and MemoryJournal share it.
-// docs/journal.md shows the bytes.
+// How keys and log segments lie in storage: a segment is a header and whole records. Owned by
+// broker/journal; LmdbJournal and MemoryJournal share it. docs/journal.md shows the bytes, block.h
+// has those of the tables.
 //
-// LMDB has no checksums, so each row carries one that is bound to its table and key, and each
-// segment one that is bound to its LSN and epoch: bytes that turn up in another place fail too.
+// LMDB has no checksums, so each segment carries one that is bound to its LSN and epoch: bytes that
+// turn up in another place fail too.
 //
 // Threads: pure functions.
 #pragma once
@@ -34,14 +34,6 @@ inline uint64_t LoadKey(const void* bytes) {
   __builtin_memcpy(&big_endian, bytes, kKeyBytes);
   return __builtin_bswap64(big_endian);
 }
-
-// --- Rows: the row's bytes, then the checksum.
-inline constexpr size_t kRowChecksumBytes = 8;
-inline size_t StoredRowBytes(size_t row_bytes) { return row_bytes + kRowChecksumBytes; }
-// Writes StoredRowBytes(row.size()) bytes to `out`.
-void StoreRow(Table table, uint64_t key, std::string_view row, char* out);
-// The row inside `stored`. DATA_LOSS names table and key.
-absl::StatusOr<std::string_view> LoadRow(Table table, uint64_t key, std::string_view stored);
 
 // --- Log segments: the header, then `count` records back to back, then the rows that the commit
 // left out of the tables, if it did (redo.h).

@@ -47,6 +47,11 @@ std::string DatabaseName(size_t database) {
   return database == kLogDb ? "log" : kTableNames[database];
 }
 
+absl::StatusOr<uint64_t> KeyOf(size_t database, const MDB_val& key) {
+  if (key.mv_size == kKeyBytes) return LoadKey(key.mv_data);
+  return Error(ErrorCode::kDataLoss, DatabaseName(database) + ": a key has a wrong size");
+}
+
 absl::Status LmdbError(int rc, const std::string& what) {
   ZS_CHECK(rc != MDB_SUCCESS);
   std::string text = what + ": " + mdb_strerror(rc);

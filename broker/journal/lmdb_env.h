@@ -48,6 +48,12 @@ class LmdbKey {
   MDB_val val_{kKeyBytes, bytes_};
 };
 
+// DATA_LOSS: not a key of ours.
+absl::StatusOr<uint64_t> KeyOf(size_t database, const MDB_val& key);
+inline absl::StatusOr<uint64_t> KeyOf(Table table, const MDB_val& key) {
+  return KeyOf(static_cast<size_t>(table), key);
+}
+
 inline std::string_view ToView(const MDB_val& val) {
   return {static_cast<const char*>(val.mv_data), val.mv_size};
 }

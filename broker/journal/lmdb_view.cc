@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "broker/journal/block.h"
 #include "schemas/errors.h"
 
 namespace zsched::broker {
@@ -13,9 +14,8 @@ namespace {
 std::string Reading(size_t database) { return "cannot read " + DatabaseName(database); }
 
 absl::StatusOr<LogSegment> LoadSegmentAt(const MDB_val& key, const MDB_val& value) {
-  if (key.mv_size != kKeyBytes)
-    return Error(ErrorCode::kDataLoss, "the log has a key of a wrong size");
-  ZS_ASSIGN_OR_RETURN(StoredSegment stored, LoadSegment(Lsn(LoadKey(key.mv_data)), ToView(value)));
+  ZS_ASSIGN_OR_RETURN(uint64_t lsn, KeyOf(kLogDb, key));
+  ZS_ASSIGN_OR_RETURN(StoredSegment stored, LoadSegment(Lsn(lsn), ToView(value)));
   return stored.segment;
 }
 
@@ -56,16 +56,17 @@ class LmdbView final : public JournalView {
       if (change->erased()) return std::optional<std::string_view>();
       return std::optional<std::string_view>(layer->row(*change));
     }
-    size_t database = static_cast<size_t>(table);
-    ZS_ASSIGN_OR_RETURN(MDB_cursor * cursor, reader_->Cursor(database));
-    LmdbKey lmdb_key(key);
-    MDB_val value;
-    // A cursor looks on the page where it stands first: keys that rise are found there.
-    int rc = mdb_cursor_get(cursor, lmdb_key.val(), &value, MDB_SET);
-    if (rc == MDB_NOTFOUND) return std::optional<std::string_view>();
-    if (rc != 0) return LmdbError(rc, Reading(database));
-    ZS_ASSIGN_OR_RETURN(std::string_view row, LoadRow(table, key, ToView(value)));
-    return std::optional<std::string_view>(row);
+    Block& block = blocks_[static_cast<size_t>(table)];
+    if (block.rows() == 0 || key < block.first_key() || key > block.last_key()) {
+      size_t database = static_cast<size_t>(table);
+      ZS_ASSIGN_OR_RETURN(MDB_cursor * cursor, reader_->Cursor(database));
+      MDB_val at, value;
+      int rc = SeekFloor(cursor, key, &at, &value);
+      if (rc == MDB_NOTFOUND) return std::optional<std::string_view>();
+      if (rc != 0) return LmdbError(rc, Reading(database));
+      ZS_ASSIGN_OR_RETURN(block, LoadBlock(table, at, value));
+    }
+    return block.Find(key);
   }
 
   absl::Status Scan(Table table, uint64_t from,
@@ -77,17 +78,16 @@ class LmdbView final : public JournalView {
       return LmdbError(rc, Reading(database));
     std::unique_ptr<MDB_cursor, void (*)(MDB_cursor*)> cursor(raw, &mdb_cursor_close);
     LayeredScan over(*layers_, table, from);
-    LmdbKey start(from);
-    MDB_val key = *start.val(), value;
-    int rc = mdb_cursor_get(raw, &key, &value, MDB_SET_RANGE);
+    MDB_val key, value;
+    int rc = SeekFloor(raw, from, &key, &value);
+    if (rc == MDB_NOTFOUND) rc = mdb_cursor_get(raw, &key, &value, MDB_FIRST);
     for (; rc == 0; rc = mdb_cursor_get(raw, &key, &value, MDB_NEXT)) {
-      if (key.mv_size != kKeyBytes)
-        return Error(ErrorCode::kDataLoss, Reading(database) + ": a key has a wrong size");
-      uint64_t number = LoadKey(key.mv_data);
-      if (!over.VisitUpTo(number, visit)) return absl::OkStatus();
-      if (over.Covers(number)) continue;
-      ZS_ASSIGN_OR_RETURN(std::string_view row, LoadRow(table, number, ToView(value)));
-      if (!visit(number, row)) return absl::OkStatus();
+      ZS_ASSIGN_OR_RETURN(Block block, LoadBlock(table, key, value));
+      for (uint32_t i = block.LowerBound(from); i < block.rows(); ++i) {
+        uint64_t number = block.key(i);
+        if (!over.VisitUpTo(number, visit)) return absl::OkStatus();
+        if (!over.Covers(number) && !visit(number, block.row(i))) return absl::OkStatus();
+      }
     }
     if (rc != MDB_NOTFOUND) return LmdbError(rc, Reading(database));
     over.VisitUpTo(UINT64_MAX, visit);
@@ -132,20 +132,32 @@ class LmdbView final : public JournalView {
  private:
   MDB_dbi Dbi(size_t database) const { return pool_.env().dbi(database); }
 
-  // The last segment that begins at or before `from`, or else the first one.
-  static int SeekLog(MDB_cursor* cursor, Lsn from, MDB_val* key, MDB_val* value) {
-    LmdbKey start(from.value());
+  static absl::StatusOr<Block> LoadBlock(Table table, const MDB_val& key, const MDB_val& value) {
+    ZS_ASSIGN_OR_RETURN(uint64_t first_key, KeyOf(table, key));
+    return Block::Load(table, first_key, ToView(value));
+  }
+
+  // The greatest key up to `wanted`.
+  static int SeekFloor(MDB_cursor* cursor, uint64_t wanted, MDB_val* key, MDB_val* value) {
+    LmdbKey start(wanted);
     *key = *start.val();
     int rc = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
     if (rc == MDB_NOTFOUND) return mdb_cursor_get(cursor, key, value, MDB_LAST);
-    if (rc != 0 || (key->mv_size == kKeyBytes && LoadKey(key->mv_data) == from.value())) return rc;
-    rc = mdb_cursor_get(cursor, key, value, MDB_PREV);
+    if (rc != 0 || (key->mv_size == kKeyBytes && LoadKey(key->mv_data) == wanted)) return rc;
+    return mdb_cursor_get(cursor, key, value, MDB_PREV);
+  }
+
+  // The last segment that begins at or before `from`, or else the first one.
+  static int SeekLog(MDB_cursor* cursor, Lsn from, MDB_val* key, MDB_val* value) {
+    int rc = SeekFloor(cursor, from.value(), key, value);
     return rc == MDB_NOTFOUND ? mdb_cursor_get(cursor, key, value, MDB_FIRST) : rc;
   }
 
   LmdbViewPool& pool_;
   std::unique_ptr<LmdbReader> reader_;
   std::shared_ptr<const RedoLayers> layers_;
+  // Of each table the block that was read last: who reads neighbours looks once.
+  std::array<Block, kTables> blocks_;
 };
 
 }  // namespace

@@ -17,84 +17,11 @@ namespace {
 constexpr size_t kTrimPerAddedSegment = 2;
 constexpr size_t kTrimPerCommit = 16;
 
-std::string Writing(size_t database) { return "cannot write " + DatabaseName(database); }
-
 struct AbortTxn {
   void operator()(MDB_txn* txn) const { mdb_txn_abort(txn); }
 };
 
 }  // namespace
-
-// A cursor of the write transaction on one database; closed before the transaction ends.
-class LmdbWriter::Cursor {
- public:
-  Cursor() = default;
-  Cursor(const Cursor&) = delete;
-  Cursor& operator=(const Cursor&) = delete;
-  ~Cursor() {
-    if (cursor_ != nullptr) mdb_cursor_close(cursor_);
-  }
-
-  absl::Status Open(const LmdbEnv& env, MDB_txn* txn, size_t database) {
-    database_ = database;
-    int rc = mdb_cursor_open(txn, env.dbi(database), &cursor_);
-    return rc == 0 ? absl::OkStatus() : LmdbError(rc, Writing(database));
-  }
-
-  MDB_cursor* get() const { return cursor_; }
-
-  // Room for `bytes` under `key`, to be filled before the next call; null when LMDB refuses, and
-  // then Failed() says why. `flags`: MDB_APPEND or 0.
-  char* Reserve(uint64_t key, size_t bytes, unsigned flags) {
-    LmdbKey lmdb_key(key);
-    MDB_val value{bytes, nullptr};
-    rc_ = mdb_cursor_put(cursor_, lmdb_key.val(), &value, flags | MDB_RESERVE);
-    return rc_ == 0 ? static_cast<char*>(value.mv_data) : nullptr;
-  }
-
-  // False when LMDB refuses. A key that is not there is fine.
-  bool Erase(uint64_t key) {
-    LmdbKey lmdb_key(key);
-    MDB_val value;
-    rc_ = mdb_cursor_get(cursor_, lmdb_key.val(), &value, MDB_SET);
-    if (rc_ == 0) rc_ = mdb_cursor_del(cursor_, 0);
-    if (rc_ == MDB_NOTFOUND) rc_ = 0;
-    return rc_ == 0;
-  }
-
-  absl::Status Failed() const { return LmdbError(rc_, Writing(database_)); }
-
- private:
-  MDB_cursor* cursor_ = nullptr;
-  size_t database_ = 0;
-  int rc_ = 0;
-};
-
-// Rows of one table, walked by one cursor.
-class LmdbWriter::TableWriter {
- public:
-  TableWriter(Table table, std::optional<uint64_t>& highest) : table_(table), highest_(highest) {}
-
-  absl::Status Open(const LmdbEnv& env, MDB_txn* txn) {
-    return cursor_.Open(env, txn, static_cast<size_t>(table_));
-  }
-  absl::Status Put(uint64_t key, std::string_view row) {
-    bool append = !highest_ || key > *highest_;
-    char* room = cursor_.Reserve(key, StoredRowBytes(row.size()), append ? MDB_APPEND : 0);
-    if (room == nullptr) return cursor_.Failed();
-    StoreRow(table_, key, row, room);
-    if (append) highest_ = key;
-    return absl::OkStatus();
-  }
-  absl::Status Erase(uint64_t key) {
-    return cursor_.Erase(key) ? absl::OkStatus() : cursor_.Failed();
-  }
-
- private:
-  const Table table_;
-  std::optional<uint64_t>& highest_;
-  Cursor cursor_;
-};
 
 absl::StatusOr<std::unique_ptr<LmdbWriter>> LmdbWriter::Open(const LmdbEnv& env,
                                                              uint64_t keep_log_bytes) {
@@ -103,41 +30,23 @@ absl::StatusOr<std::unique_ptr<LmdbWriter>> LmdbWriter::Open(const LmdbEnv& env,
   if (int rc = mdb_txn_begin(env.get(), nullptr, MDB_RDONLY, &txn); rc != 0)
     return LmdbError(rc, "cannot read where the log ends");
   writer->txn_id_ = mdb_txn_id(txn);
-  absl::Status status = writer->ReadEnds(txn);
-  if (status.ok()) status = writer->ReadLayers(txn);
+  absl::Status status = writer->ReadLayers(txn);
   mdb_txn_abort(txn);
   if (status.ok()) status = writer->FlushLayers();
   if (!status.ok()) return status;
   return writer;
 }
 
-absl::Status LmdbWriter::ReadEnds(MDB_txn* txn) {
-  for (size_t database = 0; database < kTables; ++database) {
-    Cursor cursor;
-    ZS_RETURN_IF_ERROR(cursor.Open(env_, txn, database));
-    MDB_val key, value;
-    int rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_LAST);
-    if (rc == MDB_NOTFOUND) continue;
-    if (rc != 0) return LmdbError(rc, "cannot read where the tables end");
-    if (key.mv_size != kKeyBytes)
-      return Error(ErrorCode::kDataLoss, "the last key of a table has a wrong size");
-    highest_keys_[database] = LoadKey(key.mv_data);
-  }
-  return absl::OkStatus();
-}
-
 // From the end of the log back to the last commit that wrote the tables.
 absl::Status LmdbWriter::ReadLayers(MDB_txn* txn) {
-  Cursor cursor;
+  WriteCursor cursor;
   ZS_RETURN_IF_ERROR(cursor.Open(env_, txn, kLogDb));
   MDB_val key, value;
   RedoLayers layers;  // newest first
   int rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_LAST);
   for (; rc == 0; rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_PREV)) {
-    if (key.mv_size != kKeyBytes)
-      return Error(ErrorCode::kDataLoss, "the log has a key of a wrong size");
-    ZS_ASSIGN_OR_RETURN(StoredSegment stored,
-                        LoadSegment(Lsn(LoadKey(key.mv_data)), ToView(value)));
+    ZS_ASSIGN_OR_RETURN(uint64_t lsn, KeyOf(kLogDb, key));
+    ZS_ASSIGN_OR_RETURN(StoredSegment stored, LoadSegment(Lsn(lsn), ToView(value)));
     if (!last_lsn_) last_lsn_ = LastLsn(stored.segment);
     if (stored.redo.empty()) break;
     ZS_ASSIGN_OR_RETURN(auto layer, RedoLayer::Decode(stored.redo));
@@ -201,7 +110,7 @@ bool LmdbWriter::IsSmall(const Batch& batch) const {
 
 absl::Status LmdbWriter::WriteLogOnly(MDB_txn* txn, Batch& batch,
                                       std::shared_ptr<const RedoLayer> layer) {
-  Cursor cursor;
+  WriteCursor cursor;
   ZS_RETURN_IF_ERROR(cursor.Open(env_, txn, kLogDb));
   return ForEachSegment(batch, [&](const LogSegment& segment) {  // one
     char* room = cursor.Reserve(segment.first_lsn.value(),
@@ -226,7 +135,7 @@ absl::Status LmdbWriter::WriteAll(MDB_txn* txn, Batch& batch) {
 }
 
 absl::Status LmdbWriter::WriteLog(MDB_txn* txn, const Batch& batch) {
-  Cursor cursor;
+  WriteCursor cursor;
   ZS_RETURN_IF_ERROR(cursor.Open(env_, txn, kLogDb));
   ZS_RETURN_IF_ERROR(ForEachSegment(batch, [&](const LogSegment& segment) {
     char* room = cursor.Reserve(segment.first_lsn.value(), StoredSegmentBytes(segment), MDB_APPEND);
@@ -240,7 +149,7 @@ absl::Status LmdbWriter::WriteLog(MDB_txn* txn, const Batch& batch) {
 
 // Never deletes the last segment: it tells the next LSN. Those before it have no redo that is not in
 // the tables: this commit wrote the layers.
-absl::Status LmdbWriter::TrimLog(MDB_txn* txn, const Cursor& cursor) {
+absl::Status LmdbWriter::TrimLog(MDB_txn* txn, const WriteCursor& cursor) {
   MDB_dbi log = env_.dbi(kLogDb);
   size_t budget = std::exchange(added_segments_, 0) * kTrimPerAddedSegment + kTrimPerCommit;
   for (; budget > 0 && env_.DatabaseBytes(txn, log) > keep_log_bytes_; --budget) {
@@ -259,13 +168,11 @@ absl::Status LmdbWriter::WriteLayers(MDB_txn* txn) {
   if (layers_->empty()) return absl::OkStatus();
   for (size_t number = 0; number < kTables; ++number) {
     auto table = static_cast<Table>(number);
-    std::vector<NewestChange> changes = NewestFrom(*layers_, table, 0);
-    if (changes.empty()) continue;
-    TableWriter rows(table, highest_keys_[number]);
-    ZS_RETURN_IF_ERROR(rows.Open(env_, txn));
-    for (const auto& [layer, change] : changes)
-      ZS_RETURN_IF_ERROR(change->erased() ? rows.Erase(change->key)
-                                          : rows.Put(change->key, layer->row(*change)));
+    changes_.clear();
+    for (const auto& [layer, change] : NewestFrom(*layers_, table, 0))
+      changes_.push_back({change->key, change->erased(),
+                          change->erased() ? std::string_view() : layer->row(*change)});
+    if (!changes_.empty()) ZS_RETURN_IF_ERROR(table_writer_.Write(env_, txn, table, changes_));
   }
   return absl::OkStatus();
 }
@@ -273,7 +180,7 @@ absl::Status LmdbWriter::WriteLayers(MDB_txn* txn) {
 // Writes the last segment again without the rows behind it: those of all layers are in the tables.
 absl::Status LmdbWriter::DropLastRedo(MDB_txn* txn) {
   if (layers_->empty()) return absl::OkStatus();
-  Cursor cursor;
+  WriteCursor cursor;
   ZS_RETURN_IF_ERROR(cursor.Open(env_, txn, kLogDb));
   MDB_val key, value;
   if (int rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_LAST); rc != 0)
@@ -291,13 +198,12 @@ absl::Status LmdbWriter::WriteTable(MDB_txn* txn, Table table, Batch& batch) {
   std::vector<Mutation>& mutations = batch.mutations(table);
   if (mutations.empty()) return absl::OkStatus();
   SortMutations(mutations);
-  TableWriter rows(table, highest_keys_[static_cast<size_t>(table)]);
-  ZS_RETURN_IF_ERROR(rows.Open(env_, txn));
-  for (const Mutation& mutation : mutations)
-    ZS_RETURN_IF_ERROR(mutation.size == Mutation::kErase
-                           ? rows.Erase(mutation.key)
-                           : rows.Put(mutation.key, batch.row(mutation)));
-  return absl::OkStatus();
+  changes_.clear();
+  for (const Mutation& mutation : mutations) {
+    bool erased = mutation.size == Mutation::kErase;
+    changes_.push_back({mutation.key, erased, erased ? std::string_view() : batch.row(mutation)});
+  }
+  return table_writer_.Write(env_, txn, table, changes_);
 }
 
 }  // namespace zsched::broker

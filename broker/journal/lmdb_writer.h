@@ -1,8 +1,7 @@
 // Writes batches into LMDB, one transaction each: the hot path. Owned by broker/journal.
 //
-// A large commit costs its rows: each table is walked once by one cursor over sorted keys, rows and
-// their checksums are written straight into LMDB's pages (MDB_RESERVE), and keys beyond a table's
-// last are appended without a search, which also fills pages to the brim.
+// A large commit costs its rows: each table is walked once over sorted keys, in blocks of
+// neighbouring rows that are written straight into LMDB's pages (table_writer.h).
 //
 // A small commit costs the pages it touches, two or three for each table, so it touches none of them:
 // it writes the log, and its rows behind the records (redo.h). A later commit takes those into the
@@ -11,14 +10,14 @@
 // Threads: one at a time.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
-#include <optional>
+#include <vector>
 
 #include "broker/core/batch.h"
 #include "broker/journal/lmdb_env.h"
 #include "broker/journal/redo.h"
+#include "broker/journal/table_writer.h"
 
 namespace zsched::broker {
 
@@ -39,12 +38,8 @@ class LmdbWriter {
   std::shared_ptr<const RedoLayers> layers() const { return layers_; }
 
  private:
-  class Cursor;
-  class TableWriter;
-
   LmdbWriter(const LmdbEnv& env, uint64_t keep_log_bytes)
       : env_(env), keep_log_bytes_(keep_log_bytes) {}
-  absl::Status ReadEnds(MDB_txn* txn);
   absl::Status ReadLayers(MDB_txn* txn);
   absl::Status FlushLayers();
   bool IsSmall(const Batch& batch) const;
@@ -54,7 +49,7 @@ class LmdbWriter {
   absl::Status WriteLayers(MDB_txn* txn);
   absl::Status DropLastRedo(MDB_txn* txn);
   absl::Status WriteTable(MDB_txn* txn, Table table, Batch& batch);
-  absl::Status TrimLog(MDB_txn* txn, const Cursor& cursor);
+  absl::Status TrimLog(MDB_txn* txn, const WriteCursor& cursor);
   // Runs `write` in a transaction and makes it durable.
   template <class Write>
   absl::Status InTransaction(Write write);
@@ -65,8 +60,8 @@ class LmdbWriter {
   size_t txn_id_ = 0;
   std::shared_ptr<const RedoLayers> layers_ = std::make_shared<const RedoLayers>();
   size_t added_segments_ = 0;  // since the log was trimmed
-  // No key of the table is greater. Erasing does not lower it, so it is a bound, not the last key.
-  std::array<std::optional<uint64_t>, kTables> highest_keys_;
+  TableWriter table_writer_;
+  std::vector<RowChange> changes_;  // of the table that is written
 };
 
 }  // namespace zsched::broker

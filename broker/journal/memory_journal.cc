@@ -178,12 +178,12 @@ void MemoryDisk::ApplyTableLocked(Table table, Batch& batch) {
   for (const Mutation& mutation : mutations) {
     auto row = rows.lower_bound(mutation.key);
     bool exists = row != rows.end() && row->first == mutation.key;
-    if (exists) row_bytes_ -= StoredRowBytes(row->second.size());
+    if (exists) row_bytes_ -= row->second.size();
     if (mutation.size == Mutation::kErase) {
       if (exists) rows.erase(row);
       continue;
     }
-    row_bytes_ += StoredRowBytes(mutation.size);
+    row_bytes_ += mutation.size;
     if (exists) {
       row->second = batch.row(mutation);
     } else {
