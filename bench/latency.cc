@@ -45,6 +45,21 @@ absl::StatusOr<Sample> OneTask(Client& client, const TaskSpec& spec) {
   return Sample{Ms(acked - begin), Ms(end - begin)};
 }
 
+// With a commit between the tasks here as well, so that both are as idle in between.
+absl::Status MeasureLimit(const LatencyOptions& options, LmdbStore& store, LatencyResult& result) {
+  std::vector<double> commits;
+  PipelineOptions pipeline{.tasks = static_cast<uint64_t>(options.tasks),
+                           .payload_bytes = options.payload_bytes,
+                           .frame_tasks = 1,
+                           .data_root = options.data_root,
+                           .after_each = [&] { commits.push_back(CommitOnceMs(store)); }};
+  ZS_ASSIGN_OR_RETURN(PipelineResult bare, RunPipeline(pipeline));
+  result.limit_commit_ms = PercentilesOf(commits);
+  result.limit_ack_ms = PercentilesOf(bare.ack_ms);
+  result.limit_result_ms = PercentilesOf(bare.result_ms);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<LatencyResult> RunLatency(const LatencyOptions& options) {
@@ -65,7 +80,10 @@ absl::StatusOr<LatencyResult> RunLatency(const LatencyOptions& options) {
   }
   ZS_RETURN_IF_ERROR(client->Close(5000));
   cluster->Stop();
-  return LatencyResult{PercentilesOf(commits), PercentilesOf(acks), PercentilesOf(results)};
+  LatencyResult result{
+      PercentilesOf(commits), PercentilesOf(acks), PercentilesOf(results), {}, {}, {}};
+  ZS_RETURN_IF_ERROR(MeasureLimit(options, *store, result));
+  return result;
 }
 
 }  // namespace zsched::bench

@@ -17,6 +17,8 @@ struct LatencyResult {
   Percentiles commit_ms;         // one LMDB commit on the same disk, measured in the same run
   Percentiles submit_ack_ms;     // Submit until the ack
   Percentiles submit_result_ms;  // Submit until the outcome
+  // The bare pipeline (limits.h), one task after another: what the libraries allow.
+  Percentiles limit_commit_ms, limit_ack_ms, limit_result_ms;
 };
 absl::StatusOr<LatencyResult> RunLatency(const LatencyOptions& options);
 

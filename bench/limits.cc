@@ -144,7 +144,8 @@ class Pipeline {
       journal.join();
     }
     auto tasks = static_cast<double>(options_.tasks);
-    return {seconds_, tasks / seconds_, (OwnCpuSeconds() - cpu_before) * 1e5 / tasks};
+    return {seconds_, tasks / seconds_, (OwnCpuSeconds() - cpu_before) * 1e5 / tasks,
+            std::move(ack_ms_), std::move(result_ms_)};
   }
 
  private:
@@ -156,9 +157,14 @@ class Pipeline {
     std::string payload(options_.payload_bytes, 'x'), answer;
     const uint64_t window = TasksWithin(kSubmitWindowBytes, kSubmitWindowTasks);
     uint64_t sent = 0, seq = 0, acknowledged = 0, done = 0;
-    auto begin = Clock::now();
+    auto begin = Clock::now(), sent_at = begin;
+    auto may_send = [&] {
+      return options_.after_each ? sent == done : sent - acknowledged < window;
+    };
     while (done < options_.tasks) {
-      while (sent < options_.tasks && sent - acknowledged < window) {
+      while (sent < options_.tasks && may_send()) {
+        if (options_.after_each && sent > 0) options_.after_each();
+        sent_at = Clock::now();
         uint64_t count = std::min(frame_tasks_, options_.tasks - sent);
         socket.Send(Submit(b, ++seq, count, payload));
         sent += count;
@@ -167,6 +173,9 @@ class Pipeline {
       const auto* outcomes = flatbuffers::GetRoot<wire::Outcomes>(answer.data());
       acknowledged = std::max(acknowledged, outcomes->request());
       if (outcomes->succeeded() != nullptr) done += outcomes->succeeded()->size();
+      if (!options_.after_each) continue;
+      // Its ack comes before its result: they are two commits.
+      (done == sent ? result_ms_ : ack_ms_).push_back(SecondsSince(sent_at) * 1000);
     }
     seconds_ = SecondsSince(begin);
     client_done_ = true;
@@ -337,6 +346,7 @@ class Pipeline {
   std::atomic<int> work_ready_{0};
   std::atomic<bool> committed_{false}, client_done_{false}, stop_{false};
   double seconds_ = 0;
+  std::vector<double> ack_ms_, result_ms_;
 };
 
 }  // namespace

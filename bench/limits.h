@@ -18,7 +18,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -34,11 +36,15 @@ struct PipelineOptions {
   uint32_t payload_bytes = 100;
   uint32_t frame_tasks = kPipelineFrameTasks;
   std::string data_root = "/var/tmp";
+  // Each task is sent when the one before has ended and this was called; empty: as fast as they are
+  // taken.
+  std::function<void()> after_each = nullptr;
 };
 struct PipelineResult {
   double seconds = 0;
   double tasks_per_second = 0;
-  double cpu_seconds_per_100k = 0;  // all of its threads
+  double cpu_seconds_per_100k = 0;        // all of its threads
+  std::vector<double> ack_ms, result_ms;  // of every task, with after_each
 };
 // From the first submit to the last durable completion that the client was told of.
 absl::StatusOr<PipelineResult> RunPipeline(const PipelineOptions& options);

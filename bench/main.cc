@@ -87,11 +87,14 @@ absl::StatusOr<Json> Throughput(const Settings& settings) {
 
 absl::StatusOr<Json> Latency(const Settings& settings) {
   ZS_ASSIGN_OR_RETURN(LatencyResult result, RunLatency(settings.latency));
-  return Json{{"commit_ms", ToJson(result.commit_ms)},
-              {"submit_ack_ms", ToJson(result.submit_ack_ms)},
-              {"submit_result_ms", ToJson(result.submit_result_ms)},
-              {"ack_commits_p50", result.submit_ack_ms.p50 / result.commit_ms.p50},
-              {"result_commits_p50", result.submit_result_ms.p50 / result.commit_ms.p50}};
+  return Json{
+      {"commit_ms", ToJson(result.commit_ms)},
+      {"submit_ack_ms", ToJson(result.submit_ack_ms)},
+      {"submit_result_ms", ToJson(result.submit_result_ms)},
+      {"ack_commits_p50", result.submit_ack_ms.p50 / result.commit_ms.p50},
+      {"result_commits_p50", result.submit_result_ms.p50 / result.commit_ms.p50},
+      {"limit_ack_commits_p50", result.limit_ack_ms.p50 / result.limit_commit_ms.p50},
+      {"limit_result_commits_p50", result.limit_result_ms.p50 / result.limit_commit_ms.p50}};
 }
 
 absl::StatusOr<Json> Backlog(const Settings& settings) {
