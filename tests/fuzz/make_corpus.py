@@ -27,6 +27,15 @@ def redo(*changes: tuple[int, int, bytes | None]) -> bytes:
     return out
 
 
+def block(*rows: tuple[int, bytes]) -> bytes:
+    """Rows of a table behind their checksum (docs/journal.md): (key minus the first, row)."""
+    index, ends = b"", 0
+    for key, row in rows:
+        ends += len(row)
+        index += struct.pack("<II", key, ends)
+    return struct.pack("<II", len(rows), 0) + index + b"".join(row for _, row in rows)
+
+
 def main() -> None:
     root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "corpus"
     for source, targets in TARGETS.items():
@@ -53,6 +62,19 @@ def main() -> None:
         "no-such-table": [(8, 1, b"row")],
     }.items():
         (directory / name).write_bytes(redo(*changes))
+    directory = root / "block"
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, rows in {
+        "no-rows": [],
+        "one": [(0, b"row")],
+        "many": [(0, b"task" * 18), (1, b""), (5, b"task" * 18), (0x7FFFFFFF, b"the last key there is")],
+        "over-the-top": [(0, b"row"), (0x80000000, b"row")],
+        "out-of-order": [(0, b"row"), (7, b"row"), (7, b"row")],
+        "large": [(0, b"r" * 3000)],
+        "too-large": [(0, b"r" * 1500), (1, b"r" * 1500)],
+    }.items():
+        (directory / name).write_bytes(block(*rows))
+    (root / "block" / "cut-off").write_bytes(block((0, b"row"), (1, b"row"))[:-1])
 
 
 if __name__ == "__main__":
