@@ -11,14 +11,16 @@
 #include <cstdint>
 #include <string_view>
 
+#include "schemas/alignment.h"
 #include "schemas/limits.h"
 #include "schemas/wire_generated.h"
 
 namespace zsched {
 
 // The root table of `body`, which it points into, or nullptr when the body is not a well-formed T:
-// bad offsets, a missing required field, nesting over kMaxTableDepth, or more tables than that many
-// bytes can hold (a small body that names one table many times would otherwise cost long to walk).
+// bad offsets, a missing required field, nesting over kMaxTableDepth, more tables than that many
+// bytes can hold (a small body that names one table many times would otherwise cost long to walk),
+// or anything that stands where it must not be read (alignment.h).
 // `body` must start at a multiple of 8 (AlignedCopy in frame.h).
 template <class T>
 const T* VerifyBody(std::string_view body) {
@@ -28,7 +30,10 @@ const T* VerifyBody(std::string_view body) {
   flatbuffers::Verifier verifier(bytes, body.size(), kMaxTableDepth,
                                  static_cast<flatbuffers::uoffset_t>(body.size() / 4 + 1));
   if (!verifier.VerifyBuffer<T>(nullptr)) return nullptr;
-  return flatbuffers::GetRoot<T>(bytes);
+  const T* table = flatbuffers::GetRoot<T>(bytes);
+  if constexpr (AlignmentOf<const T*>::kMatters)
+    if (!AlignmentOf<const T*>::Holds(table)) return nullptr;
+  return table;
 }
 
 // As VerifyBody, but an empty body reads as an empty table (DISCOVER, DRAIN, a client's HEARTBEAT):

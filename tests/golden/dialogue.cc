@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "client/lib/codec.h"
 #include "client/lib/frame_builder.h"
+#include "tests/support/misaligned.h"
 #include "worker/core/frames.h"
 
 namespace zsched::golden {
@@ -33,6 +34,23 @@ std::vector<wire::LeaseRef> LeasesFrom(const std::vector<std::string>& words, si
   std::vector<wire::LeaseRef> leases;
   for (size_t i = first; i < words.size(); ++i) leases.push_back(Lease(words[i]));
   return leases;
+}
+
+std::string Misaligned(MessageType type, std::string_view body) {
+  const auto& table = *flatbuffers::GetRoot<flatbuffers::Table>(body.data());
+  auto with = [&](flatbuffers::voffset_t field, size_t element_bytes) {
+    return WithVectorAt(body, table, field, element_bytes, /*remainder=*/4);
+  };
+  switch (type) {
+    case MessageType::kWait:
+      return with(wire::Wait::VT_IDS, sizeof(uint64_t));
+    case MessageType::kResults:
+      return with(wire::Results::VT_DONE, sizeof(wire::Done));
+    case MessageType::kRelease:
+      return with(wire::Release::VT_LEASES, sizeof(wire::LeaseRef));
+    default:
+      ZS_CHECK(false);
+  }
 }
 
 }  // namespace
@@ -67,6 +85,10 @@ std::string Dialogue::Run(const std::string& line) {
     arrivals_ = verb == "lost" ? 0 : 2;
     RunPeer(Words(words.begin() + 1, words.end()));
     arrivals_ = 1;
+  } else if (verb == "misaligned") {
+    misaligned_ = true;
+    RunPeer(Words(words.begin() + 1, words.end()));
+    misaligned_ = false;
   } else {
     RunPeer(words);
   }
@@ -157,7 +179,7 @@ void Dialogue::Deliver(const std::string& name, MessageType type, std::string_vi
   header.type = type;
   header.session = peer.session;
   header.number = IsGreeting(type) ? 0 : ++peer.sent;
-  std::string frame = SealFrame(header, body);
+  std::string frame = SealFrame(header, misaligned_ ? Misaligned(type, body) : std::string(body));
   AlignedCopy aligned;
   for (int i = 0; i < arrivals_; ++i) {
     engine_->OnFrame(peer.endpoint, name, aligned.Align(frame), now_);

@@ -21,6 +21,7 @@
 //   worker NAME goodbye
 //   lost LINE                            the frame of this line of a client or worker does not arrive
 //   twice LINE                           it arrives twice
+//   misaligned LINE                      of a wait, done or release: the vector in its body stands at 4 modulo 8
 //   reading NAME yes|no                  whether the peer reads; if not, its connection is full
 //   queries hold|one|all                 questions to the disk wait; the first is answered; all are, from now on
 //
@@ -90,6 +91,7 @@ class Dialogue final : private broker::Outbox {
   Now now_{1'700'000'000'000, 1'000'000};
   std::map<std::string, Peer> peers_;  // by name, which is also the routing id
   int arrivals_ = 1;                   // of the frame that a line sends
+  bool misaligned_ = false;            // its body
   flatbuffers::FlatBufferBuilder builder_;
   std::string out_;
 };
