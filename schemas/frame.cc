@@ -66,6 +66,7 @@ std::string SealFrame(const FrameHeader& header, std::string_view body) {
 
 std::string_view AlignedCopy::Align(std::string_view bytes) {
   if (reinterpret_cast<uintptr_t>(bytes.data()) % 8 == 0) return bytes;
+  if (bytes.empty()) return {};  // there may be no words yet, and memcpy takes no null pointer
   size_t words = (bytes.size() + 7) / 8;
   if (words > capacity_) {
     words_ = std::make_unique<uint64_t[]>(words);
