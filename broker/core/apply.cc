@@ -230,13 +230,16 @@ class Applier {
     if (!in_.Take(record.keys * sizeof(uint64_t), keys) ||
         in_.rest().size() != record.runs * sizeof(FinishedRun))
       return Corrupt("its counts do not match");
-    RowReader runs(in_.rest());
-    uint64_t tasks = 0;
-    for (FinishedRun run; !runs.rest().empty() && runs.Read(run); tasks += run.tasks)
-      if (!run.IsSane() || run.lane == 0 || run.lane >= state_.lanes().next_number())
+    state_.Pruned(batch_, keys, {});
+    for (std::string_view bytes; !in_.rest().empty() && in_.Take(sizeof(FinishedRun), bytes);) {
+      FinishedRun run;
+      RowReader(bytes).Read(run);
+      if (!run.IsSane() || run.lane >= state_.lanes().next_number())
         return Corrupt("a pruned task does not fit");
-    if (tasks > state_.finished()) return Corrupt("more tasks are pruned than there are");
-    state_.Pruned(batch_, keys, in_.rest());
+      if (run.tasks > state_.lanes().queue_of(run.lane).counts[static_cast<size_t>(run.state)])
+        return Corrupt("more tasks are pruned than have ended so");
+      state_.Pruned(batch_, {}, bytes);
+    }
     return absl::OkStatus();
   }
 

@@ -33,12 +33,11 @@ namespace zsched::broker {
 // The tables that hold the applied state. Numbers name LMDB databases and seed row checksums: never
 // reused.
 enum class Table : uint8_t {
-  kMeta = 0,      // MetaKey → value
-  kSpecs = 1,     // task id → what was submitted; immutable
-  kTasks = 2,     // task id → where the task stands; rewritten on each change
-  kOutcomes = 3,  // task id → result or last error
-  kFinished =
-      4,  // LSN of the ending record → the ids it ended, oldest first: the order of retention
+  kMeta = 0,       // MetaKey → value
+  kSpecs = 1,      // task id → what was submitted; immutable
+  kTasks = 2,      // task id → where the task stands; rewritten on each change
+  kOutcomes = 3,   // task id → result or last error
+  kFinished = 4,   // LSN of the ending record → what it ended: the order of retention
   kLanes = 5,      // lane number → (queue, type)
   kWorkers = 6,    // worker number → who it is
   kProducers = 7,  // producer number → client id and the submits it may ask about again

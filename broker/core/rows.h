@@ -98,8 +98,10 @@ struct FinishedRun {
   TaskState state{};
   uint8_t outcomes = 0;  // 0: they have no rows in kOutcomes; 1: they may
 
+  // Dead tasks are not among them: retention keeps those.
   bool IsSane() const {
-    return tasks > 0 && first <= UINT64_MAX - tasks && IsFinished(state) && outcomes <= 1;
+    return tasks > 0 && first <= UINT64_MAX - tasks && lane != 0 && outcomes <= 1 &&
+           (state == TaskState::kSucceeded || state == TaskState::kCancelled);
   }
 };
 static_assert(sizeof(FinishedRun) == 16);

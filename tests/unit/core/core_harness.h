@@ -192,6 +192,33 @@ class CoreHarness {
     RowReader(**bytes).Read(row);
     return row;
   }
+  // What the server gives to Core::OnPrune: at most `limit` rows of kFinished, from that key on.
+  std::vector<FinishedEntry> Finished(uint64_t from, size_t limit = SIZE_MAX) const {
+    std::vector<FinishedEntry> entries;
+    auto view = journal->View();
+    absl::Status status =
+        (*view)->Scan(Table::kFinished, from, [&](uint64_t key, std::string_view bytes) {
+          auto row = ReadFinished(bytes);
+          EXPECT_TRUE(row) << "row " << key;
+          if (row)
+            entries.push_back({key, row->head.finished_ms, row->tasks, std::string(row->runs)});
+          return row && entries.size() < limit;
+        });
+    EXPECT_TRUE(status.ok()) << status;
+    return entries;
+  }
+  // All that is over the limits goes, if it is durable.
+  void Prune() {
+    core->OnPrune(Finished(core->PruneFrom(now)), now);
+    Commit();
+  }
+  size_t RowCount(Table table) const {
+    size_t rows = 0;
+    auto view = journal->View();
+    EXPECT_TRUE(
+        (*view)->Scan(table, 0, [&](uint64_t, std::string_view) { return ++rows > 0; }).ok());
+    return rows;
+  }
   std::string Fingerprint() const { return core->state().Fingerprint(); }
   std::string RebuiltFingerprint() const {
     State state;

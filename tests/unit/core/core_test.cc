@@ -437,60 +437,6 @@ TEST(Session, NewHelloOfAWorkerTakesOver) {
 
 // A RESULTS frame may end more tasks than are to be kept: pruning by count never goes below what was promised.
 // What retention reads of tasks that ended with the last record.
-FinishedEntry FinishedTogether(CoreHarness& h, uint64_t first, uint16_t tasks) {
-  FinishedEntry entry{h.core->appended().value(), h.now.wall_ms, tasks, {}};
-  AppendStruct(entry.runs, FinishedRun{first, h.core->state().lanes().Find("q", "t"), tasks,
-                                       TaskState::kSucceeded, 0});
-  return entry;
-}
-
-TEST(Retention, TasksThatEndedTogetherGoOnlyWhenEnoughAreLeft) {
-  CoreHarness h({.keep_finished = 3, .keep_finished_ms = 1'000'000});
-  SessionId client = h.Client(1), worker = h.Worker(1, 100);
-  std::vector<FinishedEntry> entries;
-  auto finish_together = [&](uint64_t seq, size_t count) {
-    uint64_t first = h.Submit(client, seq, std::vector<TestTask>(count), seq).first_id;
-    h.Done(worker, h.Take(worker));
-    entries.push_back(FinishedTogether(h, first, static_cast<uint16_t>(count)));
-  };
-  finish_together(1, 5);
-  EXPECT_NE(h.core->PruneFrom(h.now), 0u);
-  h.core->OnPrune(entries, h.now);
-  EXPECT_EQ(h.core->state().finished(), 5u);
-  finish_together(2, 2);
-  EXPECT_EQ(h.core->PruneFrom(h.now), 0u) << "asked again before the oldest five may go";
-  finish_together(3, 1);
-  EXPECT_NE(h.core->PruneFrom(h.now), 0u);
-  h.core->OnPrune(entries, h.now);
-  h.Commit();
-  EXPECT_EQ(h.core->state().finished(), 3u);
-  EXPECT_EQ(h.Fingerprint(), h.RebuiltFingerprint());
-}
-
-TEST(Retention, KeepsByCountAndAgeOldestFirst) {
-  CoreHarness h({.keep_finished = 10, .keep_finished_ms = 1'000'000});
-  SessionId client = h.Client(1), worker = h.Worker(1, 100);
-  uint64_t first = 0;
-  std::vector<FinishedEntry> entries;
-  for (uint64_t i = 0; i < 15; ++i) {
-    uint64_t id = h.Submit(client, i + 1, {{}}, i + 1).first_id;
-    if (i == 0) first = id;
-    h.Done(worker, h.Take(worker));
-    entries.push_back(FinishedTogether(h, id, 1));
-  }
-  EXPECT_NE(h.core->PruneFrom(h.now), 0u);
-  h.core->OnPrune(entries, h.now);
-  h.Commit();
-  EXPECT_EQ(h.core->state().finished(), 10u);
-  EXPECT_EQ(h.Row(TaskId(first + 5)).state, TaskState::kSucceeded);
-  auto view = h.journal->View();
-  EXPECT_FALSE((*view)->Get(Table::kTasks, first + 4)->has_value());
-  EXPECT_FALSE((*view)->Get(Table::kSpecs, first + 4)->has_value());
-  EXPECT_FALSE((*view)->Get(Table::kFinished, entries[4].key)->has_value());
-  view->reset();
-  EXPECT_EQ(h.Fingerprint(), h.RebuiltFingerprint());
-}
-
 TEST(Workers, TooManyKindsAreRefusedAndTheWorkerKeepsNothing) {
   CoreHarness h;
   for (uint64_t i = 0; i < Dispatcher::kMaxClasses; ++i)

@@ -170,20 +170,7 @@ class RandomLife {
     h_.Commit();
     uint64_t from = h_.core->PruneFrom(h_.now);
     if (from == 0) return;
-    std::vector<FinishedEntry> entries;
-    auto view = h_.journal->View();
-    ASSERT_TRUE((*view)
-                    ->Scan(Table::kFinished, from,
-                           [&](uint64_t key, std::string_view bytes) {
-                             auto row = ReadFinished(bytes);
-                             ZS_CHECK(row);
-                             entries.push_back(
-                                 {key, row->head.finished_ms, row->tasks, std::string(row->runs)});
-                             return entries.size() < 8;
-                           })
-                    .ok());
-    view->reset();
-    h_.core->OnPrune(entries, h_.now);
+    h_.core->OnPrune(h_.Finished(from, /*limit=*/8), h_.now);
     h_.Commit();
   }
 
