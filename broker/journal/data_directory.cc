@@ -31,8 +31,8 @@ constexpr std::string_view kFormatFile = "FORMAT";
 constexpr std::string_view kFormatTemporary = "FORMAT.new";
 // What may lie in a directory that is not finished: our own files, and what mkfs leaves in the root
 // of a file system.
-constexpr std::array<std::string_view, 7> kAllowedInNew = {
-    ".", "..", "lock", "lock.mdb", "data.mdb", kFormatTemporary, "lost+found"};
+constexpr std::array<std::string_view, 8> kAllowedInNew = {
+    ".", "..", "lock", "lock.mdb", "data.mdb", "redo", kFormatTemporary, "lost+found"};
 
 // The errno of the failed call; `what` names it.
 absl::Status SystemError(const std::string& path, const std::string& what) {

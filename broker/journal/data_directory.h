@@ -4,6 +4,7 @@
 //   lock      held with flock() while a broker uses the directory; names its process
 //   FORMAT    "zsched-journal 1": written last when a directory is made, so it tells a finished one
 //   data.mdb, lock.mdb   LMDB's
+//   redo      commits on their way into LMDB (redo_file.h)
 //
 // Example:
 //   ZS_ASSIGN_OR_RETURN(DataDirectory directory, DataDirectory::Open("/var/lib/zsched"));

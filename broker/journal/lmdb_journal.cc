@@ -30,7 +30,12 @@ class LmdbJournal final : public Journal {
     ZS_ASSIGN_OR_RETURN(DataDirectory directory, DataDirectory::Open(options.directory));
     std::unique_ptr<LmdbJournal> journal(new LmdbJournal(std::move(directory)));
     ZS_ASSIGN_OR_RETURN(journal->env_, OpenEnv(journal->directory_, options.map_bytes));
-    auto writer = LmdbWriter::Open(*journal->env_, options.keep_log_bytes);
+    const std::string redo_path = options.directory + "/" + kRedoFileName;
+    auto redo =
+        journal->directory_.is_new() ? RedoFile::Create(redo_path) : RedoFile::Open(redo_path);
+    if (!redo.ok()) return journal->Explain(redo.status());
+    journal->redo_ = *std::move(redo);
+    auto writer = LmdbWriter::Open(*journal->env_, *journal->redo_, options.keep_log_bytes);
     if (!writer.ok()) return journal->Explain(writer.status());
     journal->writer_ = *std::move(writer);
     journal->views_ = std::make_unique<LmdbViewPool>(*journal->env_);
@@ -87,6 +92,7 @@ class LmdbJournal final : public Journal {
   // Destroyed from the last to the first: views, then the environment, then the lock.
   DataDirectory directory_;
   std::unique_ptr<LmdbEnv> env_;
+  std::unique_ptr<RedoFile> redo_;
   std::unique_ptr<LmdbWriter> writer_;
   std::unique_ptr<LmdbViewPool> views_;
   absl::Status failure_;  // of the first commit that failed

@@ -111,22 +111,30 @@ class LmdbView final : public JournalView {
       expected = Next(LastLsn(segment));
       // The segment before `from` was only needed to see whether it reaches that far.
       if (LastLsn(segment) < from) continue;
-      if (!visit(segment)) break;
+      if (!visit(segment)) return absl::OkStatus();
     }
+    for (const auto& layer : *layers_)
+      if (LastLsn(layer->segment()) >= from && !visit(layer->segment())) break;
     return absl::OkStatus();
   }
 
   absl::StatusOr<LogBounds> Bounds() override {
     ZS_ASSIGN_OR_RETURN(MDB_cursor * cursor, reader_->Cursor(kLogDb));
     MDB_val key, value;
+    LogBounds bounds;
+    if (!layers_->empty())
+      bounds = {layers_->front()->segment().first_lsn, LastLsn(layers_->back()->segment())};
     int rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
-    if (rc == MDB_NOTFOUND) return LogBounds{};
+    if (rc == MDB_NOTFOUND) return bounds;
     if (rc != 0) return LmdbError(rc, Reading(kLogDb));
     ZS_ASSIGN_OR_RETURN(LogSegment first, LoadSegmentAt(key, value));
+    bounds.first = first.first_lsn;
+    if (!layers_->empty()) return bounds;
     rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
     if (rc != 0) return LmdbError(rc, Reading(kLogDb));
     ZS_ASSIGN_OR_RETURN(LogSegment last, LoadSegmentAt(key, value));
-    return LogBounds{.first = first.first_lsn, .last = LastLsn(last)};
+    bounds.last = LastLsn(last);
+    return bounds;
   }
 
  private:

@@ -23,37 +23,37 @@ struct AbortTxn {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LmdbWriter>> LmdbWriter::Open(const LmdbEnv& env,
+absl::StatusOr<std::unique_ptr<LmdbWriter>> LmdbWriter::Open(const LmdbEnv& env, RedoFile& redo,
                                                              uint64_t keep_log_bytes) {
-  std::unique_ptr<LmdbWriter> writer(new LmdbWriter(env, keep_log_bytes));
+  std::unique_ptr<LmdbWriter> writer(new LmdbWriter(env, redo, keep_log_bytes));
   MDB_txn* txn;
   if (int rc = mdb_txn_begin(env.get(), nullptr, MDB_RDONLY, &txn); rc != 0)
     return LmdbError(rc, "cannot read where the log ends");
   writer->txn_id_ = mdb_txn_id(txn);
-  absl::Status status = writer->ReadLayers(txn);
+  absl::Status status = writer->ReadEnd(txn);
   mdb_txn_abort(txn);
+  if (status.ok()) status = writer->ReadLayers();
   if (status.ok()) status = writer->FlushLayers();
   if (!status.ok()) return status;
   return writer;
 }
 
-// From the end of the log back to the last commit that wrote the tables.
-absl::Status LmdbWriter::ReadLayers(MDB_txn* txn) {
+absl::Status LmdbWriter::ReadEnd(MDB_txn* txn) {
   WriteCursor cursor;
   ZS_RETURN_IF_ERROR(cursor.Open(env_, txn, kLogDb));
   MDB_val key, value;
-  RedoLayers layers;  // newest first
-  int rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_LAST);
-  for (; rc == 0; rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_PREV)) {
-    ZS_ASSIGN_OR_RETURN(uint64_t lsn, KeyOf(kLogDb, key));
-    ZS_ASSIGN_OR_RETURN(StoredSegment stored, LoadSegment(Lsn(lsn), ToView(value)));
-    if (!last_lsn_) last_lsn_ = LastLsn(stored.segment);
-    if (stored.redo.empty()) break;
-    ZS_ASSIGN_OR_RETURN(auto layer, RedoLayer::Decode(stored.redo));
-    layers.push_back(std::move(layer));
-  }
-  if (rc != 0 && rc != MDB_NOTFOUND) return LmdbError(rc, "cannot read where the log ends");
-  layers_ = std::make_shared<const RedoLayers>(layers.rbegin(), layers.rend());
+  if (!cursor.Seek(MDB_LAST, key, value))
+    return cursor.failed() ? cursor.Failed() : absl::OkStatus();
+  ZS_ASSIGN_OR_RETURN(uint64_t lsn, KeyOf(kLogDb, key));
+  ZS_ASSIGN_OR_RETURN(StoredSegment stored, LoadSegment(Lsn(lsn), ToView(value)));
+  last_lsn_ = LastLsn(stored.segment);
+  return absl::OkStatus();
+}
+
+absl::Status LmdbWriter::ReadLayers() {
+  ZS_ASSIGN_OR_RETURN(RedoLayers layers, redo_.Read(last_lsn_));
+  if (!layers.empty()) last_lsn_ = LastLsn(layers.back()->segment());
+  layers_ = std::make_shared<const RedoLayers>(std::move(layers));
   return absl::OkStatus();
 }
 
@@ -74,61 +74,42 @@ absl::Status LmdbWriter::InTransaction(Write write) {
 }
 
 absl::Status LmdbWriter::FlushLayers() {
-  if (layers_->empty()) return absl::OkStatus();
-  auto write = [&](MDB_txn* txn) {
-    absl::Status status = WriteLayers(txn);
-    return status.ok() ? DropLastRedo(txn) : status;
-  };
-  ZS_RETURN_IF_ERROR(InTransaction(write));
-  layers_ = std::make_shared<const RedoLayers>();
-  return absl::OkStatus();
+  Batch nothing;
+  return layers_->empty() ? absl::OkStatus() : CommitLarge(nothing);
 }
 
 absl::Status LmdbWriter::Commit(Batch& batch) {
   ZS_RETURN_IF_ERROR(CheckFollows(batch, last_lsn_));
   if (batch.empty()) return absl::OkStatus();
-  auto layers = std::make_shared<RedoLayers>();  // over the tables after this commit
-  if (IsSmall(batch)) {
-    *layers = *layers_;
-    layers->push_back(RedoLayer::Of(batch));
-    ZS_RETURN_IF_ERROR(
-        InTransaction([&](MDB_txn* txn) { return WriteLogOnly(txn, batch, layers->back()); }));
-  } else {
-    ZS_RETURN_IF_ERROR(InTransaction([&](MDB_txn* txn) { return WriteAll(txn, batch); }));
-  }
-  layers_ = std::move(layers);
+  ZS_RETURN_IF_ERROR(IsSmall(batch) ? CommitSmall(batch) : CommitLarge(batch));
   if (!batch.record_ends().empty()) last_lsn_ = batch.last_lsn();
   return absl::OkStatus();
 }
 
-// Whether all of it fits into one segment of the log, and there may be one more layer.
+// Whether all of it fits into one slot of the redo file, and there is one.
 bool LmdbWriter::IsSmall(const Batch& batch) const {
   return !batch.record_ends().empty() && layers_->size() < kMaxLayers &&
          kSegmentHeaderBytes + batch.records().size() + RedoLayer::BytesFor(batch) <=
              kMaxSegmentBytes;
 }
 
-absl::Status LmdbWriter::WriteLogOnly(MDB_txn* txn, Batch& batch,
-                                      std::shared_ptr<const RedoLayer> layer) {
-  WriteCursor cursor;
-  ZS_RETURN_IF_ERROR(cursor.Open(env_, txn, kLogDb));
-  return ForEachSegment(batch, [&](const LogSegment& segment) {  // one
-    char* room = cursor.Reserve(segment.first_lsn.value(),
-                                StoredSegmentBytes(segment, layer->bytes()), MDB_APPEND);
-    if (room == nullptr) return cursor.Failed();
-    StoreSegment(segment, layer->bytes(), room);
-    ++added_segments_;
-    return absl::OkStatus();
-  });
+absl::Status LmdbWriter::CommitSmall(Batch& batch) {
+  auto layers = std::make_shared<RedoLayers>(*layers_);
+  layers->push_back(RedoLayer::Of(batch));
+  ZS_RETURN_IF_ERROR(redo_.Write(layers_->size(), *layers->back()));
+  layers_ = std::move(layers);
+  return absl::OkStatus();
+}
+
+absl::Status LmdbWriter::CommitLarge(Batch& batch) {
+  ZS_RETURN_IF_ERROR(InTransaction([&](MDB_txn* txn) { return WriteAll(txn, batch); }));
+  layers_ = std::make_shared<const RedoLayers>();  // the next small commit takes slot 0
+  return absl::OkStatus();
 }
 
 absl::Status LmdbWriter::WriteAll(MDB_txn* txn, Batch& batch) {
   ZS_RETURN_IF_ERROR(WriteLayers(txn));
-  // The end of the log says what is left to be written into the tables: nothing.
-  if (batch.record_ends().empty())
-    ZS_RETURN_IF_ERROR(DropLastRedo(txn));
-  else
-    ZS_RETURN_IF_ERROR(WriteLog(txn, batch));
+  ZS_RETURN_IF_ERROR(WriteLog(txn, batch));
   for (size_t table = 0; table < kTables; ++table)
     ZS_RETURN_IF_ERROR(WriteTable(txn, static_cast<Table>(table), batch));
   return absl::OkStatus();
@@ -137,18 +118,21 @@ absl::Status LmdbWriter::WriteAll(MDB_txn* txn, Batch& batch) {
 absl::Status LmdbWriter::WriteLog(MDB_txn* txn, const Batch& batch) {
   WriteCursor cursor;
   ZS_RETURN_IF_ERROR(cursor.Open(env_, txn, kLogDb));
-  ZS_RETURN_IF_ERROR(ForEachSegment(batch, [&](const LogSegment& segment) {
-    char* room = cursor.Reserve(segment.first_lsn.value(), StoredSegmentBytes(segment), MDB_APPEND);
-    if (room == nullptr) return cursor.Failed();
-    StoreSegment(segment, {}, room);
-    ++added_segments_;
-    return absl::OkStatus();
-  }));
-  return TrimLog(txn, cursor);
+  for (const auto& layer : *layers_) ZS_RETURN_IF_ERROR(AppendSegment(cursor, layer->segment()));
+  ZS_RETURN_IF_ERROR(ForEachSegment(
+      batch, [&](const LogSegment& segment) { return AppendSegment(cursor, segment); }));
+  return batch.empty() ? absl::OkStatus() : TrimLog(txn, cursor);  // a start deletes nothing
 }
 
-// Never deletes the last segment: it tells the next LSN. Those before it have no redo that is not in
-// the tables: this commit wrote the layers.
+absl::Status LmdbWriter::AppendSegment(WriteCursor& cursor, const LogSegment& segment) {
+  char* room = cursor.Reserve(segment.first_lsn.value(), StoredSegmentBytes(segment), MDB_APPEND);
+  if (room == nullptr) return cursor.Failed();
+  StoreSegment(segment, {}, room);
+  ++added_segments_;
+  return absl::OkStatus();
+}
+
+// Never deletes the last segment: it tells the next LSN.
 absl::Status LmdbWriter::TrimLog(MDB_txn* txn, const WriteCursor& cursor) {
   MDB_dbi log = env_.dbi(kLogDb);
   size_t budget = std::exchange(added_segments_, 0) * kTrimPerAddedSegment + kTrimPerCommit;
@@ -174,23 +158,6 @@ absl::Status LmdbWriter::WriteLayers(MDB_txn* txn) {
                           change->erased() ? std::string_view() : layer->row(*change)});
     if (!changes_.empty()) ZS_RETURN_IF_ERROR(table_writer_.Write(env_, txn, table, changes_));
   }
-  return absl::OkStatus();
-}
-
-// Writes the last segment again without the rows behind it: those of all layers are in the tables.
-absl::Status LmdbWriter::DropLastRedo(MDB_txn* txn) {
-  if (layers_->empty()) return absl::OkStatus();
-  WriteCursor cursor;
-  ZS_RETURN_IF_ERROR(cursor.Open(env_, txn, kLogDb));
-  MDB_val key, value;
-  if (int rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_LAST); rc != 0)
-    return LmdbError(rc, "cannot read where the log ends");
-  const Lsn lsn(LoadKey(key.mv_data));
-  const std::string stored(ToView(value));
-  ZS_ASSIGN_OR_RETURN(StoredSegment last, LoadSegment(lsn, stored));
-  char* room = cursor.Reserve(lsn.value(), StoredSegmentBytes(last.segment), 0);
-  if (room == nullptr) return cursor.Failed();
-  StoreSegment(last.segment, {}, room);
   return absl::OkStatus();
 }
 

@@ -3,9 +3,9 @@
 // A large commit costs its rows: each table is walked once over sorted keys, in blocks of
 // neighbouring rows that are written straight into LMDB's pages (table_writer.h).
 //
-// A small commit costs the pages it touches, two or three for each table, so it touches none of them:
-// it writes the log, and its rows behind the records (redo.h). A later commit takes those into the
-// tables with its own.
+// A small commit would cost the pages it touches, two or three for each table, and LMDB's two
+// flushes. So it goes into the redo file (redo_file.h), and a later commit takes it into LMDB with its
+// own.
 //
 // Threads: one at a time.
 #pragma once
@@ -16,16 +16,16 @@
 
 #include "broker/core/batch.h"
 #include "broker/journal/lmdb_env.h"
-#include "broker/journal/redo.h"
+#include "broker/journal/redo_file.h"
 #include "broker/journal/table_writer.h"
 
 namespace zsched::broker {
 
 class LmdbWriter {
  public:
-  // Reads where the log and each table end, and writes the rows that the last commits left in the
-  // log into the tables. DATA_LOSS when the end of the log is not readable.
-  static absl::StatusOr<std::unique_ptr<LmdbWriter>> Open(const LmdbEnv& env,
+  // Reads where the log ends, and takes in what the last commits left in the redo file, which
+  // outlives the writer. DATA_LOSS when either is not readable.
+  static absl::StatusOr<std::unique_ptr<LmdbWriter>> Open(const LmdbEnv& env, RedoFile& redo,
                                                           uint64_t keep_log_bytes);
 
   // On an error the transaction is rolled back as far as LMDB can; this object must not be used
@@ -33,21 +33,23 @@ class LmdbWriter {
   absl::Status Commit(Batch& batch);
 
   Lsn last_lsn() const { return last_lsn_; }
-  // Of the last commit: LMDB's transaction, and what lies over the tables since.
+  // LMDB's last transaction, and what lies over it since.
   size_t txn_id() const { return txn_id_; }
   std::shared_ptr<const RedoLayers> layers() const { return layers_; }
 
  private:
-  LmdbWriter(const LmdbEnv& env, uint64_t keep_log_bytes)
-      : env_(env), keep_log_bytes_(keep_log_bytes) {}
-  absl::Status ReadLayers(MDB_txn* txn);
+  LmdbWriter(const LmdbEnv& env, RedoFile& redo, uint64_t keep_log_bytes)
+      : env_(env), redo_(redo), keep_log_bytes_(keep_log_bytes) {}
+  absl::Status ReadEnd(MDB_txn* txn);
+  absl::Status ReadLayers();
   absl::Status FlushLayers();
   bool IsSmall(const Batch& batch) const;
-  absl::Status WriteLogOnly(MDB_txn* txn, Batch& batch, std::shared_ptr<const RedoLayer> layer);
+  absl::Status CommitSmall(Batch& batch);
+  absl::Status CommitLarge(Batch& batch);
   absl::Status WriteAll(MDB_txn* txn, Batch& batch);
   absl::Status WriteLog(MDB_txn* txn, const Batch& batch);
   absl::Status WriteLayers(MDB_txn* txn);
-  absl::Status DropLastRedo(MDB_txn* txn);
+  absl::Status AppendSegment(WriteCursor& cursor, const LogSegment& segment);
   absl::Status WriteTable(MDB_txn* txn, Table table, Batch& batch);
   absl::Status TrimLog(MDB_txn* txn, const WriteCursor& cursor);
   // Runs `write` in a transaction and makes it durable.
@@ -55,6 +57,7 @@ class LmdbWriter {
   absl::Status InTransaction(Write write);
 
   const LmdbEnv& env_;
+  RedoFile& redo_;
   const uint64_t keep_log_bytes_;
   Lsn last_lsn_;
   size_t txn_id_ = 0;

@@ -40,7 +40,7 @@ bool Take(std::string_view bytes, size_t& at, Struct& head) {
 auto Place(const RedoLayer::Change& change) { return std::make_tuple(change.table, change.key); }
 
 absl::Status NotARedo(const char* what) {
-  return Error(ErrorCode::kDataLoss, std::string("the rows behind a log segment: ") + what);
+  return Error(ErrorCode::kDataLoss, std::string("the rows of a small commit: ") + what);
 }
 
 }  // namespace
@@ -69,11 +69,23 @@ std::shared_ptr<const RedoLayer> RedoLayer::Of(Batch& batch) {
   }
   RedoHead head{.changes = static_cast<uint32_t>(layer->changes_.size())};
   std::memcpy(bytes.data(), &head, sizeof head);
+  layer->Keep({.first_lsn = batch.first_lsn(),
+               .count = static_cast<uint32_t>(batch.record_ends().size()),
+               .epoch = batch.epoch(),
+               .records = batch.records()});
   return layer;
 }
 
-absl::StatusOr<std::shared_ptr<const RedoLayer>> RedoLayer::Decode(std::string_view bytes) {
+void RedoLayer::Keep(const LogSegment& segment) {
+  records_ = std::string(segment.records);
+  segment_ = segment;
+  segment_.records = records_;
+}
+
+absl::StatusOr<std::shared_ptr<const RedoLayer>> RedoLayer::Decode(const LogSegment& segment,
+                                                                   std::string_view bytes) {
   auto layer = std::make_shared<RedoLayer>();
+  layer->Keep(segment);
   size_t at = 0;
   RedoHead head;
   if (!Take(bytes, at, head)) return NotARedo("cut off");

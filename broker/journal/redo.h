@@ -1,20 +1,20 @@
-// Rows that a commit left out of the tables: they lie beside the commit's records in the log, and in
-// memory over the tables, until a later commit writes them. Owned by broker/journal.
+// Small commits that the tables do not have yet: each lies in the redo file (redo_file.h), and in
+// memory as a layer over log and tables, until a later commit writes it into LMDB. Owned by
+// broker/journal.
 //
-// A commit copies and writes every page it touches, and each table touches two or three of its own.
-// For a single task that is most of the cost, so small commits write the log alone: the records and,
-// behind them, the rows they change (the redo). A view reads through the layers, newest first, to
-// the tables. After kMaxLayers such commits, or with the first large one, the rows go into the tables
-// in one transaction. A restart does that with what it finds at the end of the log.
+// A commit of LMDB copies and writes every page it touches, and each table touches two or three of
+// its own; then it flushes twice. For a single task that is most of the cost. A view reads through the
+// layers, newest first, to the tables. After kMaxLayers small commits, or with the first large one,
+// all go into LMDB in one transaction. A restart does that with what it finds in the file.
 //
-// The bytes of a redo:
+// The bytes of the rows (the redo):
 //   0   | 4 | changes
 //   4   | 4 | reserved, 0
 //   8   | … | per change, by table and key: key (8), size (4; 2^32-1: the row is erased), table (1),
 //       |   | reserved (3), the row
 //
 // Example:
-//   absl::StatusOr<RedoLayer> layer = RedoLayer::Decode(bytes);
+//   auto layer = RedoLayer::Decode(segment, bytes);
 //   if (const RedoLayer::Change* change = layer->Find(Table::kTasks, id)) ...
 //
 // Threads: immutable once made.
@@ -30,6 +30,7 @@
 
 #include "absl/status/statusor.h"
 #include "broker/core/batch.h"
+#include "broker/journal/journal.h"
 
 namespace zsched::broker {
 
@@ -47,13 +48,16 @@ class RedoLayer {
     bool erased() const { return size == Mutation::kErase; }
   };
 
-  // What a redo of this batch takes at most.
+  // What the rows of this batch take at most.
   static size_t BytesFor(const Batch& batch);
-  // Sorts the batch's mutations.
+  // Sorts the batch's mutations. Requires that its records are one segment.
   static std::shared_ptr<const RedoLayer> Of(Batch& batch);
-  // DATA_LOSS: not a redo.
-  static absl::StatusOr<std::shared_ptr<const RedoLayer>> Decode(std::string_view bytes);
+  // DATA_LOSS: `bytes` are not a redo.
+  static absl::StatusOr<std::shared_ptr<const RedoLayer>> Decode(const LogSegment& segment,
+                                                                 std::string_view bytes);
 
+  // The records; they live as long as the layer.
+  const LogSegment& segment() const { return segment_; }
   const std::string& bytes() const { return bytes_; }
   std::string_view row(const Change& change) const {
     return std::string_view(bytes_).substr(change.offset, change.size);
@@ -63,7 +67,15 @@ class RedoLayer {
   // Changes of one table with key >= from, by rising key.
   std::span<const Change> From(Table table, uint64_t from) const;
 
+  RedoLayer() = default;
+  RedoLayer(const RedoLayer&) = delete;
+  RedoLayer& operator=(const RedoLayer&) = delete;
+
  private:
+  void Keep(const LogSegment& segment);
+
+  LogSegment segment_;  // its records are records_
+  std::string records_;
   std::string bytes_;
   std::vector<Change> changes_;  // by table, then key
 };

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -40,15 +41,15 @@ class LmdbJournalTest : public testing::Test {
   static void Write(const std::string& file, const std::string& bytes) {
     std::ofstream(file, std::ios::binary | std::ios::trunc) << bytes;
   }
-  // Flips one bit inside every place where `pattern` lies in data.mdb. Returns how many there were.
-  int FlipIn(const std::string& pattern) const {
-    std::string bytes = Read(File("data.mdb"));
+  // Flips one bit inside every place where `pattern` lies in `file`. Returns how many there were.
+  int FlipIn(const std::string& pattern, const std::string& file = "data.mdb") const {
+    std::string bytes = Read(File(file));
     int found = 0;
     for (size_t at = 0; (at = bytes.find(pattern, at)) != std::string::npos; ++at) {
       bytes[at + pattern.size() / 2] ^= 4;
       ++found;
     }
-    Write(File("data.mdb"), bytes);
+    Write(File(file), bytes);
     return found;
   }
 
@@ -135,9 +136,14 @@ TEST_F(LmdbJournalTest, ADirectoryWhoseMakingWasCutOffIsMadeAnew) {
 }
 
 TEST_F(LmdbJournalTest, TasksWithoutAFormatFileAreNotTaken) {
-  ASSERT_TRUE(Filler(1, 1).Record("x").CommitTo(*OpenOrDie(Options())).ok());
-  std::filesystem::remove(File("FORMAT"));
-  EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kInvalidArgument);
+  for (const std::string& record : {kTooLargeToWait, std::string("in redo only")}) {
+    std::filesystem::remove_all(path());
+    ASSERT_TRUE(Filler(1, 1).Record(record).CommitTo(*OpenOrDie(Options())).ok());
+    std::filesystem::rename(File("FORMAT"), scratch_.path() + "/FORMAT");
+    EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kInvalidArgument);
+    std::filesystem::rename(scratch_.path() + "/FORMAT", File("FORMAT"));
+    EXPECT_EQ(BoundsOf(*OpenOrDie(Options())).second, 1u) << "it was left alone";
+  }
 }
 
 TEST_F(LmdbJournalTest, AMissingEmptyGarbageOrShortDataFileIsDataLoss) {
@@ -258,9 +264,11 @@ TEST_F(LmdbJournalTest, AFlippedBitInTheLogIsDataLoss) {
   {
     auto journal = OpenOrDie(Options());
     ASSERT_TRUE(Filler(1, 1).Record("a record that is nowhere else").CommitTo(*journal).ok());
-    // One that writes the tables: what lies before it is not read at open.
     ASSERT_TRUE(Filler(1, 2).Record(kTooLargeToWait).CommitTo(*journal).ok());
-    ASSERT_TRUE(Filler(1, 3).Record("the last one is read at open").CommitTo(*journal).ok());
+    ASSERT_TRUE(Filler(1, 3)
+                    .Record(kTooLargeToWait + "the last one is read at open")
+                    .CommitTo(*journal)
+                    .ok());
   }
   ASSERT_GT(FlipIn("a record that is nowhere else"), 0);
   {
@@ -313,14 +321,97 @@ TEST_F(LmdbJournalTest, SmallCommitsAreTrimmedWhenTheirRowsReachTheTables) {
   EXPECT_EQ(RowsOf(*journal, Table::kTasks).size(), 500u);
 }
 
-TEST_F(LmdbJournalTest, AFlippedBitInRowsThatWaitInTheLogIsDataLoss) {
-  ASSERT_TRUE(Filler(1, 1)
-                  .Record("r")
-                  .Put(Table::kTasks, 1, "a row that waits in the log")
-                  .CommitTo(*OpenOrDie(Options()))
-                  .ok());
-  ASSERT_GT(FlipIn("a row that waits in the log"), 0);
+// --- Small commits lie in the redo file until a large one takes them into LMDB.
+class RedoFileTest : public LmdbJournalTest {
+ protected:
+  // One record and one row under key `lsn`.
+  static absl::Status CommitSmall(Journal& journal, uint64_t lsn) {
+    return Filler(1, lsn)
+        .Record("record " + std::to_string(lsn))
+        .Put(Table::kTasks, lsn, RowAt(lsn))
+        .CommitTo(journal);
+  }
+  static std::string RowAt(uint64_t lsn) { return "a row of LSN " + std::to_string(lsn) + "."; }
+  void CommitSmallOnes(uint64_t first, uint64_t last) {
+    auto journal = OpenOrDie(Options());
+    for (uint64_t lsn = first; lsn <= last; ++lsn) ASSERT_TRUE(CommitSmall(*journal, lsn).ok());
+  }
+  int FlipInRedo(const std::string& pattern) const { return FlipIn(pattern, "redo"); }
+};
+
+TEST_F(RedoFileTest, SmallCommitsDoNotTouchLmdbAndAreFoundAgain) {
+  OpenOrDie(Options());
+  const std::string before = Read(File("data.mdb"));
+  {
+    auto journal = OpenOrDie(Options());
+    for (uint64_t lsn = 1; lsn <= kMaxLayers; ++lsn) ASSERT_TRUE(CommitSmall(*journal, lsn).ok());
+    EXPECT_TRUE(Read(File("data.mdb")) == before);
+    EXPECT_EQ(BoundsOf(*journal), std::make_pair(uint64_t{1}, uint64_t{kMaxLayers}));
+    EXPECT_EQ(LogOf(*journal, kMaxLayers - 1).size(), 2u);
+  }
+  auto journal = OpenOrDie(Options());
+  EXPECT_FALSE(Read(File("data.mdb")) == before) << "a start takes them in";
+  EXPECT_EQ(RowsOf(*journal, Table::kTasks).size(), kMaxLayers);
+  EXPECT_EQ(LogOf(*journal).size(), kMaxLayers);
+  ASSERT_TRUE(CommitSmall(*journal, kMaxLayers + 1).ok());
+}
+
+TEST_F(RedoFileTest, SlotsFromBeforeTheLastLargeCommitDoNotCount) {
+  CommitSmallOnes(1, 5);
+  {
+    auto journal = OpenOrDie(Options());
+    ASSERT_TRUE(Filler(1, 6).Record(kTooLargeToWait).CommitTo(*journal).ok());
+    ASSERT_TRUE(CommitSmall(*journal, 7).ok());  // over that of LSN 1
+  }
+  ASSERT_EQ(FlipInRedo(RowAt(3)), 1);
+  auto journal = OpenOrDie(Options());
+  EXPECT_EQ(RowsOf(*journal, Table::kTasks).size(), 6u);
+  EXPECT_EQ(BoundsOf(*journal).second, 7u);
+}
+
+TEST_F(RedoFileTest, AFlippedBitBeforeTheLastCommitIsDataLoss) {
+  CommitSmallOnes(1, 3);
+  ASSERT_EQ(FlipInRedo(RowAt(2)), 1);
+  absl::Status lost = OpenStatus();
+  EXPECT_EQ(CodeOf(lost), ErrorCode::kDataLoss);
+  EXPECT_NE(MessageOf(lost).find("LSN 2"), std::string::npos) << lost;
+  EXPECT_NE(MessageOf(lost).find(path()), std::string::npos) << lost;
+}
+
+TEST_F(RedoFileTest, AnUnreadableLastCommitIsOneThatWasCutOff) {
+  CommitSmallOnes(1, 3);
+  ASSERT_EQ(FlipInRedo(RowAt(3)), 1);
+  auto journal = OpenOrDie(Options());
+  EXPECT_EQ(BoundsOf(*journal).second, 2u);
+  ASSERT_TRUE(CommitSmall(*journal, 3).ok());
+  journal.reset();
+  EXPECT_EQ(RowsOf(*OpenOrDie(Options()), Table::kTasks).size(), 3u);
+}
+
+TEST_F(RedoFileTest, AMissingOrShortFileIsDataLoss) {
+  CommitSmallOnes(1, 3);
+  const std::string good = Read(File("redo"));
+  Write(File("redo"), good.substr(0, good.size() - 1));
   EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kDataLoss);
+  std::filesystem::remove(File("redo"));
+  EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kDataLoss);
+  Write(File("redo"), good);
+  EXPECT_TRUE(OpenStatus().ok());
+}
+
+TEST_F(RedoFileTest, RubbishIsNotRead) {
+  std::mt19937_64 random(1);
+  CommitSmallOnes(1, 1);
+  std::string bytes = Read(File("redo"));
+  for (int round = 0; round < 50; ++round) {
+    for (size_t at = 16 << 10; at < bytes.size(); at += 8) {
+      uint64_t word = random();
+      if (at % (16 << 10) == 0) word %= 20'000;  // a length that may fit
+      std::memcpy(bytes.data() + at, &word, sizeof word);
+    }
+    Write(File("redo"), bytes);
+    ASSERT_EQ(RowsOf(*OpenOrDie(Options()), Table::kTasks).size(), 1u);
+  }
 }
 
 TEST_F(LmdbJournalTest, FreeBytesCountWhatErasingGaveBack) {

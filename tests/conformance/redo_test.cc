@@ -1,4 +1,4 @@
-// Rows that wait in the log: how they are found, and that no bytes can do harm.
+// Small commits that LMDB does not have: how they are found, and that no bytes can do harm.
 #include "broker/journal/redo.h"
 
 #include <gtest/gtest.h>
@@ -39,7 +39,7 @@ TEST(RedoTest, ComesBackFromItsBytes) {
       .Erase(Table::kTasks, 3);
   auto layer = RedoLayer::Of(filler.batch);
   EXPECT_LE(layer->bytes().size(), RedoLayer::BytesFor(filler.batch));
-  auto again = RedoLayer::Decode(layer->bytes());
+  auto again = RedoLayer::Decode(layer->segment(), layer->bytes());
   ASSERT_TRUE(again.ok());
   for (size_t table = 0; table < kTables; ++table)
     EXPECT_EQ(Describe(NewestFrom({*again}, static_cast<Table>(table), 0)),
@@ -52,14 +52,14 @@ TEST(RedoTest, OtherBytesAreDataLossAndDoNoHarm) {
     filler.Put(Table::kTasks, key, std::string(key, 'r')).Erase(Table::kSpecs, key);
   const std::string good = RedoLayer::Of(filler.batch)->bytes();
   for (size_t size = 0; size < good.size(); ++size)
-    EXPECT_EQ(CodeOf(RedoLayer::Decode(good.substr(0, size)).status()), ErrorCode::kDataLoss);
-  EXPECT_EQ(CodeOf(RedoLayer::Decode(good + "x").status()), ErrorCode::kDataLoss);
+    EXPECT_EQ(CodeOf(RedoLayer::Decode({}, good.substr(0, size)).status()), ErrorCode::kDataLoss);
+  EXPECT_EQ(CodeOf(RedoLayer::Decode({}, good + "x").status()), ErrorCode::kDataLoss);
   std::mt19937_64 random(20261121);
   for (int i = 0; i < 20'000; ++i) {
     std::string bytes = good;
     for (uint64_t flips = 1 + random() % 4; flips > 0; --flips)
       bytes[random() % bytes.size()] = static_cast<char>(random());
-    auto layer = RedoLayer::Decode(bytes);
+    auto layer = RedoLayer::Decode({}, bytes);
     if (!layer.ok()) continue;
     for (size_t table = 0; table < kTables; ++table)
       Describe(NewestFrom({*layer}, static_cast<Table>(table), 0));

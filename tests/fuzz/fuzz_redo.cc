@@ -1,4 +1,4 @@
-// Rows behind a segment of the log, as a start reads them. What is read must also be found again.
+// Rows of a small commit, as a start reads them. What is read must also be found again.
 #include <string_view>
 
 #include "base/check.h"
@@ -6,7 +6,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace zsched::broker;
-  auto layer = RedoLayer::Decode({reinterpret_cast<const char*>(data), size});
+  auto layer = RedoLayer::Decode({}, {reinterpret_cast<const char*>(data), size});
   if (!layer.ok()) return 0;
   RedoLayers layers{*layer};
   size_t bytes = 0;
