@@ -333,6 +333,7 @@ void State::Pruned(Batch& batch, std::string_view keys, std::string_view runs) {
   for (uint64_t key = 0; !key_reader.rest().empty() && key_reader.Read(key);)
     batch.Erase(Table::kFinished, key);
   for (FinishedRun run; !in.rest().empty() && in.Read(run);) {
+    ZS_CHECK(run.lane < lanes_.next_number() && run.tasks <= finished_);
     if (ZS_PLANTED("neighbour-pruned")) ++run.first;
     for (uint64_t id = run.first; id < run.first + run.tasks; ++id) {
       batch.Erase(Table::kSpecs, id);
