@@ -54,19 +54,18 @@ static_assert(offsetof(SegmentHeader, epoch) == 8 && offsetof(SegmentHeader, cou
 // runs are found at once, long ones by a search that grows with the list.
 inline constexpr size_t kMaxSegmentBytes = 4 * 4096 - 16;
 
-// One piece of a batch's records: whole records, and with its header no larger than
-// kMaxSegmentBytes unless it is a single record.
 inline size_t StoredSegmentBytes(const LogSegment& segment, std::string_view redo = {}) {
   return kSegmentHeaderBytes + segment.records.size() + redo.size();
 }
-// Calls `visit` for the batch's segments in order; stops at the first error and returns it.
+// Calls `visit` for the batch's segments in order: whole records, and with the header no larger than
+// kMaxSegmentBytes unless it is a single record. Stops at the first error and returns it.
 absl::Status ForEachSegment(const Batch& batch,
                             absl::FunctionRef<absl::Status(const LogSegment&)> visit);
 // Writes StoredSegmentBytes(segment, redo) bytes to `out`.
 void StoreSegment(const LogSegment& segment, std::string_view redo, char* out);
 struct StoredSegment {
   LogSegment segment;
-  std::string_view redo;  // empty: the commit wrote its rows into the tables
+  std::string_view redo;  // in the redo file: the rows that the commit changes; in LMDB: none
 };
 // DATA_LOSS names the LSN. Records and redo point into `stored`.
 absl::StatusOr<StoredSegment> LoadSegment(Lsn key, std::string_view stored);

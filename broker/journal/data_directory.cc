@@ -74,7 +74,7 @@ std::optional<std::string> ReadSmallFile(int fd) {
 
 absl::Status MakeDirectory(const std::string& path) {
   if (path.empty()) return Error(ErrorCode::kInvalidArgument, "the data directory has no name");
-  if (mkdir(path.c_str(), kDirectoryMode) == 0) return SyncDirectory(path + "/..");
+  if (mkdir(path.c_str(), kDirectoryMode) == 0) return absl::OkStatus();
   if (errno != EEXIST) return SystemError(path, "cannot be created");
   struct stat info;
   if (stat(path.c_str(), &info) != 0) return SystemError(path, "cannot be read");
@@ -145,7 +145,7 @@ absl::Status DataDirectory::CheckFormat() {
   if (!fd.ok()) {
     if (errno != ENOENT) return SystemError(path_, "cannot open FORMAT");
     is_new_ = true;
-    return absl::OkStatus();
+    return SyncDirectory(path_ + "/..");
   }
   std::optional<std::string> line = ReadSmallFile(fd.get());
   if (!line) return SystemError(path_, "cannot read FORMAT");
@@ -162,6 +162,8 @@ absl::Status DataDirectory::CheckFormat() {
                  "data directory " + path_ + " was made by a newer zsched (format " +
                      std::to_string(version) + ", this one reads up to " +
                      std::to_string(kJournalFormat) + "); upgrade zsched");
+  // The process that renamed FORMAT may have ended before it could do this.
+  ZS_RETURN_IF_ERROR(SyncDirectory(path_));
   struct stat info;
   // LMDB would take a missing or empty file for a new, empty database.
   if (stat((path_ + "/data.mdb").c_str(), &info) != 0 || info.st_size == 0)

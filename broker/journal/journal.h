@@ -96,7 +96,7 @@ struct LmdbOptions {
 // Errors, each one line that names the directory and what to do: CONFLICT (another broker holds the
 // directory's lock), INVALID_ARGUMENT (made by a newer version, or not a zsched directory),
 // UNAVAILABLE (cannot be created, read or written), DATA_LOSS (not a valid LMDB file),
-// RESOURCE_EXHAUSTED or INTERNAL (as Commit's: the rows that wait in the log were not taken in).
+// RESOURCE_EXHAUSTED or INTERNAL (as Commit's: the commits that wait in the redo file were not taken in).
 absl::StatusOr<std::unique_ptr<Journal>> OpenLmdbJournal(const LmdbOptions& options);
 
 // Keeps committed state over the journal's own life: a new MemoryJournal on the same Disk sees what

@@ -52,6 +52,14 @@ absl::StatusOr<uint64_t> KeyOf(size_t database, const MDB_val& key) {
   return Error(ErrorCode::kDataLoss, DatabaseName(database) + ": a key has a wrong size");
 }
 
+absl::StatusOr<LogSegment> LoadLogSegment(const MDB_val& key, const MDB_val& value) {
+  ZS_ASSIGN_OR_RETURN(uint64_t lsn, KeyOf(kLogDb, key));
+  ZS_ASSIGN_OR_RETURN(StoredSegment stored, LoadSegment(Lsn(lsn), ToView(value)));
+  if (stored.redo.empty()) return stored.segment;
+  return Error(ErrorCode::kDataLoss, "log segment at LSN " + std::to_string(lsn) +
+                                         " has rows, which belong into the redo file");
+}
+
 absl::Status LmdbError(int rc, const std::string& what) {
   ZS_CHECK(rc != MDB_SUCCESS);
   std::string text = what + ": " + mdb_strerror(rc);

@@ -58,6 +58,9 @@ inline std::string_view ToView(const MDB_val& val) {
   return {static_cast<const char*>(val.mv_data), val.mv_size};
 }
 
+// DATA_LOSS: not a segment of the log, or not under its key.
+absl::StatusOr<LogSegment> LoadLogSegment(const MDB_val& key, const MDB_val& value);
+
 class LmdbEnv {
  public:
   // Opens data.mdb in `directory`, creating the databases when the directory is new. Errors as

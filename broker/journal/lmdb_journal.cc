@@ -29,12 +29,13 @@ class LmdbJournal final : public Journal {
   static absl::StatusOr<std::unique_ptr<Journal>> Open(const LmdbOptions& options) {
     ZS_ASSIGN_OR_RETURN(DataDirectory directory, DataDirectory::Open(options.directory));
     std::unique_ptr<LmdbJournal> journal(new LmdbJournal(std::move(directory)));
-    ZS_ASSIGN_OR_RETURN(journal->env_, OpenEnv(journal->directory_, options.map_bytes));
     const std::string redo_path = options.directory + "/" + kRedoFileName;
     auto redo =
         journal->directory_.is_new() ? RedoFile::Create(redo_path) : RedoFile::Open(redo_path);
     if (!redo.ok()) return journal->Explain(redo.status());
     journal->redo_ = *std::move(redo);
+    // After redo: OpenEnv may make data.mdb anew, and must not where there are commits.
+    ZS_ASSIGN_OR_RETURN(journal->env_, OpenEnv(journal->directory_, options.map_bytes));
     auto writer = LmdbWriter::Open(*journal->env_, *journal->redo_, options.keep_log_bytes);
     if (!writer.ok()) return journal->Explain(writer.status());
     journal->writer_ = *std::move(writer);

@@ -13,12 +13,6 @@ namespace {
 
 std::string Reading(size_t database) { return "cannot read " + DatabaseName(database); }
 
-absl::StatusOr<LogSegment> LoadSegmentAt(const MDB_val& key, const MDB_val& value) {
-  ZS_ASSIGN_OR_RETURN(uint64_t lsn, KeyOf(kLogDb, key));
-  ZS_ASSIGN_OR_RETURN(StoredSegment stored, LoadSegment(Lsn(lsn), ToView(value)));
-  return stored.segment;
-}
-
 // The changes of one table that lie over it, walked beside its rows.
 class LayeredScan {
  public:
@@ -104,7 +98,7 @@ class LmdbView final : public JournalView {
     for (int rc = SeekLog(raw, from, &key, &value); rc != MDB_NOTFOUND;
          rc = mdb_cursor_get(raw, &key, &value, MDB_NEXT)) {
       if (rc != 0) return LmdbError(rc, Reading(kLogDb));
-      ZS_ASSIGN_OR_RETURN(LogSegment segment, LoadSegmentAt(key, value));
+      ZS_ASSIGN_OR_RETURN(LogSegment segment, LoadLogSegment(key, value));
       if (expected && segment.first_lsn != expected)
         return Error(ErrorCode::kDataLoss,
                      "the log has no segment at LSN " + std::to_string(expected.value()));
@@ -127,12 +121,12 @@ class LmdbView final : public JournalView {
     int rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
     if (rc == MDB_NOTFOUND) return bounds;
     if (rc != 0) return LmdbError(rc, Reading(kLogDb));
-    ZS_ASSIGN_OR_RETURN(LogSegment first, LoadSegmentAt(key, value));
+    ZS_ASSIGN_OR_RETURN(LogSegment first, LoadLogSegment(key, value));
     bounds.first = first.first_lsn;
     if (!layers_->empty()) return bounds;
     rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
     if (rc != 0) return LmdbError(rc, Reading(kLogDb));
-    ZS_ASSIGN_OR_RETURN(LogSegment last, LoadSegmentAt(key, value));
+    ZS_ASSIGN_OR_RETURN(LogSegment last, LoadLogSegment(key, value));
     bounds.last = LastLsn(last);
     return bounds;
   }

@@ -44,9 +44,8 @@ absl::Status LmdbWriter::ReadEnd(MDB_txn* txn) {
   MDB_val key, value;
   if (!cursor.Seek(MDB_LAST, key, value))
     return cursor.failed() ? cursor.Failed() : absl::OkStatus();
-  ZS_ASSIGN_OR_RETURN(uint64_t lsn, KeyOf(kLogDb, key));
-  ZS_ASSIGN_OR_RETURN(StoredSegment stored, LoadSegment(Lsn(lsn), ToView(value)));
-  last_lsn_ = LastLsn(stored.segment);
+  ZS_ASSIGN_OR_RETURN(LogSegment last, LoadLogSegment(key, value));
+  last_lsn_ = LastLsn(last);
   return absl::OkStatus();
 }
 
@@ -86,9 +85,11 @@ absl::Status LmdbWriter::Commit(Batch& batch) {
   return absl::OkStatus();
 }
 
-// Whether all of it fits into one slot of the redo file, and there is one.
+// Whether all of it fits into one slot of the redo file, and there is one. A process begins with a
+// commit of LMDB: what it read at start may be in the page cache only, when the one before it ended in
+// the middle of a commit, and a slot counts from LMDB's end.
 bool LmdbWriter::IsSmall(const Batch& batch) const {
-  return !batch.record_ends().empty() && layers_->size() < kMaxLayers &&
+  return lmdb_is_durable_ && !batch.record_ends().empty() && layers_->size() < kMaxLayers &&
          kSegmentHeaderBytes + batch.records().size() + RedoLayer::BytesFor(batch) <=
              kMaxSegmentBytes;
 }
@@ -104,6 +105,7 @@ absl::Status LmdbWriter::CommitSmall(Batch& batch) {
 absl::Status LmdbWriter::CommitLarge(Batch& batch) {
   ZS_RETURN_IF_ERROR(InTransaction([&](MDB_txn* txn) { return WriteAll(txn, batch); }));
   layers_ = std::make_shared<const RedoLayers>();  // the next small commit takes slot 0
+  lmdb_is_durable_ = true;
   return absl::OkStatus();
 }
 

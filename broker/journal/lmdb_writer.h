@@ -62,7 +62,8 @@ class LmdbWriter {
   Lsn last_lsn_;
   size_t txn_id_ = 0;
   std::shared_ptr<const RedoLayers> layers_ = std::make_shared<const RedoLayers>();
-  size_t added_segments_ = 0;  // since the log was trimmed
+  bool lmdb_is_durable_ = false;  // what was read from it at start lies on the disk
+  size_t added_segments_ = 0;     // since the log was trimmed
   TableWriter table_writer_;
   std::vector<RowChange> changes_;  // of the table that is written
 };

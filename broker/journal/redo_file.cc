@@ -24,6 +24,12 @@ absl::Status Failed(ErrorCode code, const char* what) {
   return Error(code, std::string("cannot ") + what + " redo: " + std::strerror(errno));
 }
 
+absl::Status NotWhole() {
+  return Error(ErrorCode::kDataLoss,
+               "redo is missing or not whole; restore the directory from a backup, or name a new "
+               "one to begin empty");
+}
+
 std::string_view SlotOf(std::string_view file, size_t slot) {
   return file.substr(slot * kSlotBytes, kSlotBytes);
 }
@@ -47,14 +53,15 @@ absl::StatusOr<std::unique_ptr<RedoFile>> RedoFile::Create(const std::string& pa
   int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, kFileMode);
   if (fd < 0) return Failed(ErrorCode::kUnavailable, "make");
   std::unique_ptr<RedoFile> file(new RedoFile(fd));
-  ZS_ASSIGN_OR_RETURN(const std::string leftover, file->ReadAll());
+  ZS_ASSIGN_OR_RETURN(std::string leftover, file->ReadAll());
+  leftover.resize(kFileBytes);
   for (size_t slot = 0; slot < kMaxLayers; ++slot)
     if (ReadSlot(SlotOf(leftover, slot)) != nullptr)
       return Error(ErrorCode::kInvalidArgument,
                    "redo has tasks, and there is no FORMAT file; restore FORMAT, or name another "
                    "directory");
   const std::string zeros(kFileBytes, '\0');
-  errno = EIO;  // of a write that took a part
+  errno = ENOSPC;  // what a write that took a part mostly means
   if (pwrite(fd, zeros.data(), zeros.size(), 0) != static_cast<ssize_t>(zeros.size()) ||
       ftruncate(fd, kFileBytes) != 0 || fsync(fd) != 0)
     return Failed(ErrorCode::kUnavailable, "make");
@@ -66,10 +73,7 @@ absl::StatusOr<std::unique_ptr<RedoFile>> RedoFile::Open(const std::string& path
   if (fd < 0 && errno != ENOENT) return Failed(ErrorCode::kUnavailable, "open");
   std::unique_ptr<RedoFile> file(new RedoFile(fd));
   struct stat info;
-  if (fd < 0 || fstat(fd, &info) != 0 || info.st_size != kFileBytes)
-    return Error(ErrorCode::kDataLoss,
-                 "redo is missing or not whole; restore the directory from a backup, or name a new "
-                 "one to begin empty");
+  if (fd < 0 || fstat(fd, &info) != 0 || info.st_size != kFileBytes) return NotWhole();
   return file;
 }
 
@@ -77,15 +81,23 @@ RedoFile::~RedoFile() {
   if (fd_ >= 0) close(fd_);
 }
 
-// With zeros for what the file does not have.
 absl::StatusOr<std::string> RedoFile::ReadAll() const {
   std::string bytes(kFileBytes, '\0');
-  if (pread(fd_, bytes.data(), bytes.size(), 0) < 0) return Failed(ErrorCode::kUnavailable, "read");
+  size_t size = 0;
+  while (size < bytes.size()) {
+    ssize_t got = pread(fd_, bytes.data() + size, bytes.size() - size, static_cast<off_t>(size));
+    // A page that cannot be read ends a call early; the next one says so.
+    if (got < 0) return Failed(ErrorCode::kUnavailable, "read");
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+  }
+  bytes.resize(size);
   return bytes;
 }
 
 absl::StatusOr<RedoLayers> RedoFile::Read(Lsn last) {
   ZS_ASSIGN_OR_RETURN(const std::string bytes, ReadAll());
+  if (bytes.size() != kFileBytes) return NotWhole();
   RedoLayers layers;
   bool goes_on = true;
   for (size_t slot = 0; slot < kMaxLayers; ++slot) {
@@ -95,7 +107,7 @@ absl::StatusOr<RedoLayers> RedoFile::Read(Lsn last) {
     if (goes_on) {
       last = LastLsn(layer->segment());
       layers.push_back(std::move(layer));
-    } else if (last < first) {
+    } else if (Next(last) < first) {  // a commit that was lost had an LSN at least
       return Error(ErrorCode::kDataLoss,
                    "redo has no commit at LSN " + std::to_string(Next(last).value()) +
                        " and one behind it; the disk returned other bytes than were written");
@@ -112,7 +124,7 @@ absl::Status RedoFile::Write(size_t slot, const RedoLayer& layer) {
   buffer_.resize(kLengthBytes + length);
   std::memcpy(buffer_.data(), &length, kLengthBytes);
   StoreSegment(segment, layer.bytes(), buffer_.data() + kLengthBytes);
-  errno = EIO;  // of a write that took a part
+  errno = ENOSPC;  // what a write that took a part mostly means
   if (pwrite(fd_, buffer_.data(), buffer_.size(), static_cast<off_t>(slot * kSlotBytes)) !=
           static_cast<ssize_t>(buffer_.size()) ||
       fdatasync(fd_) != 0)

@@ -4,8 +4,8 @@
 //
 // A commit of LMDB costs two flushes, one after the other, and each page that it touches. A small
 // commit is one write of its own and one flush. Later ones take further slots, until a commit of LMDB
-// takes all of them in; then slot 0 is next. Slots share no pages, so a write that power cuts off
-// harms no slot but its own.
+// takes all of them in; then slot 0 is next. Slots share no page (of up to 16 KiB), so a write that
+// power cuts off harms no slot but its own.
 //
 // The bytes of a slot (the rest of its 16 KiB is whatever was there before):
 //   0 | 8 | length of what follows
@@ -54,6 +54,7 @@ class RedoFile {
 
  private:
   explicit RedoFile(int fd) : fd_(fd) {}
+  // As much of it as there is.
   absl::StatusOr<std::string> ReadAll() const;
 
   const int fd_;

@@ -75,7 +75,7 @@ TEST(BlockTest, AnyChangedByteAnotherKeyOrTableIsDataLoss) {
 
 // --- Tables made of blocks -----------------------------------------------------------------------
 
-// Commits batches that are too large to wait in the log, and compares all that can be read with a map.
+// Commits batches that are too large for the redo file, and compares all that can be read with a map.
 class BlockTableTest : public testing::Test {
  protected:
   BlockTableTest() : journal_(OpenOrDie({.directory = scratch_.path(), .map_bytes = 1 << 28})) {}

@@ -22,7 +22,7 @@
 namespace zsched::broker {
 namespace {
 
-// A record whose commit writes its rows into the tables at once.
+// A record whose commit is one of LMDB at once.
 const std::string kTooLargeToWait(kMaxSegmentBytes, 'L');
 
 class LmdbJournalTest : public testing::Test {
@@ -138,7 +138,11 @@ TEST_F(LmdbJournalTest, ADirectoryWhoseMakingWasCutOffIsMadeAnew) {
 TEST_F(LmdbJournalTest, TasksWithoutAFormatFileAreNotTaken) {
   for (const std::string& record : {kTooLargeToWait, std::string("in redo only")}) {
     std::filesystem::remove_all(path());
-    ASSERT_TRUE(Filler(1, 1).Record(record).CommitTo(*OpenOrDie(Options())).ok());
+    {
+      auto journal = OpenOrDie(Options());
+      ASSERT_TRUE(Filler(1, 1).Put(Table::kMeta, 99, "first").CommitTo(*journal).ok());
+      ASSERT_TRUE(Filler(1, 1).Record(record).CommitTo(*journal).ok());
+    }
     std::filesystem::rename(File("FORMAT"), scratch_.path() + "/FORMAT");
     EXPECT_EQ(CodeOf(OpenStatus()), ErrorCode::kInvalidArgument);
     std::filesystem::rename(scratch_.path() + "/FORMAT", File("FORMAT"));
@@ -332,18 +336,24 @@ class RedoFileTest : public LmdbJournalTest {
         .CommitTo(journal);
   }
   static std::string RowAt(uint64_t lsn) { return "a row of LSN " + std::to_string(lsn) + "."; }
-  void CommitSmallOnes(uint64_t first, uint64_t last) {
+  // The first commit of a process goes into LMDB, so here it is one without a record.
+  std::unique_ptr<Journal> OpenForSmall(uint64_t next_lsn) const {
     auto journal = OpenOrDie(Options());
+    ZS_CHECK_OK(Filler(1, next_lsn).Put(Table::kMeta, 99, "first").CommitTo(*journal));
+    return journal;
+  }
+  void CommitSmallOnes(uint64_t first, uint64_t last) {
+    auto journal = OpenForSmall(first);
     for (uint64_t lsn = first; lsn <= last; ++lsn) ASSERT_TRUE(CommitSmall(*journal, lsn).ok());
   }
   int FlipInRedo(const std::string& pattern) const { return FlipIn(pattern, "redo"); }
 };
 
 TEST_F(RedoFileTest, SmallCommitsDoNotTouchLmdbAndAreFoundAgain) {
-  OpenOrDie(Options());
-  const std::string before = Read(File("data.mdb"));
+  std::string before;
   {
-    auto journal = OpenOrDie(Options());
+    auto journal = OpenForSmall(1);
+    before = Read(File("data.mdb"));
     for (uint64_t lsn = 1; lsn <= kMaxLayers; ++lsn) ASSERT_TRUE(CommitSmall(*journal, lsn).ok());
     EXPECT_TRUE(Read(File("data.mdb")) == before);
     EXPECT_EQ(BoundsOf(*journal), std::make_pair(uint64_t{1}, uint64_t{kMaxLayers}));
@@ -354,6 +364,13 @@ TEST_F(RedoFileTest, SmallCommitsDoNotTouchLmdbAndAreFoundAgain) {
   EXPECT_EQ(RowsOf(*journal, Table::kTasks).size(), kMaxLayers);
   EXPECT_EQ(LogOf(*journal).size(), kMaxLayers);
   ASSERT_TRUE(CommitSmall(*journal, kMaxLayers + 1).ok());
+}
+
+TEST_F(RedoFileTest, TheFirstCommitOfAProcessIsLmdbs) {
+  const std::string zeros = (OpenOrDie(Options()), Read(File("redo")));
+  for (uint64_t lsn = 1; lsn < 4; ++lsn) ASSERT_TRUE(CommitSmall(*OpenOrDie(Options()), lsn).ok());
+  EXPECT_TRUE(Read(File("redo")) == zeros);
+  EXPECT_EQ(RowsOf(*OpenOrDie(Options()), Table::kTasks).size(), 3u);
 }
 
 TEST_F(RedoFileTest, SlotsFromBeforeTheLastLargeCommitDoNotCount) {
