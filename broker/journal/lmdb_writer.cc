@@ -103,9 +103,10 @@ absl::Status LmdbWriter::CommitSmall(Batch& batch) {
 }
 
 absl::Status LmdbWriter::CommitLarge(Batch& batch) {
+  const size_t before = txn_id_;
   ZS_RETURN_IF_ERROR(InTransaction([&](MDB_txn* txn) { return WriteAll(txn, batch); }));
   layers_ = std::make_shared<const RedoLayers>();  // the next small commit takes slot 0
-  lmdb_is_durable_ = true;
+  if (txn_id_ != before) lmdb_is_durable_ = true;  // one that changes nothing syncs nothing
   return absl::OkStatus();
 }
 

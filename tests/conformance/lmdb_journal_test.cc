@@ -373,6 +373,16 @@ TEST_F(RedoFileTest, TheFirstCommitOfAProcessIsLmdbs) {
   EXPECT_EQ(RowsOf(*OpenOrDie(Options()), Table::kTasks).size(), 3u);
 }
 
+TEST_F(RedoFileTest, ACommitThatChangesNothingIsNotTheFirst) {
+  auto journal = OpenOrDie(Options());
+  const std::string zeros = Read(File("redo"));
+  ASSERT_TRUE(Filler(1, 1).Erase(Table::kTasks, 5).CommitTo(*journal).ok());  // never was there
+  ASSERT_TRUE(CommitSmall(*journal, 1).ok());
+  EXPECT_TRUE(Read(File("redo")) == zeros);
+  ASSERT_TRUE(CommitSmall(*journal, 2).ok());
+  EXPECT_FALSE(Read(File("redo")) == zeros);
+}
+
 TEST_F(RedoFileTest, SlotsFromBeforeTheLastLargeCommitDoNotCount) {
   CommitSmallOnes(1, 5);
   {
