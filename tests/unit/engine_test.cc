@@ -37,24 +37,25 @@ class EngineTest : public testing::Test, protected Outbox {
     b.Finish(build(b));
     return {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()};
   }
-  void Say(const std::string& peer, MessageType type, const std::string& body) {
+  void Say(const std::string& peer, MessageType type, const std::string& body,
+           Endpoint endpoint = Endpoint::kClient) {
     Stream& stream = streams_[peer];
     const bool greeting = IsGreeting(type);
     std::string frame = SealFrame({.type = type,
                                    .number = greeting ? 0 : ++stream.sent,
                                    .session = greeting ? 0 : stream.session},
                                   body);
-    engine_->OnFrame(Endpoint::kClient, peer, aligned_.Align(frame), now_);
+    engine_->OnFrame(endpoint, peer, aligned_.Align(frame), now_);
   }
   void Hello(const std::string& peer) {
     wire::Uuid id(7, ++clients_);
     Say(peer, MessageType::kHello, BodyOf([&](auto& b) { return wire::CreateHello(b, &id); }));
     EndRound();
   }
-  void Submit(const std::string& peer) {
+  void Submit(const std::string& peer, size_t tasks = 1) {
     std::vector<flatbuffers::Offset<wire::TaskSpec>> specs;
     Say(peer, MessageType::kSubmit, BodyOf([&](auto& b) {
-          specs.push_back(wire::CreateTaskSpecDirect(b, "t"));
+          for (size_t i = 0; i < tasks; ++i) specs.push_back(wire::CreateTaskSpecDirect(b, "t"));
           return wire::CreateSubmitDirect(b, ++submits_, 0, false, &specs);
         }));
   }
@@ -73,10 +74,39 @@ class EngineTest : public testing::Test, protected Outbox {
     }
     EndRound();
   }
+  void WorkerHello(const std::string& peer) {
+    wire::Uuid id(8, 1);
+    Say(peer, MessageType::kWorkerHello,
+        BodyOf([&](auto& b) { return wire::CreateWorkerHelloDirect(b, &id, "w", "h", "0", 1); }),
+        Endpoint::kWorker);
+    Commit();
+    Say(peer, MessageType::kCredit,
+        BodyOf([&](auto& b) { return wire::CreateCredit(b, kMaxCreditTasks, kMaxCreditBytes); }),
+        Endpoint::kWorker);
+    EndRound();
+  }
+  // Reports all that the worker was given since the last time, a frame for each of TASKS. How many.
+  size_t FinishAll(const std::string& peer) {
+    size_t count = 0;
+    for (const SentFrame& frame : std::exchange(sent_[peer], {})) {
+      if (frame.type != MessageType::kTasks) continue;
+      std::vector<wire::Done> done;
+      const auto* tasks = VerifyBody<wire::Tasks>(aligned_.Align(frame.body))->tasks();
+      for (const wire::Assignment* task : *tasks)
+        done.emplace_back(task->task_id(), task->lease_id(), 1);
+      count += done.size();
+      Say(peer, MessageType::kResults,
+          BodyOf([&](auto& b) { return wire::CreateResultsDirect(b, ++results_, &done); }),
+          Endpoint::kWorker);
+    }
+    EndRound();
+    return count;
+  }
   // Runs what may run, and what follows from it; how many questions.
   size_t AnswerAll() {
     size_t count = 0;
-    for (auto queries = engine_->TakeQueries(); !queries.empty(); queries = engine_->TakeQueries())
+    for (auto queries = engine_->TakeQueries(); !queries.empty() && count < kMaxQueries;
+         queries = engine_->TakeQueries())
       for (Query& query : queries) {
         ++count;
         EXPECT_TRUE(engine_->OnReply(runner_.Run(**journal_->View(), query), now_).ok());
@@ -93,7 +123,8 @@ class EngineTest : public testing::Test, protected Outbox {
   Delivery Send(Endpoint, std::string_view peer, const FrameHeader& header,
                 std::string_view body) override {
     const std::string name(peer);
-    if (header.type == MessageType::kWelcome) streams_[name] = {header.session, 0};
+    if (header.type == MessageType::kWelcome || header.type == MessageType::kWorkerWelcome)
+      streams_[name] = {header.session, 0};
     if (!has_room_) return Delivery::kFull;
     sent_[name].push_back({header.type, std::string(body)});
     return Delivery::kSent;
@@ -112,10 +143,45 @@ class EngineTest : public testing::Test, protected Outbox {
   int next_ = 0;
   std::map<std::string, Stream> streams_;
   std::map<std::string, std::vector<SentFrame>> sent_;
-  uint64_t clients_ = 0, submits_ = 0;
+  uint64_t clients_ = 0, submits_ = 0, results_ = 0;
   bool has_room_ = true;
   AlignedCopy aligned_;
 };
+
+TEST_F(EngineTest, RetentionGoesOnUntilAllIsPrunedThatIsDurable) {
+  CoreConfig core;
+  core.keep_finished = 0;
+  engine_->Reconfigure(core);
+  Hello("c");
+  WorkerHello("w");
+  constexpr size_t kFrames = 20, kTasksPerFrame = 1000;  // more than one slice
+  size_t finished = 0;
+  for (size_t i = 0; i < kFrames; ++i) {
+    Submit("c", kTasksPerFrame);
+    Commit();
+    finished += FinishAll("w");
+    Commit();
+  }
+  ASSERT_EQ(finished, kFrames * kTasksPerFrame);
+  engine_->OnTick(now_);
+  EndRound();
+  EXPECT_EQ(AnswerAll(), 2u) << "one tick is enough for all slices";
+  EXPECT_EQ(engine_->core().state().finished(), 0u);
+
+  // What is not durable cannot be read yet: one look, not one after the other until it is.
+  Submit("c");
+  Commit();
+  ASSERT_EQ(FinishAll("w"), 1u);
+  engine_->OnTick(now_);
+  EndRound();
+  EXPECT_EQ(AnswerAll(), 1u);
+  EXPECT_EQ(engine_->core().state().finished(), 1u);
+  Commit();
+  engine_->OnTick(now_);
+  EndRound();
+  EXPECT_EQ(AnswerAll(), 1u);
+  EXPECT_EQ(engine_->core().state().finished(), 0u);
+}
 
 TEST_F(EngineTest, OneClientMayHaveSoManyQuestionsAndOthersTheirs) {
   Hello("greedy");
