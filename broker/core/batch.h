@@ -14,6 +14,7 @@
 //   batch.AppendRecord(record_bytes);
 //   batch.Put(Table::kTasks, id.value(), row_bytes);
 //   batch.Erase(Table::kSpecs, 7);
+//   batch.EraseRange(Table::kTasks, 1, 5000);
 //   journal.Commit(batch);
 //
 // Threads: one owner at a time; handed over whole.
@@ -53,6 +54,13 @@ struct Mutation {
   uint32_t size = 0;    // kErase: delete the row, which need not exist
 };
 
+// Rows with first <= key <= last are deleted; none of them need exist.
+struct KeyRange {
+  uint64_t first = 0;
+  uint64_t last = 0;
+  uint32_t after = 0;  // comes behind so many of the table's mutations
+};
+
 class Batch {
  public:
   // Empties the batch and sets the LSN of its first record. Capacity stays.
@@ -63,6 +71,7 @@ class Batch {
     record_ends_.clear();
     rows_.clear();
     for (auto& table : mutations_) table.clear();
+    for (auto& table : erased_ranges_) table.clear();
   }
 
   // True when there is nothing to commit.
@@ -111,6 +120,12 @@ class Batch {
   void Erase(Table table, uint64_t key) {
     mutations_[static_cast<size_t>(table)].push_back({key, 0, Mutation::kErase});
   }
+  // The same as Erase for each key from `first` to `last`, at a cost that depends on neither.
+  void EraseRange(Table table, uint64_t first, uint64_t last) {
+    ZS_CHECK(first <= last);
+    erased_ranges_[static_cast<size_t>(table)].push_back(
+        {first, last, static_cast<uint32_t>(mutations(table).size())});
+  }
   std::string_view rows() const { return rows_; }
   std::string_view row(const Mutation& m) const {
     return std::string_view(rows_).substr(m.offset, m.size);
@@ -118,14 +133,31 @@ class Batch {
   const std::vector<Mutation>& mutations(Table table) const {
     return mutations_[static_cast<size_t>(table)];
   }
-  // For the journal, which may reorder a table's mutations as long as the last one of each key
-  // stays last.
+  const std::vector<KeyRange>& erased_ranges(Table table) const {
+    return erased_ranges_[static_cast<size_t>(table)];
+  }
+  // Calls on_mutation(const Mutation&) and on_range(const KeyRange&) in the order in which they count.
+  template <class OnMutation, class OnRange>
+  void ForEachChange(Table table, OnMutation on_mutation, OnRange on_range) const {
+    const std::vector<KeyRange>& ranges = erased_ranges(table);
+    size_t range = 0, done = 0;
+    for (const Mutation& mutation : mutations(table)) {
+      for (; range < ranges.size() && ranges[range].after <= done; ++range) on_range(ranges[range]);
+      on_mutation(mutation);
+      ++done;
+    }
+    for (; range < ranges.size(); ++range) on_range(ranges[range]);
+  }
+  // For the journal, which may reorder and drop changes as long as they mean the same (codec.h).
   std::vector<Mutation>& mutations(Table table) { return mutations_[static_cast<size_t>(table)]; }
+  std::vector<KeyRange>& erased_ranges(Table table) {
+    return erased_ranges_[static_cast<size_t>(table)];
+  }
 
  private:
   bool HasMutations() const {
-    for (const auto& table : mutations_)
-      if (!table.empty()) return true;
+    for (size_t table = 0; table < kTables; ++table)
+      if (!mutations_[table].empty() || !erased_ranges_[table].empty()) return true;
     return false;
   }
 
@@ -135,6 +167,7 @@ class Batch {
   std::vector<uint32_t> record_ends_;
   std::string rows_;
   std::array<std::vector<Mutation>, kTables> mutations_;
+  std::array<std::vector<KeyRange>, kTables> erased_ranges_;  // by `after`
 };
 
 }  // namespace zsched::broker

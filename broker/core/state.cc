@@ -335,11 +335,10 @@ void State::Pruned(Batch& batch, std::string_view keys, std::string_view runs) {
   for (FinishedRun run; !in.rest().empty() && in.Read(run);) {
     ZS_CHECK(run.lane < lanes_.next_number() && run.tasks <= finished_);
     if (ZS_PLANTED("neighbour-pruned")) ++run.first;
-    for (uint64_t id = run.first; id < run.first + run.tasks; ++id) {
-      batch.Erase(Table::kSpecs, id);
-      batch.Erase(Table::kTasks, id);
-      if (run.outcomes != 0) batch.Erase(Table::kOutcomes, id);
-    }
+    const uint64_t last = run.first + run.tasks - 1;
+    batch.EraseRange(Table::kSpecs, run.first, last);
+    batch.EraseRange(Table::kTasks, run.first, last);
+    if (run.outcomes != 0) batch.EraseRange(Table::kOutcomes, run.first, last);
     lanes_.queue_of(run.lane).counts[static_cast<size_t>(run.state)] -= run.tasks;
     finished_ -= run.tasks;
   }

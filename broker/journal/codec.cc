@@ -79,6 +79,9 @@ absl::StatusOr<StoredSegment> LoadSegment(Lsn key, std::string_view stored) {
   return StoredSegment{segment, body.substr(header.bytes)};
 }
 
+namespace {
+
+// Sorts by key and keeps the last mutation of each.
 void SortMutations(std::vector<Mutation>& mutations) {
   auto by_key = [](const Mutation& a, const Mutation& b) { return a.key < b.key; };
   auto not_rising = [](const Mutation& a, const Mutation& b) { return a.key >= b.key; };
@@ -90,6 +93,57 @@ void SortMutations(std::vector<Mutation>& mutations) {
     if (!replaced) mutations[kept++] = mutations[i];
   }
   mutations.resize(kept);
+}
+
+bool Overlap(const std::vector<KeyRange>& sorted) {
+  return std::adjacent_find(sorted.begin(), sorted.end(), [](const KeyRange& a, const KeyRange& b) {
+           return a.last >= b.first;
+         }) != sorted.end();
+}
+
+// Drops the mutations that a later range erases. Requires sorted ranges, and mutations in the order
+// in which they came.
+void DropErased(std::vector<Mutation>& mutations, const std::vector<KeyRange>& ranges) {
+  const bool overlap = Overlap(ranges);  // never what the core does, but a log may say so
+  uint32_t at = 0;
+  std::erase_if(mutations, [&](const Mutation& mutation) {
+    const uint32_t place = at++;
+    auto erases = [&](const KeyRange& range) {
+      return range.first <= mutation.key && mutation.key <= range.last && place < range.after;
+    };
+    if (overlap) return std::any_of(ranges.begin(), ranges.end(), erases);
+    if (mutation.key > ranges.back().last) return false;  // mostly: what is pruned is old
+    return erases(
+        *std::lower_bound(ranges.begin(), ranges.end(), mutation.key,
+                          [](const KeyRange& range, uint64_t key) { return range.last < key; }));
+  });
+}
+
+// Makes one range of those that overlap or follow each other. Requires sorted ranges.
+void JoinRanges(std::vector<KeyRange>& ranges) {
+  size_t kept = 0;
+  for (const KeyRange& range : ranges) {
+    KeyRange& last = ranges[kept];
+    if (range.first <= last.last || range.first == last.last + 1)
+      last.last = std::max(last.last, range.last);
+    else
+      ranges[++kept] = range;
+    ranges[kept].after = 0;
+  }
+  ranges.resize(kept + 1);
+}
+
+}  // namespace
+
+void SortChanges(Batch& batch, Table table) {
+  std::vector<Mutation>& mutations = batch.mutations(table);
+  if (std::vector<KeyRange>& ranges = batch.erased_ranges(table); !ranges.empty()) {
+    std::sort(ranges.begin(), ranges.end(),
+              [](const KeyRange& a, const KeyRange& b) { return a.first < b.first; });
+    DropErased(mutations, ranges);
+    JoinRanges(ranges);
+  }
+  SortMutations(mutations);
 }
 
 absl::Status CheckFollows(const Batch& batch, Lsn last) {

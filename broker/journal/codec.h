@@ -75,8 +75,9 @@ inline Lsn LastLsn(const LogSegment& segment) {
 }
 
 // --- Batches.
-// Sorts by key and drops every mutation that a later one of the same key replaces.
-void SortMutations(std::vector<Mutation>& mutations);
+// Brings a table's changes into their plain form: erased ranges by rising key with gaps between them,
+// all of them before the mutations, those by rising key and each key once.
+void SortChanges(Batch& batch, Table table);
 // INTERNAL unless batch.first_lsn() is the one after `last`; with last 0 (an empty log) any but 0.
 absl::Status CheckFollows(const Batch& batch, Lsn last);
 // The error of every Commit after one that failed with `cause`.

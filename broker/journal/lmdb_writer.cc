@@ -159,21 +159,21 @@ absl::Status LmdbWriter::WriteLayers(MDB_txn* txn) {
     for (const auto& [layer, change] : NewestFrom(*layers_, table, 0))
       changes_.push_back({change->key, change->erased(),
                           change->erased() ? std::string_view() : layer->row(*change)});
-    if (!changes_.empty()) ZS_RETURN_IF_ERROR(table_writer_.Write(env_, txn, table, changes_));
+    if (!changes_.empty()) ZS_RETURN_IF_ERROR(table_writer_.Write(env_, txn, table, {}, changes_));
   }
   return absl::OkStatus();
 }
 
 absl::Status LmdbWriter::WriteTable(MDB_txn* txn, Table table, Batch& batch) {
-  std::vector<Mutation>& mutations = batch.mutations(table);
-  if (mutations.empty()) return absl::OkStatus();
-  SortMutations(mutations);
+  if (batch.mutations(table).empty() && batch.erased_ranges(table).empty())
+    return absl::OkStatus();
+  SortChanges(batch, table);
   changes_.clear();
-  for (const Mutation& mutation : mutations) {
+  for (const Mutation& mutation : batch.mutations(table)) {
     bool erased = mutation.size == Mutation::kErase;
     changes_.push_back({mutation.key, erased, erased ? std::string_view() : batch.row(mutation)});
   }
-  return table_writer_.Write(env_, txn, table, changes_);
+  return table_writer_.Write(env_, txn, table, batch.erased_ranges(table), changes_);
 }
 
 }  // namespace zsched::broker

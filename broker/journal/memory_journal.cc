@@ -171,10 +171,15 @@ void MemoryDisk::ApplyLocked(Batch& batch) {
 
 void MemoryDisk::ApplyTableLocked(Table table, Batch& batch) {
   std::vector<Mutation>& mutations = batch.mutations(table);
-  if (mutations.empty()) return;
-  SortMutations(mutations);
-  if (ZS_PLANTED("last-row-lost")) mutations.pop_back();
+  if (mutations.empty() && batch.erased_ranges(table).empty()) return;
+  SortChanges(batch, table);
+  if (ZS_PLANTED("last-row-lost") && !mutations.empty()) mutations.pop_back();
   Rows& rows = Mutable(state_.tables[static_cast<size_t>(table)]);
+  for (const KeyRange& range : batch.erased_ranges(table)) {
+    auto begin = rows.lower_bound(range.first), end = rows.upper_bound(range.last);
+    for (auto row = begin; row != end; ++row) row_bytes_ -= row->second.size();
+    rows.erase(begin, end);
+  }
   for (const Mutation& mutation : mutations) {
     auto row = rows.lower_bound(mutation.key);
     bool exists = row != rows.end() && row->first == mutation.key;

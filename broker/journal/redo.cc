@@ -37,7 +37,28 @@ bool Take(std::string_view bytes, size_t& at, Struct& head) {
   return true;
 }
 
+// A range with more rows than this is not small, however much larger it is.
+constexpr uint64_t kMaxRangeRows = 1 << 20;
+
 auto Place(const RedoLayer::Change& change) { return std::make_tuple(change.table, change.key); }
+
+// A layer is looked up by single keys: each key of a range becomes an erasure of its own, unless the
+// row was written again. Requires sorted changes.
+void ExpandRanges(Batch& batch, Table table) {
+  std::vector<KeyRange>& ranges = batch.erased_ranges(table);
+  if (ranges.empty()) return;
+  std::vector<Mutation>& mutations = batch.mutations(table);
+  const auto written = static_cast<std::ptrdiff_t>(mutations.size());
+  for (const KeyRange& range : ranges)
+    for (uint64_t key = range.first; key - range.first <= range.last - range.first; ++key)
+      mutations.push_back({key, 0, Mutation::kErase});
+  ranges.clear();
+  // Stable: what was written comes first, and the first one of a key is kept.
+  auto by_key = [](const Mutation& a, const Mutation& b) { return a.key < b.key; };
+  auto same_key = [](const Mutation& a, const Mutation& b) { return a.key == b.key; };
+  std::inplace_merge(mutations.begin(), mutations.begin() + written, mutations.end(), by_key);
+  mutations.erase(std::unique(mutations.begin(), mutations.end(), same_key), mutations.end());
+}
 
 absl::Status NotARedo(const char* what) {
   return Error(ErrorCode::kDataLoss, std::string("the rows of a small commit: ") + what);
@@ -47,8 +68,12 @@ absl::Status NotARedo(const char* what) {
 
 size_t RedoLayer::BytesFor(const Batch& batch) {
   size_t changes = 0;
-  for (size_t table = 0; table < kTables; ++table)
-    changes += batch.mutations(static_cast<Table>(table)).size();
+  for (size_t number = 0; number < kTables; ++number) {
+    auto table = static_cast<Table>(number);
+    changes += batch.mutations(table).size();
+    for (const KeyRange& range : batch.erased_ranges(table))
+      changes += std::min<uint64_t>(range.last - range.first, kMaxRangeRows) + 1;
+  }
   return sizeof(RedoHead) + changes * sizeof(ChangeHead) + batch.rows().size();
 }
 
@@ -59,7 +84,8 @@ std::shared_ptr<const RedoLayer> RedoLayer::Of(Batch& batch) {
   Append(bytes, RedoHead{});
   for (size_t number = 0; number < kTables; ++number) {
     auto table = static_cast<Table>(number);
-    SortMutations(batch.mutations(table));
+    SortChanges(batch, table);
+    ExpandRanges(batch, table);
     for (const Mutation& mutation : batch.mutations(table)) {
       Append(bytes, ChangeHead{.key = mutation.key, .size = mutation.size, .table = table});
       layer->changes_.push_back(

@@ -8,13 +8,54 @@
 namespace zsched::broker {
 
 absl::Status TableWriter::Write(const LmdbEnv& env, MDB_txn* txn, Table table,
+                                std::span<const KeyRange> erased,
                                 std::span<const RowChange> changes) {
   table_ = table;
   builder_.emplace(table);
   ZS_RETURN_IF_ERROR(cursor_.Open(env, txn, static_cast<size_t>(table)));
-  absl::Status status = MergeAll(changes);
+  absl::Status status;
+  for (const KeyRange& range : erased)
+    if (status.ok()) status = EraseRange(range);
+  if (status.ok()) status = MergeAll(changes);
   cursor_.Close();  // before the transaction ends, also when that is because of an error
   return status;
+}
+
+absl::Status TableWriter::EraseRange(const KeyRange& range) {
+  ZS_ASSIGN_OR_RETURN(Place place, Find(range.first));
+  if (place.first_key) ZS_RETURN_IF_ERROR(KeepOthers(place, range));
+  // Now from block to block: all rows of one are below the first key of the next.
+  while (place.next_key && *place.next_key <= range.last) {
+    const uint64_t key = *place.next_key;
+    LmdbKey wanted(key);
+    MDB_val at = *wanted.val(), value;
+    place = Place{};
+    if (!cursor_.Seek(MDB_SET_RANGE, at, value)) return cursor_.Failed();
+    if (cursor_.Seek(MDB_NEXT, at, value)) {
+      ZS_ASSIGN_OR_RETURN(place.next_key, KeyOf(table_, at));
+    } else if (cursor_.failed()) {
+      return cursor_.Failed();
+    }
+    if (place.next_key && *place.next_key - 1 <= range.last) {
+      if (!cursor_.Erase(key)) return cursor_.Failed();
+    } else {
+      ZS_ASSIGN_OR_RETURN(place, Find(key));
+      ZS_RETURN_IF_ERROR(KeepOthers(place, range));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Writes the block again without the rows of the range, if it has any.
+absl::Status TableWriter::KeepOthers(const Place& place, const KeyRange& range) {
+  const uint64_t first = *place.first_key;
+  if (place.last_key() < range.first || first > range.last) return absl::OkStatus();
+  if (first >= range.first && !cursor_.Erase(first)) return cursor_.Failed();
+  const Block& block = place.block;  // no rows: a large one, which is gone now
+  for (uint32_t i = 0; i < block.rows(); ++i)
+    if (block.key(i) < range.first || block.key(i) > range.last)
+      ZS_RETURN_IF_ERROR(Add(place, block.key(i), block.row(i)));
+  return builder_->empty() ? absl::OkStatus() : StoreBlock(place);
 }
 
 absl::Status TableWriter::MergeAll(std::span<const RowChange> changes) {

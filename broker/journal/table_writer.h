@@ -5,9 +5,12 @@
 // first of the two: it is read once, merged with them, and written as as many blocks as it takes.
 // Rows behind the last block are appended, which fills pages to the brim.
 //
+// Of an erased range of keys, the blocks that lie within it go without being read; only those at its
+// two ends are. So retention, which takes long ranges, costs a block and not a row.
+//
 // Example:
 //   TableWriter writer;
-//   ZS_RETURN_IF_ERROR(writer.Write(env, txn, Table::kTasks, changes));
+//   ZS_RETURN_IF_ERROR(writer.Write(env, txn, Table::kTasks, ranges, changes));
 //
 // Threads: one at a time.
 #pragma once
@@ -31,9 +34,10 @@ struct RowChange {
 
 class TableWriter {
  public:
-  // Each key at most once. DATA_LOSS: a block that has to change cannot be read. Others from LMDB.
+  // First the ranges, then the changes; of either, each key at most once. DATA_LOSS: a block that has
+  // to change cannot be read. Others from LMDB.
   absl::Status Write(const LmdbEnv& env, MDB_txn* txn, Table table,
-                     std::span<const RowChange> changes);
+                     std::span<const KeyRange> erased, std::span<const RowChange> changes);
 
  private:
   // Where a key belongs.
@@ -47,6 +51,8 @@ class TableWriter {
     uint64_t last_key() const { return block.rows() > 0 ? block.last_key() : *first_key; }
   };
 
+  absl::Status EraseRange(const KeyRange& range);
+  absl::Status KeepOthers(const Place& place, const KeyRange& range);
   absl::Status MergeAll(std::span<const RowChange> changes);
   absl::StatusOr<Place> Find(uint64_t key);
   absl::Status Read(const MDB_val& key, const MDB_val& value, Place& place);

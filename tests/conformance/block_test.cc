@@ -88,6 +88,10 @@ class BlockTableTest : public testing::Test {
     changes_->Erase(Table::kTasks, key);
     model_.erase(key);
   }
+  void EraseRange(uint64_t first, uint64_t last) {
+    changes_->EraseRange(Table::kTasks, first, last);
+    model_.erase(model_.lower_bound(first), model_.upper_bound(last));
+  }
   void CommitAndCompare() {
     changes_->Record(std::string(kMaxSegmentBytes, 'L'));
     ASSERT_TRUE(changes_->CommitTo(*journal_).ok());
@@ -133,6 +137,34 @@ TEST_F(BlockTableTest, RowsGrowShrinkComeBetweenAndGo) {
   CommitAndCompare();
 }
 
+TEST_F(BlockTableTest, ARangeTakesWholeBlocksAndPartsOfThoseAtItsEnds) {
+  auto refill = [&] {
+    for (uint64_t key = 1000; key < 1400; ++key) Put(key, std::string(70, 'a'));
+    CommitAndCompare();
+  };
+  refill();
+  EraseRange(1005, 1005), EraseRange(1013, 1333);
+  CommitAndCompare();
+  EraseRange(0, 1010);  // from before the first
+  CommitAndCompare();
+  EraseRange(1390, UINT64_MAX);  // to the end
+  CommitAndCompare();
+  EraseRange(1391, 1395), EraseRange(20, 30);  // nothing there
+  CommitAndCompare();
+  refill();
+  EraseRange(1100, 1399), Put(1400, "behind what is gone");
+  CommitAndCompare();
+  Put(1200, std::string(9000, 'L')), Put(1300, std::string(9000, 'L'));
+  CommitAndCompare();
+  EraseRange(1200, 1299);  // begins with a large row
+  CommitAndCompare();
+  EraseRange(1250, 1300);  // ends with one
+  CommitAndCompare();
+  EraseRange(0, UINT64_MAX);
+  CommitAndCompare();
+  EXPECT_TRUE(model_.empty());
+}
+
 TEST_F(BlockTableTest, LargeRowsLieByThemselves) {
   const std::string large(50'000, 'L'), edge(kMaxBlockBytes - 24, 'e');
   Put(10, "small"), Put(11, large), Put(12, "small"), Put(13, edge), Put(14, edge + "e");
@@ -174,7 +206,11 @@ TEST_F(BlockTableTest, BehavesAsAMapUnderRandomChanges) {
         Put(key, std::string(sizes[below(std::size(sizes))], static_cast<char>('a' + below(26))));
     }
     if (below(4) == 0)  // as retention: from the front
+      EraseRange(0, model_.empty() ? 0 : model_.begin()->first + below(200));
+    else if (below(4) == 0)
       for (uint64_t i = below(200); i > 0 && !model_.empty(); --i) Erase(model_.begin()->first);
+    else if (uint64_t first = below(next + 10); below(2) == 0)
+      EraseRange(first, first + below(100));
     ASSERT_NO_FATAL_FAILURE(CommitAndCompare()) << "round " << round;
   }
 }

@@ -59,6 +59,10 @@ struct Filler {
     batch.Erase(table, key);
     return *this;
   }
+  Filler& EraseRange(Table table, uint64_t first, uint64_t last) {
+    batch.EraseRange(table, first, last);
+    return *this;
+  }
   absl::Status CommitTo(Journal& journal) { return journal.Commit(batch); }
 };
 

@@ -112,6 +112,37 @@ TYPED_TEST(JournalTest, TheLastMutationOfAKeyWinsWithinABatch) {
   EXPECT_EQ(RowsOf(*this->journal_, Table::kTasks), (Rows{{4, "back"}, {5, "third"}}));
 }
 
+// Once among small commits, once with one that is too large for the redo file.
+TYPED_TEST(JournalTest, AnErasedRangeTakesWhatWasThereAndNotWhatComesLater) {
+  for (uint64_t lsn : {1, 3}) {
+    const std::string record(lsn == 1 ? 10 : kMaxSegmentBytes, 'r');
+    Filler rows(1, lsn);
+    for (uint64_t key = 1; key <= 100; ++key) rows.Put(Table::kTasks, key, "old");
+    ASSERT_TRUE(rows.Record(record).CommitTo(*this->journal_).ok());
+    ASSERT_TRUE(Filler(1, lsn + 1)
+                    .Record(record)
+                    .Put(Table::kTasks, 20, "gone")
+                    .Put(Table::kTasks, 60, "outside")
+                    .EraseRange(Table::kTasks, 61, 80)
+                    .EraseRange(Table::kTasks, 10, 50)
+                    .Put(Table::kTasks, 30, "behind both")
+                    .Put(Table::kTasks, 90, "gone, and again")
+                    .EraseRange(Table::kTasks, 81, 95)
+                    .EraseRange(Table::kTasks, 94, 96)
+                    .Put(Table::kTasks, 94, "last")
+                    .EraseRange(Table::kTasks, 200, UINT64_MAX)
+                    .CommitTo(*this->journal_)
+                    .ok());
+    Rows expected;
+    for (uint64_t key = 1; key <= 100; ++key)
+      if (key < 10 || (key > 50 && key <= 60) || key > 96) expected[key] = "old";
+    expected[60] = "outside", expected[30] = "behind both", expected[94] = "last";
+    EXPECT_EQ(RowsOf(*this->journal_, Table::kTasks), expected);
+    this->Reopen();
+    EXPECT_EQ(RowsOf(*this->journal_, Table::kTasks), expected);
+  }
+}
+
 TYPED_TEST(JournalTest, RowsAreOverwrittenAndErasedAcrossBatches) {
   ASSERT_TRUE(Filler(1, 1)
                   .Put(Table::kTasks, 1, "one")
@@ -360,7 +391,11 @@ void FillRandomly(std::mt19937_64& random, bool small, Model& model, Filler& fil
     // Mostly a key just above the highest, otherwise one that may be there.
     uint64_t highest = rows.empty() ? 0 : rows.rbegin()->first;
     uint64_t key = random() % 2 ? highest + 1 + random() % 3 : random() % (highest + 2);
-    if (random() % 3 == 0) {
+    if (uint64_t kind = random() % 30; kind == 0) {
+      uint64_t last = key + random() % 30;
+      filler.EraseRange(static_cast<Table>(table), key, last);
+      rows.erase(rows.lower_bound(key), rows.upper_bound(last));
+    } else if (kind <= 10) {
       filler.Erase(static_cast<Table>(table), key);
       rows.erase(key);
     } else {

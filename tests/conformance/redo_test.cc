@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "broker/journal/codec.h"
 #include "tests/conformance/journal_fixture.h"
 
 namespace zsched::broker {
@@ -30,6 +31,18 @@ TEST(RedoTest, TheNewestLayerCounts) {
   EXPECT_EQ(FindNewest(layers, Table::kTasks, 4).change, nullptr);
   EXPECT_TRUE(FindNewest(layers, Table::kTasks, 7).change->erased());
   EXPECT_EQ(FindNewest(layers, Table::kSpecs, 6).change, nullptr);
+}
+
+TEST(RedoTest, ARangeIsItsKeysUnlessItIsHuge) {
+  Filler filler(1, 1);
+  filler.Put(Table::kTasks, 4, "gone").EraseRange(Table::kTasks, 3, 6).Put(Table::kTasks, 5, "new");
+  const size_t most = RedoLayer::BytesFor(filler.batch);
+  auto layer = RedoLayer::Of(filler.batch);
+  EXPECT_LE(layer->bytes().size(), most);
+  EXPECT_EQ(Describe(NewestFrom({layer}, Table::kTasks, 0)), "3- 4- 5=new 6- ");
+  Filler huge(1, 1);
+  huge.EraseRange(Table::kTasks, 0, UINT64_MAX);
+  EXPECT_GT(RedoLayer::BytesFor(huge.batch), kMaxSegmentBytes);
 }
 
 TEST(RedoTest, ComesBackFromItsBytes) {

@@ -78,6 +78,13 @@ void Ledger::Put(const Key& key, uint64_t hash) {
   sum_ += hash;
 }
 
+void Ledger::Erase(const Key& key) {
+  auto at = rows_.find(key);
+  if (at == rows_.end()) return;
+  sum_ -= at->second;
+  rows_.erase(at);
+}
+
 void Ledger::Apply(const broker::Batch& batch) {
   size_t begin = 0;
   for (uint32_t end : batch.record_ends()) {
@@ -87,14 +94,14 @@ void Ledger::Apply(const broker::Batch& batch) {
   }
   for (size_t i = 0; i < broker::kTables; ++i) {
     Table table = static_cast<Table>(i);
-    for (const broker::Mutation& mutation : batch.mutations(table)) {
-      if (mutation.size != broker::Mutation::kErase) {
-        Put({table, mutation.key}, HashRow(table, mutation.key, batch.row(mutation)));
-      } else if (auto at = rows_.find({table, mutation.key}); at != rows_.end()) {
-        sum_ -= at->second;
-        rows_.erase(at);
-      }
-    }
+    auto on_mutation = [&](const broker::Mutation& mutation) {
+      if (mutation.size == broker::Mutation::kErase) return Erase({table, mutation.key});
+      Put({table, mutation.key}, HashRow(table, mutation.key, batch.row(mutation)));
+    };
+    auto on_range = [&](const broker::KeyRange& range) {
+      for (uint64_t key = range.first; key <= range.last; ++key) Erase({table, key});
+    };
+    batch.ForEachChange(table, on_mutation, on_range);
   }
 }
 

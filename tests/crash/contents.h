@@ -48,6 +48,7 @@ class Ledger {
  private:
   using Key = std::pair<broker::Table, uint64_t>;
   void Put(const Key& key, uint64_t hash);
+  void Erase(const Key& key);
 
   std::map<Key, uint64_t> rows_;  // hashes
   uint64_t sum_ = 0;

@@ -32,15 +32,15 @@ void Oracle::Committed(const broker::Batch& batch) {
     broker::RowReader(batch.row(m)).Read(row);
     worker_of_number_[static_cast<uint32_t>(m.key)] = row.id;
   }
-  for (const Mutation& m : batch.mutations(Table::kTasks)) {
-    if (m.size == Mutation::kErase) {
-      RowErased(m.key);
-      continue;
-    }
+  auto on_task = [&](const Mutation& m) {
+    if (m.size == Mutation::kErase) return RowErased(m.key);
     TaskRow row;
     if (!broker::RowReader(batch.row(m)).Read(row)) return Fail(Name(m.key) + ": its row is short");
     CheckRow(m.key, row);
-  }
+  };
+  batch.ForEachChange(Table::kTasks, on_task, [&](const broker::KeyRange& range) {
+    for (uint64_t id = range.first; id <= range.last; ++id) RowErased(id);
+  });
   if (std::exchange(pruned_young_, false) && clocks_agree_ && succeeded_ < keep_finished_)
     Fail(absl::StrCat("retention keeps ", succeeded_, " tasks, but was told ", keep_finished_));
   CheckLate(batch_taken_us_);
