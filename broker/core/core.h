@@ -346,6 +346,9 @@ class Core {
 
   // on_results.cc
   uint32_t FindLeased(uint64_t task, uint64_t lease, uint32_t worker);
+  uint32_t IfLeased(uint32_t slot, uint64_t task, uint64_t lease, uint32_t worker);
+  template <class Entries, class Visit>
+  void ForEachLeased(const Entries& entries, uint32_t worker, Visit visit);
   void EndDone(const wire::Results& results, WorkerSession& session, std::vector<uint64_t>& stale,
                Now now);
   void EndReported(const wire::Results& results, WorkerSession& session,

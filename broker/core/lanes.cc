@@ -67,10 +67,12 @@ void Lanes::Remove(uint32_t slot) {
     tasks_[task.prev].next = task.next;
   else
     line.head = task.next;
-  if (task.next != kNil)
+  if (task.next != kNil) {
     tasks_[task.next].prev = task.prev;
-  else
+    tasks_.Prefetch(tasks_[task.next].next);  // mostly the next but one to be removed
+  } else {
     line.tail = task.prev;
+  }
 }
 
 }  // namespace zsched::broker

@@ -1,6 +1,7 @@
 // Attempts end: reported by their worker, or given up by the broker. What that means for the task
 // is decided here.
 #include <algorithm>
+#include <array>
 
 #include "base/planted.h"
 #include "broker/core/core.h"
@@ -31,14 +32,39 @@ std::string_view CutUtf8(std::string_view text, size_t limit) {
 }  // namespace
 
 uint32_t Core::FindLeased(uint64_t task_id, uint64_t lease_id, uint32_t worker) {
-  uint32_t slot = state_.tasks().Find(TaskId(task_id));
+  return IfLeased(state_.tasks().Find(TaskId(task_id)), task_id, lease_id, worker);
+}
+
+// The slot, if it still holds the task, and the worker that lease of it. Otherwise kNil.
+uint32_t Core::IfLeased(uint32_t slot, uint64_t task_id, uint64_t lease_id, uint32_t worker) {
   if (slot == kNil) return kNil;
   const Task& task = state_.tasks()[slot];
-  if (task.state != TaskState::kLeased) return kNil;
+  if (task.id != task_id || task.state != TaskState::kLeased) return kNil;
   const Lease& lease = state_.LeaseOf(task);
   if (ZS_PLANTED("any-lease-accepted")) return slot;
   if (ZS_PLANTED("any-own-lease-accepted")) lease_id = lease.id;
   return lease.id == lease_id && lease.worker == worker ? slot : kNil;
+}
+
+// Calls visit(entry, slot) for each entry of a frame; the slot is kNil when its lease is stale. Looks up
+// some ahead of their visits, which may end tasks but not add any.
+template <class Entries, class Visit>
+void Core::ForEachLeased(const Entries& entries, uint32_t worker, Visit visit) {
+  constexpr uint32_t kLookAhead = 32;
+  std::array<uint32_t, kLookAhead> slots;
+  TaskIndex& tasks = state_.tasks();
+  for (uint32_t first = 0; first < entries.size(); first += kLookAhead) {
+    const uint32_t end = std::min(entries.size(), first + kLookAhead);
+    for (uint32_t i = first; i < end; ++i) tasks.PrefetchFind(TaskId(entries.Get(i)->task_id()));
+    for (uint32_t i = first; i < end; ++i)
+      slots[i - first] = tasks.Find(TaskId(entries.Get(i)->task_id()));
+    for (uint32_t i = first; i < end; ++i)
+      if (slots[i - first] != kNil) state_.PrefetchEnd(slots[i - first]);
+    for (uint32_t i = first; i < end; ++i) {
+      const auto* entry = entries.Get(i);
+      visit(*entry, IfLeased(slots[i - first], entry->task_id(), entry->lease_id(), worker));
+    }
+  }
 }
 
 void Core::StopTimer(Task& task) {
@@ -71,21 +97,16 @@ void Core::EndDone(const wire::Results& results, WorkerSession& session,
   if (results.done() == nullptr || results.done()->size() == 0) return;
   EndedRecord record;
   OpenedRecord opened = OpenRecord(RecordKind::kSucceeded, record);
-  for (uint32_t i = 0; i < results.done()->size(); ++i) {
-    const wire::Done* done = results.done()->Get(i);
-    uint32_t slot = FindLeased(done->task_id(), done->lease_id(), session.worker);
-    if (slot == kNil) {
-      stale.push_back(done->lease_id());
-      continue;
-    }
-    AppendStruct(batch_.OpenRecord(), SucceededEntry{done->task_id(), done->run_us(), 0});
+  ForEachLeased(*results.done(), session.worker, [&](const wire::Done& done, uint32_t slot) {
+    if (slot == kNil) return stale.push_back(done.lease_id());
+    AppendStruct(batch_.OpenRecord(), SucceededEntry{done.task_id(), done.run_us(), 0});
     EndedEntry entry;
-    entry.task = done->task_id();
-    entry.run_us = done->run_us();
+    entry.task = done.task_id();
+    entry.run_us = done.run_us();
     outcome_.clear();
     ApplyEnded(slot, entry, now);
     ++record.count;
-  }
+  });
   CloseEnded(opened, record, now);
   session.finished += record.count;
 }
@@ -95,19 +116,15 @@ void Core::EndReported(const wire::Results& results, WorkerSession& session,
   if (results.results() == nullptr || results.results()->size() == 0) return;
   EndedRecord record;
   OpenedRecord opened = OpenRecord(RecordKind::kEnded, record);
-  for (const wire::Result* result : *results.results()) {
-    uint32_t slot = FindLeased(result->task_id(), result->lease_id(), session.worker);
-    if (slot == kNil) {
-      stale.push_back(result->lease_id());
-      continue;
-    }
-    EndedEntry entry = JudgeResult(state_.tasks()[slot], *result, now);
-    entry.run_us = result->run_us();
+  ForEachLeased(*results.results(), session.worker, [&](const wire::Result& result, uint32_t slot) {
+    if (slot == kNil) return stale.push_back(result.lease_id());
+    EndedEntry entry = JudgeResult(state_.tasks()[slot], result, now);
+    entry.run_us = result.run_us();
     AppendStruct(batch_.OpenRecord(), entry);
     batch_.OpenRecord().append(outcome_);
     ApplyEnded(slot, entry, now);
     ++record.count;
-  }
+  });
   CloseEnded(opened, record, now);
   session.finished += record.count;
 }

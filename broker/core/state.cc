@@ -8,6 +8,8 @@
 namespace zsched::broker {
 namespace {
 
+constexpr size_t kLookAhead = 8;  // rows written before a task is there: about its way from memory
+
 template <class T>
 T OrDefault(T value, T fallback) {
   return value == 0 ? fallback : value;
@@ -61,6 +63,14 @@ Worker* State::FindWorker(const Uuid& id) {
 Producer* State::FindProducer(const Uuid& client) {
   auto it = producer_by_client_.find(client);
   return it == producer_by_client_.end() ? nullptr : &producers_.at(it->second);
+}
+
+void State::PrefetchEnd(uint32_t slot) const {
+  const Task& task = tasks_[slot];
+  if (task.lease == kNil) return;
+  __builtin_prefetch(&leases_[task.lease], /*write=*/1);
+  tasks_.Prefetch(task.next);  // neighbours among the worker's leases
+  tasks_.Prefetch(task.prev);
 }
 
 void State::MarkDirty(uint32_t slot) {
@@ -422,7 +432,9 @@ void State::FlushFinished(Batch& batch, int64_t now_ms) {
 
 void State::FlushRows(Batch& batch) {
   ZS_CHECK(finished_runs_.empty());
-  for (DirtyTask dirty : dirty_tasks_) {
+  for (size_t i = 0; i < dirty_tasks_.size(); ++i) {
+    if (i + kLookAhead < dirty_tasks_.size()) tasks_.Prefetch(dirty_tasks_[i + kLookAhead].slot);
+    const DirtyTask& dirty = dirty_tasks_[i];
     Task& task = tasks_[dirty.slot];
     if (task.id != dirty.id || !task.dirty) continue;  // finished since: its row is written already
     task.dirty = 0;

@@ -96,6 +96,8 @@ class State {
   std::deque<Lease>& leases() { return leases_; }
   const std::deque<Lease>& leases() const { return leases_; }
   Lease& LeaseOf(const Task& task) { return leases_[task.lease]; }
+  // What the end of the task's attempt will touch.
+  void PrefetchEnd(uint32_t slot) const;
   absl::flat_hash_map<uint32_t, Worker>& workers() { return workers_; }
   const absl::flat_hash_map<uint32_t, Worker>& workers() const { return workers_; }
   Worker* FindWorker(const Uuid& id);

@@ -10,14 +10,19 @@
 //   index.Find(id) == slot;   index[slot].priority = 7;
 //   index.Erase(slot);
 //
+// With a long backlog hardly any of it is in the CPU's caches. Who knows what it will touch next says so
+// with Prefetch and PrefetchFind, a few tasks ahead: misses then overlap instead of adding up.
+//
 // Threads: one owner.
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <new>
+#include <type_traits>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
+#include "base/huge_pages.h"
 #include "broker/core/rows.h"
 #include "broker/core/timer_wheel.h"
 #include "schemas/ids.h"
@@ -51,12 +56,16 @@ struct Task {
   uint8_t more_watchers : 1 = 0;  // Core::watchers_ has others
 };
 static_assert(sizeof(Task) == 64, "one cache line; the memory of a million waiting tasks is 64 MB");
+static_assert(std::is_trivially_destructible_v<Task>);
 
 class TaskIndex {
  public:
   TaskIndex() : by_id_(0, Hash{this}, Equal{this}) {}
   TaskIndex(const TaskIndex&) = delete;
   TaskIndex& operator=(const TaskIndex&) = delete;
+  ~TaskIndex() {
+    for (Task* chunk : chunks_) HugePageAllocator<Task>().deallocate(chunk, kChunk);
+  }
 
   Task& operator[](uint32_t slot) { return chunks_[slot >> kChunkBits][slot & (kChunk - 1)]; }
   const Task& operator[](uint32_t slot) const {
@@ -68,13 +77,14 @@ class TaskIndex {
     uint32_t slot = free_;
     if (slot != kNil) {
       free_ = (*this)[slot].next;
+      Prefetch(free_);
     } else {
       slot = used_++;
       ZS_CHECK(slot < kNil);
-      if ((slot & (kChunk - 1)) == 0) chunks_.push_back(std::make_unique<Task[]>(kChunk));
+      if ((slot & (kChunk - 1)) == 0) chunks_.push_back(HugePageAllocator<Task>().allocate(kChunk));
     }
-    (*this)[slot] = Task{};
-    (*this)[slot].id = id.value();
+    Task* task = new (&(*this)[slot]) Task{};
+    task->id = id.value();
     bool inserted = by_id_.insert(slot).second;
     ZS_CHECK(inserted);
     return slot;
@@ -85,6 +95,12 @@ class TaskIndex {
     auto it = by_id_.find(id);
     return it == by_id_.end() ? kNil : *it;
   }
+
+  // Of a slot or kNil.
+  void Prefetch(uint32_t slot) const {
+    if (slot != kNil) __builtin_prefetch(&(*this)[slot], /*write=*/1);
+  }
+  void PrefetchFind(TaskId id) const { by_id_.prefetch(id); }
 
   void Erase(uint32_t slot) {
     by_id_.erase(slot);
@@ -103,9 +119,9 @@ class TaskIndex {
   }
 
  private:
-  static constexpr int kChunkBits =
-      12;  // 4096 tasks, 256 KiB: small enough to waste little, large enough to be rare
+  static constexpr int kChunkBits = 15;  // 32,768 tasks: one huge page
   static constexpr uint32_t kChunk = 1 << kChunkBits;
+  static_assert(sizeof(Task) * kChunk == kHugePageBytes);
 
   struct Hash {
     using is_transparent = void;
@@ -132,10 +148,10 @@ class TaskIndex {
     bool operator()(TaskId a, uint32_t b) const { return (*index)[b].id == a.value(); }
   };
 
-  std::vector<std::unique_ptr<Task[]>> chunks_;
+  std::vector<Task*> chunks_;  // owned
   uint32_t used_ = 0;
   uint32_t free_ = kNil;
-  absl::flat_hash_set<uint32_t, Hash, Equal> by_id_;
+  absl::flat_hash_set<uint32_t, Hash, Equal, HugePageAllocator<uint32_t>> by_id_;
 };
 
 }  // namespace zsched::broker

@@ -32,9 +32,10 @@
 
 namespace zsched::broker {
 
-// The largest value that LMDB keeps on a leaf page of 4 KiB, so that two blocks fill a page to the
-// brim; a larger value takes pages of its own. A row that does not fit is a block by itself.
-inline constexpr size_t kMaxBlockBytes = 2022;
+// What LMDB stores on one page of its own, a page of 4 KiB without its header. The tree then holds little
+// more than page numbers, and a block that is replaced or deleted is neither copied nor moved about. A
+// row that does not fit is a block by itself.
+inline constexpr size_t kMaxBlockBytes = 4080;
 
 class Block {
  public:
