@@ -214,6 +214,8 @@ class Core {
   // --- Events from clients
   SessionId OnHello(const wire::Hello& hello, Now now);  // 0: refused, no session left
   void OnSubmit(SessionId from, const wire::Submit& submit, std::string_view body, Now now);
+  // As a frame that does not fit into what the client may have unacknowledged.
+  void OnSubmitBeyondWindow(SessionId from, const wire::Submit& submit);
   // Registers for the ids that are not over; gives back the others, which the server looks up in
   // the tables.
   std::vector<uint64_t> OnWait(SessionId from, const wire::Wait& wait);

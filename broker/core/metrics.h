@@ -19,6 +19,7 @@ namespace zsched::broker {
   X(kSessionsExpired, "sessions_expired_total")                                \
   X(kSessionsBroken, "sessions_broken_total") /* frames were lost or overtaken */ \
   X(kSubmitFrames, "submit_frames_total")                                      \
+  X(kSubmitsParked, "submits_parked_total") /* they came while light clients had their turn */ \
   X(kSubmitDuplicates, "submit_duplicates_total")                              \
   X(kTasksSubmitted, "tasks_submitted_total")                                  \
   X(kTasksRejected, "tasks_rejected_total")                                    \

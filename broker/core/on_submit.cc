@@ -12,6 +12,7 @@ namespace {
 // How long a client should keep back what was refused for lack of room: a few rounds of a busy
 // broker.
 constexpr uint32_t kFullRetryMs = 100;
+constexpr char kWindowUsedUp[] = "the submit window is used up; wait for acknowledgements";
 
 std::string_view QueueOf(const wire::TaskSpec& spec) {
   return spec.queue() != nullptr ? TextOf(spec.queue()) : std::string_view(kDefaultQueue);
@@ -81,6 +82,13 @@ void Core::OnSubmit(SessionId from, const wire::Submit& submit, std::string_view
   client->unacked_tasks += ack.tasks;
   client->unacked_bytes += ack.bytes;
   effects_.push_back(std::move(ack));
+}
+
+void Core::OnSubmitBeyondWindow(SessionId from, const wire::Submit& submit) {
+  ClientSession* client = FindClient(from);
+  if (client == nullptr || submit.tasks() == nullptr) return;
+  metrics_.Add(Metric::kSubmitFrames);
+  RefuseAll(*client, submit, kWindowUsedUp);
 }
 
 SubmitMemory Core::AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now now,
@@ -172,7 +180,7 @@ bool Core::RefuseSubmit(ClientSession& client, const wire::Submit& submit, const
   // A single frame is always let through, or a large one could never be.
   if (client.unacked_frames > 0 && (client.unacked_tasks + count > kSubmitWindowTasks ||
                                     client.unacked_bytes + bytes > kSubmitWindowBytes)) {
-    RefuseAll(client, submit, "the submit window is used up; wait for acknowledgements");
+    RefuseAll(client, submit, kWindowUsedUp);
     return true;
   }
   if (producer == nullptr && state_.producers().size() >= config_.max_producers) {

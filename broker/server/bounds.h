@@ -2,7 +2,9 @@
 // broker/server; docs/configuration.md ("Memory") adds them up.
 //
 //   peer ──▶ receive queue ──▶ engine ──▶ queries ──▶ query thread ──▶ replies ──▶ send queue ──▶ peer
-//              frames                      count                        count        bytes
+//              frames        │             count                        count        bytes
+//                            └─▶ intake
+//                                bytes
 #pragma once
 
 #include <cstddef>
@@ -33,6 +35,12 @@ inline constexpr SocketLimits kWorkerSocket{.receive_frames = kReceiveFrames,
                                                      .peer_bytes = 2 * kMaxCreditBytes,
                                                      .total_bytes = size_t{2} << 30}};
 
+// --- The open batch
+// With this much in the open batch the sockets are not read until the journal has taken it: what
+// clients send on waits in their own windows. Some thousands of small tasks: more would not make
+// commits cheaper, only larger and later, and three batches take their room in memory for good.
+inline constexpr size_t kMaxOpenBytes = 1 << 20;
+
 // --- Queries that are asked and not answered; beyond either bound one is refused, not queued
 // Of one client: a reply takes about a millisecond, and nobody should wait for more than some hundred
 // of another's.
@@ -52,7 +60,7 @@ inline constexpr size_t kQueriesBytes =
     kMaxQueries * kQueryBytes + 2 * (kMaxReplies + 1) * kReplyBytes;  // built, then copied
 // Of one connection, and the share of it that the connections do not have in common.
 inline constexpr size_t kClientBytes = kConnectionBytes + kReceiveBytes +
-                                       kClientSocket.send.peer_bytes +
+                                       kClientSocket.send.peer_bytes + kSubmitWindowBytes +
                                        kMaxPeerQueries * kQueryBytes;
 inline constexpr size_t kWorkerBytes =
     kConnectionBytes + kReceiveBytes + kWorkerSocket.send.peer_bytes;

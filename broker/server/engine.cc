@@ -49,7 +49,11 @@ bool IsRequest(Endpoint endpoint, MessageType type) {
 }  // namespace
 
 Engine::Engine(EngineConfig config, Journal& journal, Outbox& outbox)
-    : config_(std::move(config)), journal_(journal), outbox_(outbox), core_(config_.core) {}
+    : config_(std::move(config)),
+      journal_(journal),
+      outbox_(outbox),
+      core_(config_.core),
+      intake_(config_.intake) {}
 
 absl::Status Engine::Start(const Uuid& fresh_cluster, Now now) {
   now_ = now;
@@ -176,6 +180,7 @@ void Engine::Break(SessionId session) {
 }
 
 void Engine::Forget(SessionId session) {
+  intake_.Forget(session);
   auto peer = peers_.find(session.value());
   if (peer == peers_.end()) return;
   auto& connections = connections_[static_cast<size_t>(peer->second.endpoint)];
@@ -261,7 +266,7 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
   switch (frame.header.type) {
     case MessageType::kSubmit: {
       const auto* submit = VerifyBody<wire::Submit>(frame.body);
-      if (submit != nullptr) core_.OnSubmit(from, *submit, frame.body, now);
+      if (submit != nullptr) OnSubmit(from, frame.body, *submit, now);
       return submit != nullptr;
     }
     case MessageType::kHeartbeat: {
@@ -272,6 +277,7 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
     }
     case MessageType::kGoodbye:
       if (!frame.body.empty()) return false;
+      while (auto parked = intake_.NextOf(from)) SubmitParked(*parked, now);
       core_.OnClientGoodbye(from, now);
       return true;
     case MessageType::kStatus: {
@@ -302,6 +308,28 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
     default:
       return false;  // IsRequest let nothing else through
   }
+}
+
+void Engine::OnSubmit(SessionId from, std::string_view body, const wire::Submit& submit, Now now) {
+  if (intake_.Enters(from, body.size(), now.mono_ms))
+    return core_.OnSubmit(from, submit, body, now);
+  if (!intake_.Park(from, body)) return core_.OnSubmitBeyondWindow(from, submit);
+  core_.metrics().Add(Metric::kSubmitsParked);
+}
+
+void Engine::SubmitParked(const Intake::Parked& parked, Now now) {
+  const auto* submit = VerifyBody<wire::Submit>(parked.body);
+  ZS_CHECK(submit != nullptr);  // it was verified when it came
+  core_.OnSubmit(parked.from, *submit, parked.body, now);
+}
+
+void Engine::TakeParked(Now now) {
+  auto round = [&] {
+    return Intake::Round{.now_ms = now.mono_ms,
+                         .idle = in_flight_ == durable_ && !core_.HasRecords(),
+                         .room = core_.OpenBytes() <= kMaxOpenBytes};
+  };
+  while (auto parked = intake_.Next(round())) SubmitParked(*parked, now);
 }
 
 bool Engine::OnList(SessionId from, const FrameView& frame) {
@@ -528,6 +556,7 @@ void Engine::Hold(Effect effect) {
 absl::Status Engine::EndRound(Now now) {
   now_ = now;
   for (SessionId session : std::exchange(unreachable_, {})) core_.OnSessionBroken(session);
+  TakeParked(now);
   core_.EndRound(now);
   for (Effect& effect : core_.effects()) Hold(std::move(effect));
   core_.effects().clear();
@@ -546,6 +575,7 @@ bool Engine::TakeBatch(Batch& batch) {
   core_.TakeBatch(batch);
   in_flight_ = batch.last_lsn();
   std::swap(held_in_flight_, held_open_);
+  intake_.OnBatchTaken();
   return true;
 }
 
@@ -554,6 +584,7 @@ void Engine::OnCommitted(const Batch& batch, uint64_t commit_us, Now now) {
   ZS_CHECK(batch.last_lsn() == in_flight_ && released_.empty());
   durable_ = in_flight_;
   committed_ = &batch;
+  intake_.OnCommitted(commit_us, now.mono_ms);
   std::swap(released_, held_in_flight_);
   core_.metrics().Add(Metric::kCommits);
   core_.metrics().Add(Metric::kCommitBytes, batch.bytes());

@@ -14,6 +14,7 @@
 // INTERNAL; the process must end on them.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <deque>
 #include <string>
@@ -24,6 +25,7 @@
 #include "absl/status/status.h"
 #include "broker/core/core.h"
 #include "broker/journal/journal.h"
+#include "broker/server/intake.h"
 #include "broker/server/query.h"
 #include "broker/transport/encoder.h"
 #include "schemas/frame.h"
@@ -50,6 +52,7 @@ struct EngineConfig {
   std::string version;
   // As VIEW and WELCOME name this broker: ":5570" when peers shall use the host they know.
   std::string address, worker_address;
+  IntakeLimits intake;
 };
 
 class Engine {
@@ -66,7 +69,10 @@ class Engine {
   // Messages that the transport dropped because they were not one part.
   void OnDropped(uint64_t messages);
   void OnTick(Now now);
-  int64_t next_tick_ms(Now now) const { return core_.next_tick_ms(now); }
+  // When a round is due, whatever comes in.
+  int64_t next_tick_ms(Now now) const {
+    return std::min(core_.next_tick_ms(now), intake_.due_ms(now.mono_ms));
+  }
   // Dispatches, and lets go what need not wait. Ends every round.
   absl::Status EndRound(Now now);
 
@@ -117,6 +123,9 @@ class Engine {
   void Break(SessionId session);
   void Forget(SessionId session);
   void Dispatch(Endpoint endpoint, std::string_view routing_id, const FrameView& frame, Now now);
+  void OnSubmit(SessionId from, std::string_view body, const wire::Submit& submit, Now now);
+  void SubmitParked(const Intake::Parked& parked, Now now);
+  void TakeParked(Now now);
   bool OnClientFrame(SessionId from, const FrameView& frame, Now now);
   bool OnWorkerFrame(SessionId from, const FrameView& frame, Now now);
   bool OnQuery(SessionId from, const FrameView& frame);
@@ -151,6 +160,7 @@ class Engine {
   // The session of each connection, by routing id: a connection has one at most. By endpoint, because
   // each socket makes its own routing ids. As many entries as sessions.
   std::array<absl::flat_hash_map<std::string, SessionId>, 2> connections_;
+  Intake intake_;
   int64_t started_ms_ = 0;
   Now now_;
 
@@ -158,7 +168,7 @@ class Engine {
   Lsn durable_;
   Lsn in_flight_;  // last LSN at the journal; durable_ when none is
   std::vector<Effect> held_open_, held_in_flight_, released_;  // an effect's way, in this order
-  uint32_t open_queries_ = 0;  // asked by clients, not answered
+  uint32_t open_queries_ = 0;                                  // asked by clients, not answered
   std::deque<Query> held_queries_;
   std::vector<Query> ready_queries_;
   std::deque<Query> retries_;  // one at a time: a retry must see what the one before it did

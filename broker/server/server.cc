@@ -17,10 +17,6 @@ namespace {
 // of work, also when it is in vain. What arrives in a round is handed over at its end.
 constexpr size_t kFramesPerRound = 512;
 constexpr size_t kBytesPerRound = 1 << 20;
-// With this much in the open batch the sockets are not read until the journal has taken it: what
-// clients send on waits in their own windows. Some thousands of small tasks: more would not make
-// commits cheaper, only larger and later, and three batches take their room in memory for good.
-constexpr size_t kMaxOpenBytes = 1 << 20;
 // zmq's I/O thread: one is enough for a gigabyte a second, and there are two cores.
 constexpr int kIoThreads = 1;
 constexpr int kMaxSockets = 16;
