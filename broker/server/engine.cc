@@ -313,11 +313,12 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
 void Engine::OnSubmit(SessionId from, std::string_view body, const wire::Submit& submit, Now now) {
   if (intake_.Enters(from, body.size(), now.mono_ms))
     return core_.OnSubmit(from, submit, body, now);
-  if (!intake_.Park(from, body)) return core_.OnSubmitBeyondWindow(from, submit);
+  if (!intake_.Park(from, body, now.mono_ms)) return core_.OnSubmitBeyondWindow(from, submit);
   core_.metrics().Add(Metric::kSubmitsParked);
 }
 
 void Engine::SubmitParked(const Intake::Parked& parked, Now now) {
+  if (ZS_PLANTED("parked-forgotten")) return;
   const auto* submit = VerifyBody<wire::Submit>(parked.body);
   ZS_CHECK(submit != nullptr);  // it was verified when it came
   core_.OnSubmit(parked.from, *submit, parked.body, now);

@@ -5,6 +5,18 @@
 
 namespace zsched::broker {
 
+namespace {
+
+// Who comes at random, while commits of length c take turns with pauses of length p, waits for c²/2(c+p)
+// on average.
+int64_t PauseAfter(int64_t commit_us) {
+  commit_us = std::min<int64_t>(commit_us, 60'000'000);
+  return std::clamp<int64_t>(commit_us * commit_us / (2 * Intake::kMeanWaitUs) - commit_us, 0,
+                             Intake::kMaxPauseFactor * commit_us);
+}
+
+}  // namespace
+
 // What the client submitted in this span and the one before it.
 size_t Intake::CountRate(Client& client, size_t bytes, int64_t now_ms) const {
   if (const int64_t age = now_ms - client.since_ms; age >= kRateMs) {
@@ -33,11 +45,12 @@ bool Intake::Enters(SessionId from, size_t bytes, int64_t now_ms) {
   return client.frames.empty() && (light || !Contended(from, now_ms));
 }
 
-bool Intake::Park(SessionId from, std::string_view body) {
+bool Intake::Park(SessionId from, std::string_view body, int64_t now_ms) {
   Client& client = clients_[from.value()];
   if (client.frames.size() >= limits_.parked_frames ||
       client.parked_bytes + body.size() > limits_.parked_bytes)
     return false;
+  if (turns_.empty()) may_enter_ms_ = std::max(may_enter_ms_, now_ms);
   if (client.frames.empty()) turns_.push_back(from);
   client.frames.emplace_back(body);
   client.parked_bytes += body.size();
@@ -45,9 +58,10 @@ bool Intake::Park(SessionId from, std::string_view body) {
 }
 
 bool Intake::MayEnter(size_t bytes, const Round& round) const {
-  if (open_bytes_ > 0 && open_bytes_ + bytes > limits_.batch_bytes) return false;
-  if (round.now_ms < pause_until_ms_) return false;
-  return round.idle || open_bytes_ > 0 || round.now_ms >= pause_until_ms_ + kPatienceMs;
+  if (at_journal_bytes_ > 0 || (open_bytes_ > 0 && open_bytes_ + bytes > limits_.batch_bytes))
+    return false;
+  if (round.now_ms < may_enter_ms_) return false;
+  return round.idle || open_bytes_ > 0 || round.now_ms >= may_enter_ms_ + kPatienceMs;
 }
 
 std::optional<Intake::Parked> Intake::Next(const Round& round) {
@@ -90,13 +104,13 @@ void Intake::OnBatchTaken() { at_journal_bytes_ = std::exchange(open_bytes_, 0);
 
 void Intake::OnCommitted(uint64_t commit_us, int64_t now_ms) {
   if (std::exchange(at_journal_bytes_, 0) == 0) return;
-  pause_until_ms_ = now_ms + static_cast<int64_t>(commit_us / 1000) + 1;
+  may_enter_ms_ = now_ms + (PauseAfter(static_cast<int64_t>(commit_us)) + 999) / 1000;
 }
 
 int64_t Intake::due_ms(int64_t now_ms) const {
   int64_t due = INT64_MAX;
   if (turns_.empty()) return due;
-  for (int64_t moment : {pause_until_ms_, pause_until_ms_ + kPatienceMs, newest_.seen_ms + kRateMs,
+  for (int64_t moment : {may_enter_ms_, may_enter_ms_ + kPatienceMs, newest_.seen_ms + kRateMs,
                          other_.seen_ms + kRateMs})
     if (moment > now_ms) due = std::min(due, moment);
   return due;

@@ -4,8 +4,8 @@
 // A commit that has megabytes in it takes as long as the disk needs for them, for everybody whose task
 // is in it or behind it. A client that submits as much as it can would so set the pace of clients that
 // submit a task now and then. While both are there, frames of the heavy ones are parked, and enter one by
-// one: so many bytes a batch, then a pause as long as that batch's commit took. So light clients have
-// half of the disk's time, and wait for one heavy commit at most. While only heavy ones are there, nothing
+// one: so many bytes a batch, then a pause that is the longer the longer the batch's commit took. So
+// light clients wait for one heavy commit at most, and seldom. While only heavy ones are there, nothing
 // waits and nothing is copied.
 //
 //   SUBMIT ──▶ Enters? ──yes──▶ core                       light: at most kLightBytes in kRateMs
@@ -16,7 +16,7 @@
 //
 // Example:
 //   if (intake.Enters(from, body.size(), now)) core.OnSubmit(from, *submit, body, now);
-//   else if (!intake.Park(from, body)) ...refuse: it is beyond the client's window...
+//   else if (!intake.Park(from, body, now)) ...refuse: it is beyond the client's window...
 //   while (auto parked = intake.Next({now, idle, room})) core.OnSubmit(parked->from, ...);
 //
 // Threads: one owner.
@@ -51,12 +51,18 @@ class Intake {
  public:
   // Over which a client's rate is taken, and after which one that was light is forgotten.
   static constexpr int64_t kRateMs = 100;
+  // What heavy commits may add to the wait of a light client on average: less than a commit of its own
+  // takes. Pauses follow from it: heavy clients have the time that is left by commits of a millisecond
+  // nearly to a third, and by long ones, which hurt more, to a tenth; never less, or they would starve.
+  static constexpr int64_t kMeanWaitUs = 150;
+  static constexpr int64_t kMaxPauseFactor = 9;
   // A heavy frame that may enter still waits so long for a batch without light ones.
   static constexpr int64_t kPatienceMs = 5;
 
   struct Parked {
     SessionId from;
     std::string body;
+    bool operator==(const Parked&) const = default;
   };
   // What the loop is at.
   struct Round {
@@ -70,7 +76,7 @@ class Intake {
   // Counts the frame. False: it must be parked.
   bool Enters(SessionId from, size_t bytes, int64_t now_ms);
   // False: the client has more parked than its window allows; refuse the frame.
-  bool Park(SessionId from, std::string_view body);
+  bool Park(SessionId from, std::string_view body, int64_t now_ms);
   // The next parked frame that may enter now.
   std::optional<Parked> Next(const Round& round);
   // The session's next frame, whatever the pace: it says goodbye.
@@ -110,7 +116,7 @@ class Intake {
   absl::flat_hash_map<uint64_t, Client> clients_;  // by session
   std::deque<SessionId> turns_;                    // those with parked frames
   Light newest_, other_;  // the light client seen last, and the last one that is not it
-  int64_t pause_until_ms_ = INT64_MIN / 2;
+  int64_t may_enter_ms_ = INT64_MIN / 2;          // when the pause is over, or since when one waits
   size_t open_bytes_ = 0, at_journal_bytes_ = 0;  // of heavy frames that entered while contended
 };
 

@@ -115,6 +115,7 @@ struct WorkloadProfile {
   uint64_t keep_finished = 1'000'000;
   int64_t keep_finished_ms = 24 * 3600 * 1000;
   uint64_t grant_bytes = uint64_t{64} << 20;  // of each worker
+  size_t light_bytes = 64 << 10;  // of SUBMITs in a moment; who sends more waits for the others
 };
 
 std::span<const FaultProfile> AllFaults();

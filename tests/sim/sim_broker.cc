@@ -43,6 +43,7 @@ void SimBroker::Boot() {
   config.core.max_queue_tasks = workload.max_queue_tasks;
   config.core.keep_finished = workload.keep_finished;
   config.core.keep_finished_ms = workload.keep_finished_ms;
+  config.intake.light_bytes = workload.light_bytes;
   config.version = "sim";
   config.address = ":5570";
   config.worker_address = ":5571";
@@ -120,7 +121,7 @@ bool SimBroker::TakeCommit() {
     Crash();
     return false;
   }
-  engine_->OnCommitted(batches_[at_journal_], 0, now());
+  engine_->OnCommitted(batches_[at_journal_], static_cast<uint64_t>(commit_us_), now());
   HandOver();
   return !Died(engine_->ReleaseCommitted());
 }
@@ -176,6 +177,7 @@ void SimBroker::HandOver() {
   int64_t takes_us = random_.LogBetween(faults.commit_min_us, faults.commit_max_us);
   if (random_.Chance(faults.commit_stall))
     takes_us = random_.Between(0, faults.commit_stall_max_ms * kMillisecond);
+  commit_us_ = takes_us;
   // On disk at some moment of it; reported at the end. A crash between the two finds the batch durable and nobody told.
   world_.scheduler.After(random_.Between(0, takes_us), life_, [this] { Commit(); });
   world_.scheduler.After(takes_us, life_, [this] {

@@ -67,6 +67,7 @@ class SimBroker final : public Process, private broker::Outbox {
 
   std::array<broker::Batch, 2> batches_;
   int at_journal_ = 0;
+  int64_t commit_us_ = 0;
   bool journal_busy_ = false;
   bool on_disk_ = false;  // what the journal is busy with
   bool commit_done_ = false;

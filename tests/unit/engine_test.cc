@@ -24,9 +24,11 @@ struct SentFrame {
 
 class EngineTest : public testing::Test, protected Outbox {
  protected:
-  void SetUp() override {
+  void SetUp() override { Start({}); }
+  void Start(EngineConfig config) {
     Outbox& outbox = *this;
-    engine_ = std::make_unique<Engine>(EngineConfig{}, *journal_, outbox);
+    journal_ = OpenMemoryJournal(MakeMemoryDisk());
+    engine_ = std::make_unique<Engine>(std::move(config), *journal_, outbox);
     ASSERT_TRUE(engine_->Start(Uuid{1, 2}, now_).ok());
     Commit();
   }
@@ -136,7 +138,7 @@ class EngineTest : public testing::Test, protected Outbox {
     uint32_t sent = 0;
   };
   Now now_{1'700'000'000'000, 1'000};
-  std::unique_ptr<Journal> journal_ = OpenMemoryJournal(MakeMemoryDisk());
+  std::unique_ptr<Journal> journal_;
   std::unique_ptr<Engine> engine_;
   QueryRunner runner_;
   Batch batches_[2];
@@ -266,6 +268,55 @@ TEST_F(EngineTest, WhatAListLooksForIsBoundedWhileItWaits) {
   EXPECT_FALSE(list(0, 0, kMaxLabelKeyBytes + 1, 0));
   EXPECT_FALSE(list(0, 0, 0, kMaxLabelValueBytes + 1));
   EXPECT_EQ(Count("c", MessageType::kError), 4u);
+}
+
+// A client that submits more than `light_bytes` in a moment, beside one that does not.
+class PacedTest : public EngineTest {
+ protected:
+  void SetUp() override {
+    EngineConfig config;
+    config.intake.light_bytes = 150;  // one small frame
+    config.intake.parked_frames = 2;
+    Start(config);
+    Hello("light");
+    Hello("heavy");
+    Submit("light");
+    Submit("heavy", 10);
+  }
+  uint64_t Tasks() const { return engine_->core().state().tasks().size(); }
+};
+
+TEST_F(PacedTest, AHeavyFrameEntersABatchOfItsOwn) {
+  EXPECT_EQ(Tasks(), 1u);
+  EndRound();
+  EXPECT_EQ(Tasks(), 1u) << "the open batch has the light one's";
+  Commit();
+  EXPECT_EQ(Tasks(), 11u) << "nothing else is there";
+  EXPECT_EQ(Count("heavy", MessageType::kSubmitAck), 0u);
+  Commit();
+  EXPECT_EQ(Count("light", MessageType::kSubmitAck), 1u);
+  EXPECT_EQ(Count("heavy", MessageType::kSubmitAck), 1u);
+}
+
+TEST_F(PacedTest, WhatIsBeyondTheWindowIsRefused) {
+  Submit("heavy", 10);
+  Submit("heavy", 10);
+  Commit();
+  EXPECT_EQ(Count("heavy", MessageType::kSubmitAck), 1u) << "the third, of which nothing was taken";
+  for (int i = 0; i < 3; ++i) Commit();
+  EXPECT_EQ(Count("heavy", MessageType::kSubmitAck), 3u);
+  EXPECT_EQ(Tasks(), 21u);
+}
+
+TEST_F(PacedTest, AGoodbyeDoesNotLoseWhatWasSentBeforeIt) {
+  Say("heavy", MessageType::kGoodbye, "");
+  EXPECT_EQ(Tasks(), 11u);
+}
+
+TEST_F(PacedTest, ASessionThatIsReplacedSendsItsFramesAgain) {
+  Hello("heavy");
+  for (int i = 0; i < 3; ++i) Commit();
+  EXPECT_EQ(Tasks(), 1u);
 }
 
 }  // namespace
