@@ -318,7 +318,6 @@ void Engine::OnSubmit(SessionId from, std::string_view body, const wire::Submit&
 }
 
 void Engine::SubmitParked(const Intake::Parked& parked, Now now) {
-  if (ZS_PLANTED("parked-forgotten")) return;
   const auto* submit = VerifyBody<wire::Submit>(parked.body);
   ZS_CHECK(submit != nullptr);  // it was verified when it came
   core_.OnSubmit(parked.from, *submit, parked.body, now);

@@ -385,7 +385,7 @@ TEST_F(Hostile, AWorkerThatTakesAndNeverAnswers) {
   BatchAck ack;
   {
     RawZmtp greedy(cluster_.client_port() + 1);
-    greedy.HelloAsWorker("greedy");
+    greedy.HelloAsWorker("greedy", "other");
     Attack takes([&] {
       greedy.TrySay(MessageType::kCredit, credit);
       greedy.TrySay(MessageType::kHeartbeat, "");

@@ -114,10 +114,11 @@ SessionId RawZmtp::HelloAsClient() {
   return session_;
 }
 
-SessionId RawZmtp::HelloAsWorker(const std::string& name) {
+SessionId RawZmtp::HelloAsWorker(const std::string& name, const std::string& queue) {
   wire::Uuid id = RandomUuid();
   Say(MessageType::kWorkerHello, BodyOf([&](auto& b) {
-        return wire::CreateWorkerHelloDirect(b, &id, name.c_str(), "localhost", "0", 1);
+        std::vector queues{b.CreateString(queue)};
+        return wire::CreateWorkerHelloDirect(b, &id, name.c_str(), "localhost", "0", 1, &queues);
       }));
   AwaitWelcome(MessageType::kWorkerWelcome);
   return session_;

@@ -38,7 +38,7 @@ class RawZmtp {
 
   // Open a session, reading WELCOME. Throws Failure when it is refused.
   SessionId HelloAsClient();
-  SessionId HelloAsWorker(const std::string& name);
+  SessionId HelloAsWorker(const std::string& name, const std::string& queue);
 
  private:
   std::string Read(size_t size);

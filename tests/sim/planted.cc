@@ -27,7 +27,6 @@ constexpr PlantedBug kBugs[] = {
      "flapping-broker", "full-queues"},
     {"seq-taken-twice", "a SUBMIT that was sent again creates its tasks again", 20,
      "flapping-broker"},
-    {"parked-forgotten", "a SUBMIT that was parked never enters", 5, "", "many-clients"},
     {"acks-claimed", "a client claims acks that it does not have", 10, "mangled"},
     {"submits-not-resent", "a client does not send submits again after a reconnect", 20},
     {"refused-not-resent", "a client forgets tasks that a full broker refused", 10, "",
