@@ -17,6 +17,8 @@ namespace {
 // of work, also when it is in vain. What arrives in a round is handed over at its end.
 constexpr size_t kFramesPerRound = 512;
 constexpr size_t kBytesPerRound = 1 << 20;
+// Freed from the send queues since they were fullest: worth to be given back to the system.
+constexpr size_t kTrimBytes = 64 << 20;
 // zmq's I/O thread: one is enough for a gigabyte a second, and there are two cores.
 constexpr int kIoThreads = 1;
 constexpr int kMaxSockets = 16;
@@ -169,6 +171,7 @@ absl::Status Server::TakeReplies() {
 void Server::WatchRoom() {
   std::optional<JournalUsage> usage = query_thread_->TakeUsage();
   if (!usage) return;
+  ReturnMemory();
   std::string reason;
   uint64_t in_use = usage->used_bytes - std::min(usage->used_bytes, usage->free_bytes);
   if (static_cast<double>(in_use) > config_.map_watermark * static_cast<double>(usage->map_bytes))
@@ -178,6 +181,15 @@ void Server::WatchRoom() {
   else if (usage->disk_free_bytes < config_.disk_reserve_bytes)
     reason = "the broker's disk is nearly full; free some space";
   engine_->SetDiskLow(std::move(reason));
+}
+
+// Peers that did not read have read, or are gone.
+void Server::ReturnMemory() {
+  const size_t queued = clients_->queued_bytes() + workers_->queued_bytes();
+  most_queued_ = std::max(most_queued_, queued);
+  if (most_queued_ - queued < kTrimBytes) return;
+  most_queued_ = queued;
+  query_thread_->TrimMemory();
 }
 
 void Server::ReadSockets(Now now) {

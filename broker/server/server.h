@@ -66,6 +66,7 @@ class Server : private Outbox {
   absl::Status TakeCommit();
   absl::Status TakeReplies();
   void WatchRoom();
+  void ReturnMemory();
   void TakeNewConfig();
   void ReadSockets(Now now);
   void HandOver();
@@ -82,6 +83,7 @@ class Server : private Outbox {
   Batch
       batches_[2];  // one at the journal, one committed last: the cache of what was just submitted
   int at_journal_ = 0;
+  size_t most_queued_ = 0;        // in the send queues, since memory was last given back
   bool more_input_ = false;       // a socket was left with frames in it
   std::mutex reconfigure_mutex_;  // taken once a reload and once a flagged round
   CoreConfig new_config_;

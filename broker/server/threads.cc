@@ -1,6 +1,6 @@
 #include "broker/server/threads.h"
 
-#include <pthread.h>
+#include <malloc.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -122,6 +122,11 @@ std::optional<JournalUsage> QueryThread::TakeUsage() {
   return std::exchange(usage_, std::nullopt);
 }
 
+void QueryThread::TrimMemory() {
+  std::lock_guard lock(mutex_);
+  trim_ = true;  // with the next look at the journal's room
+}
+
 void QueryThread::Answer(const Query& query) {
   QueryReply reply;
   // A view a query: each sees what was committed before it ran, and none keeps pages from being
@@ -157,8 +162,10 @@ void QueryThread::Run() {
       lock.lock();
     }
     if (std::chrono::steady_clock::now() < next_usage) continue;
+    const bool trim = std::exchange(trim_, false);
     lock.unlock();
     LookAtUsage();
+    if (trim) malloc_trim(0);
     lock.lock();
     next_usage = std::chrono::steady_clock::now() + kUsageInterval;
   }

@@ -58,6 +58,8 @@ class RouterSocket {
   SendResult Send(std::string_view routing_id, const FrameHeader& header, std::string_view body);
 
   // Whether it is worth making a large frame for this peer; see SendBudget.
+  // Of all peers, not yet written to their connections.
+  size_t queued_bytes() const { return budget_.total_bytes(); }
   bool HasRoom(std::string_view routing_id) const { return budget_.HasRoom(routing_id); }
 
   uint64_t malformed() const { return malformed_; }
