@@ -42,6 +42,9 @@ inline constexpr int kCrashLimit =
 
 // --- Submitting
 inline constexpr size_t kMaxSubmitTasks = 4096;  // tasks in one SUBMIT frame
+// Body of a SUBMIT frame, unless it has a single task. A frame is one commit's at least, and others wait
+// for that; larger ones are not faster.
+inline constexpr size_t kMaxSubmitBytes = 256 << 10;
 inline constexpr size_t kMaxOutstandingSubmits =
     64;  // SUBMIT frames of one client without an ack; the dedupe window
 inline constexpr uint32_t kSubmitWindowTasks = 65'536;  // unacknowledged tasks of one client

@@ -12,9 +12,9 @@
 namespace zsched {
 namespace {
 
-constexpr size_t kRoundTasks = kMaxSubmitTasks;
+constexpr size_t kRoundTasks = 1000;
 
-// `call_tasks` in one call; kRoundTasks in all, which make a full frame.
+// `call_tasks` in one call; kRoundTasks in all, which one frame holds.
 void HandIn(Intake& intake, const TaskSpec& spec, size_t call_tasks) {
   for (size_t put = 0; put < kRoundTasks;) {
     size_t count = std::min(call_tasks, kRoundTasks - put);
@@ -53,7 +53,7 @@ void BM_ClientSubmit(benchmark::State& state) {
       bytes = body.size();
       return true;
     });
-    if (submitter.next_seq() != seq + 1) return state.SkipWithError("not one full frame");
+    if (submitter.next_seq() != seq + 1) return state.SkipWithError("not one frame");
     Acknowledge(submitter, seq, b);
   }
   state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(kRoundTasks));

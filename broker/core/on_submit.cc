@@ -166,6 +166,9 @@ bool Core::RefuseSubmit(ClientSession& client, const wire::Submit& submit, const
     return invalid(ErrorCode::kInvalidArgument,
                    "SUBMIT: seq must be from 1, acked_below at most seq, and tasks 1.." +
                        std::to_string(kMaxSubmitTasks));
+  if (count > 1 && bytes > kMaxSubmitBytes)
+    return invalid(ErrorCode::kTooLarge, "SUBMIT: a frame over " + std::to_string(kMaxSubmitBytes) +
+                                             " bytes must have a single task; send several frames");
   if (producer != nullptr && submit.seq() < producer->acked_below)
     return invalid(ErrorCode::kStale, "SUBMIT: seq " + std::to_string(submit.seq()) +
                                           " was acknowledged and forgotten");

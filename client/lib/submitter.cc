@@ -107,7 +107,7 @@ bool Submitter::FitsWindow(size_t tasks, size_t bytes) const {
 }
 
 bool Submitter::IsFull(size_t tasks, size_t bytes) const {
-  return tasks >= kMaxSubmitTasks || bytes >= kBatchTargetBytes;
+  return tasks >= kMaxSubmitTasks || bytes >= kMaxSubmitBytes;
 }
 
 // The lane that a frame may be made of now, taking turns; -1: none.
@@ -139,10 +139,10 @@ void Submitter::MakeFrame(int lane_index) {
     Source& source = lane.sources.front();
     const std::string& chunk = source.lot.chunks[source.chunk];
     const TaskRecord task = ReadRecord(std::string_view(chunk).substr(source.offset));
+    const size_t bytes_with_it = builder_.bytes() + FrameBuilder::BodyBytesFor(task.header);
+    if (builder_.tasks() > 0 && bytes_with_it > kMaxSubmitBytes) break;
     const bool first_of_all = builder_.tasks() == 0 && under_way_frames_ == 0;
-    if (!first_of_all && !FitsWindow(builder_.tasks() + 1,
-                                     builder_.bytes() + FrameBuilder::BodyBytesFor(task.header)))
-      break;
+    if (!first_of_all && !FitsWindow(builder_.tasks() + 1, bytes_with_it)) break;
     builder_.Add(task);
     const uint32_t bytes = task.header.size;
     --lane.tasks;
@@ -392,7 +392,7 @@ std::pair<size_t, size_t> Submitter::WakeThreshold() const {
   if (IsFull(tasks, bytes) || under_way_tasks_ >= window_tasks_ ||
       under_way_bytes_ >= window_bytes_)
     return asleep;
-  return {kMaxSubmitTasks - tasks, kBatchTargetBytes - bytes};
+  return {kMaxSubmitTasks - tasks, kMaxSubmitBytes - bytes};
 }
 
 bool Submitter::idle() const {

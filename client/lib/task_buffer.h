@@ -19,8 +19,8 @@
 
 namespace zsched {
 
-// One task's largest size in bytes of its strings. With it a frame that is closed once it passes
-// kBatchTargetBytes stays under kMaxFrameBytes; the broker's own limits are far lower.
+// One task's largest size in bytes of its strings. With it a frame of one task stays under
+// kMaxFrameBytes; the broker's own limits are far lower.
 inline constexpr size_t kMaxTaskBytes = kMaxFrameBytes / 2;
 
 // The numbers of a task, and the lengths of what follows them in this order: type, queue, payload,

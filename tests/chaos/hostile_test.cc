@@ -325,7 +325,8 @@ TEST_F(Hostile, ClientsThatNeverRead) {
 // Submits large frames as fast as its connection takes them, and reads no answer.
 class Flooder {
  public:
-  explicit Flooder(int port) : port_(port) {}
+  Flooder(int port, size_t tasks, size_t payload_bytes)
+      : port_(port), tasks_(tasks), payload_bytes_(payload_bytes) {}
 
   void operator()() {
     if (peer_ == nullptr) {
@@ -334,21 +335,25 @@ class Flooder {
       seq_ = 0;
     }
     // It may be thrown out.
-    if (!peer_->Say(MessageType::kSubmit, SubmitBody(++seq_, kTasks, kPayload, "flood", false)))
+    if (!peer_->Say(MessageType::kSubmit,
+                    SubmitBody(++seq_, tasks_, payload_bytes_, "flood", false)))
       peer_.reset();
   }
 
  private:
-  static constexpr size_t kTasks = 50, kPayload = 20'000;
   int port_;
+  size_t tasks_, payload_bytes_;
   std::unique_ptr<RawZmtp> peer_;
   size_t seq_ = 0;
 };
 
+// Frames as large as those of several tasks may be.
+Flooder FullFrames(int port) { return Flooder(port, 12, 20'000); }
+
 // More than the broker takes: what is refused costs others little.
 TEST_F(Hostile, AFloodThatIsRefused) {
   Start({"--max-queue-bytes", "4MiB"});
-  Attack flood{Flooder(cluster_.client_port())};
+  Attack flood{FullFrames(cluster_.client_port())};
   ASSERT_TRUE(Await([&] { return CounterOf(probe_->client(), "tasks_rejected_total") > 1000; }));
   MeasureOthers();
   ExpectGrowthBelow(broker::kClientBytes);
@@ -357,8 +362,17 @@ TEST_F(Hostile, AFloodThatIsRefused) {
 // As much as the disk takes: others wait for the same disk.
 TEST_F(Hostile, AFloodThatIsTaken) {
   Start();
-  Attack flood{Flooder(cluster_.client_port())};
+  Attack flood{FullFrames(cluster_.client_port())};
   ASSERT_TRUE(Await([&] { return CounterOf(probe_->client(), "tasks_submitted_total") > 2000; }));
+  MeasureOthers();
+  ExpectGrowthBelow(broker::kClientBytes);
+}
+
+// The largest there are: each takes the disk for longer than anything else.
+TEST_F(Hostile, AFloodOfTheLargestTasks) {
+  Start();
+  Attack flood{Flooder(cluster_.client_port(), 1, kMaxPayloadBytes)};
+  ASSERT_TRUE(Await([&] { return CounterOf(probe_->client(), "tasks_submitted_total") > 1200; }));
   MeasureOthers();
   ExpectGrowthBelow(broker::kClientBytes);
 }
@@ -376,7 +390,8 @@ TEST_F(Hostile, AFloodOfSmallFrames) {
 
 // Grants all it may, takes what it gets and answers none of it; once it is silent, others get its tasks.
 TEST_F(Hostile, AWorkerThatTakesAndNeverAnswers) {
-  constexpr size_t kTasks = 3000, kPayload = 20'000;
+  constexpr size_t kTasks = 1500,
+                   kPayload = 20'000;  // some 120 frames, which its full send queue holds
   static_assert(kTasks * kPayload < kMaxCreditBytes && kTasks < kMaxCreditTasks);
   Start();
   const std::string credit =

@@ -349,14 +349,12 @@ TEST_F(BadInput, GarbageOnTheSocketItself) {
 TEST_F(BadInput, EachTaskOfASubmitIsJudgedAlone) {
   RawPeer peer(cluster_.client_endpoint());
   peer.HelloAsClient();
-  std::vector<uint8_t> large(kMaxPayloadBytes + 1, 'x'), fits(kMaxPayloadBytes, 'x');
   std::string body = BodyOf([&](auto& b) {
     std::vector tasks = {
         wire::CreateTaskSpecDirect(b, "nobody-runs-this", "raw"),
-        wire::CreateTaskSpecDirect(b, "nobody-runs-this", "raw", &large),
         wire::CreateTaskSpecDirect(b, "nobody-runs-this", "raw", nullptr, nullptr, 10),
         wire::CreateTaskSpecDirect(b, "", "raw"),
-        wire::CreateTaskSpecDirect(b, "nobody-runs-this", "raw", &fits),
+        wire::CreateTaskSpecDirect(b, "nobody-runs-this", "raw"),
     };
     return wire::CreateSubmitDirect(b, 1, 0, false, &tasks);
   });
@@ -364,15 +362,46 @@ TEST_F(BadInput, EachTaskOfASubmitIsJudgedAlone) {
   auto frame = peer.Await(MessageType::kSubmitAck);
   const auto& ack = frame->As<wire::SubmitAck>();
   EXPECT_EQ(ack.accepted(), 2u);
-  ASSERT_EQ(ack.rejected()->size(), 3u);
-  const std::pair<uint32_t, ErrorCode> expected[] = {{1, ErrorCode::kTooLarge},
-                                                     {2, ErrorCode::kInvalidArgument},
-                                                     {3, ErrorCode::kInvalidArgument}};
-  for (uint32_t i = 0; i < 3; ++i) {
-    EXPECT_EQ(ack.rejected()->Get(i)->index(), expected[i].first);
-    EXPECT_EQ(ErrorFromNumber(ack.rejected()->Get(i)->code()), expected[i].second);
+  ASSERT_EQ(ack.rejected()->size(), 2u);
+  for (uint32_t i : {0u, 1u}) {
+    EXPECT_EQ(ack.rejected()->Get(i)->index(), i + 1);
+    EXPECT_EQ(ErrorFromNumber(ack.rejected()->Get(i)->code()), ErrorCode::kInvalidArgument);
     EXPECT_GT(TextOf(ack.rejected()->Get(i)->message()).size(), 0u);
   }
+}
+
+// A large task comes alone: up to the payload's limit it is taken, beyond it refused like any other, and several in one
+// frame are refused as a frame.
+TEST_F(BadInput, LargeTasksComeOneByOne) {
+  RawPeer peer(cluster_.client_endpoint());
+  peer.HelloAsClient();
+  auto submit_of = [](uint64_t seq, size_t tasks, size_t payload) {
+    return BodyOf([&](auto& b) {
+      std::vector<uint8_t> bytes(payload, 'x');
+      std::vector<flatbuffers::Offset<wire::TaskSpec>> specs;
+      for (size_t i = 0; i < tasks; ++i)
+        specs.push_back(wire::CreateTaskSpecDirect(b, "nobody-runs-this", "raw", &bytes));
+      return wire::CreateSubmitDirect(b, seq, 0, false, &specs);
+    });
+  };
+  peer.Say(MessageType::kSubmit, submit_of(1, 1, kMaxPayloadBytes));
+  EXPECT_EQ(peer.Await(MessageType::kSubmitAck)->As<wire::SubmitAck>().accepted(), 1u);
+
+  peer.Say(MessageType::kSubmit, submit_of(2, 1, kMaxPayloadBytes + 1));
+  auto frame = peer.Await(MessageType::kSubmitAck);
+  const auto& ack = frame->As<wire::SubmitAck>();
+  EXPECT_EQ(ack.accepted(), 0u);
+  ASSERT_EQ(ack.rejected()->size(), 1u);
+  EXPECT_EQ(ErrorFromNumber(ack.rejected()->Get(0)->code()), ErrorCode::kTooLarge);
+
+  peer.Say(MessageType::kSubmit, submit_of(3, 2, kMaxSubmitBytes / 2));
+  frame = peer.Await(MessageType::kError);
+  const auto& error = frame->As<wire::Error>();
+  EXPECT_EQ(ErrorFromNumber(error.code()), ErrorCode::kTooLarge);
+  EXPECT_NE(TextOf(error.message()).find("send several frames"), std::string_view::npos);
+
+  peer.Say(MessageType::kSubmit, submit_of(3, 2, kMaxSubmitBytes / 2 - 200));
+  EXPECT_EQ(peer.Await(MessageType::kSubmitAck)->As<wire::SubmitAck>().accepted(), 2u);
 }
 
 // A client that asks and never reads: the broker neither waits for it nor keeps everything for it.

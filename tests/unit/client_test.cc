@@ -196,13 +196,23 @@ TEST_F(ClientTest, ABatchKeepsItsOrderAcrossFrames) {
   EXPECT_EQ(next, kTasks);
 }
 
-TEST_F(ClientTest, FramesCloseAtTheirTargetSize) {
+TEST_F(ClientTest, LargeTasksTravelAlone) {
   auto client = Connect();
-  std::vector<TaskSpec> tasks(10, Noop(std::string(kMaxPayloadBytes, 'x')));
-  BatchAck ack = client->SubmitBatch(tasks).get();
-  EXPECT_TRUE(ack.rejected.empty());
+  client->SubmitBatch(std::vector<TaskSpec>(10, Noop(std::string(kMaxPayloadBytes, 'x')))).get();
   for (const auto& frame : broker_.received(MessageType::kSubmit))
-    EXPECT_LE(frame.body.size(), kBatchTargetBytes + kMaxPayloadBytes + 4096);
+    EXPECT_EQ(SubmitOf(frame).tasks()->size(), 1u);
+}
+
+TEST_F(ClientTest, FramesOfSeveralTasksAreAsLargeAsTheyMayBe) {
+  constexpr size_t kTasks = 100, kPayload = 10'000;
+  auto client = Connect();
+  BatchAck ack =
+      client->SubmitBatch(std::vector<TaskSpec>(kTasks, Noop(std::string(kPayload, 'x')))).get();
+  EXPECT_EQ(ack.ids.size(), kTasks);
+  const auto frames = broker_.received(MessageType::kSubmit);
+  for (const auto& frame : frames) EXPECT_LE(frame.body.size(), kMaxSubmitBytes);
+  EXPECT_LE(frames.size(), kTasks * kPayload / kMaxSubmitBytes + 3)
+      << "first and last may be small";
 }
 
 TEST_F(ClientTest, ManyThreadsGetEachItsOwnAnswers) {
