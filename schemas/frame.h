@@ -60,6 +60,9 @@ enum class MessageType : uint8_t {
   kWorkerList = 27,
   kWorkerInfos = 28,
   kWorkerDrain = 29,
+  kQueueSet = 31,
+  kQueueList = 32,
+  kQueueInfos = 33,
   // worker endpoint
   kWorkerHello = 64,
   kWorkerWelcome = 65,

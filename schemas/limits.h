@@ -40,6 +40,14 @@ inline constexpr uint32_t kMaxRetryCapMs = 24 * 3600 * 1000;
 inline constexpr int kCrashLimit =
     5;  // attempts lost with their worker or by timeout before the task is dead
 
+// --- Queues
+inline constexpr uint64_t kMaxQueueRateMicro =
+    1'000'000'000'000;  // a million attempts a second: no limit in effect
+inline constexpr uint32_t kMaxQueueBurst = 1'000'000;
+inline constexpr uint32_t kMaxQueueRunning = 1'000'000'000;
+inline constexpr uint8_t kMaxQueueWeight = 100;
+inline constexpr size_t kMaxQueueListLimit = 1000;  // queues in one QUEUE_INFOS
+
 // --- Submitting
 inline constexpr size_t kMaxSubmitTasks = 4096;  // tasks in one SUBMIT frame
 // Body of a SUBMIT frame, unless it has a single task. A frame is one commit's at least, and others wait

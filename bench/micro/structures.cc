@@ -113,16 +113,22 @@ BENCHMARK(BM_TimerFireAdd);
 // Lanes with ready tasks and workers with credit; what is given out goes to the end of its line.
 class DispatchBench {
  public:
-  DispatchBench(uint32_t lanes, uint32_t workers) {
+  // `ruled`: queues have a bound and a rate, which hold nothing back here.
+  DispatchBench(uint32_t lanes, uint32_t queues, uint32_t workers, bool ruled) {
     constexpr uint32_t kTasksPerLane = 4;
     for (uint32_t lane = 1; lane <= lanes; ++lane) {
-      lanes_.Create(lane, "queue" + std::to_string(lane % 10), "type" + std::to_string(lane));
+      lanes_.Create(lane, "queue" + std::to_string(lane % queues), "type" + std::to_string(lane));
       dispatcher_.LaneCreated(lane);
       for (uint32_t i = 0; i < kTasksPerLane; ++i) {
         uint32_t slot = tasks_.Insert(TaskId(++last_));
         tasks_[slot].lane = lane;
         PushBack(slot);
       }
+    }
+    for (uint32_t queue = 0; ruled && queue < queues; ++queue) {
+      lanes_.queues()[queue].settings.max_running = kMaxQueueRunning;
+      lanes_.queues()[queue].settings.rate_micro = kMaxQueueRateMicro;
+      gates_.OnSettings(queue);
     }
     for (uint32_t worker = 0; worker < workers; ++worker) {
       bool joined = dispatcher_.Join(worker, {}, {});
@@ -136,12 +142,14 @@ class DispatchBench {
     uint32_t served = 0, task = kNil;
     size_t given = dispatcher_.Run(1, [&](uint32_t worker, uint32_t slot) -> uint32_t {
       lanes_.Remove(slot);
+      gates_.OnGiven(lanes_[tasks_[slot].lane].queue);
       served = worker;
       task = slot;
       return kFree - 1;
     });
     ZS_CHECK(given == 1);
     PushBack(task);
+    gates_.Advance(static_cast<int64_t>(last_));
     dispatcher_.SetFree(served, kFree + static_cast<uint32_t>(last_ % kFree));
   }
 
@@ -155,20 +163,25 @@ class DispatchBench {
 
   TaskIndex tasks_;
   Lanes lanes_{tasks_};
-  Dispatcher dispatcher_{tasks_, lanes_};
+  Gates gates_{lanes_};
+  Dispatcher dispatcher_{tasks_, lanes_, gates_};
   uint64_t last_ = 0;
 };
 
 void BM_Dispatch(benchmark::State& state) {
-  DispatchBench bench(static_cast<uint32_t>(state.range(0)), static_cast<uint32_t>(state.range(1)));
+  DispatchBench bench(static_cast<uint32_t>(state.range(0)), static_cast<uint32_t>(state.range(1)),
+                      static_cast<uint32_t>(state.range(2)), state.range(3) != 0);
   for (auto _ : state) bench.One();
   state.SetItemsProcessed(state.iterations());
 }
 BENCHMARK(BM_Dispatch)
-    ->ArgNames({"lanes", "workers"})
-    ->Args({1, 2})
-    ->Args({10'000, 2})
-    ->Args({10'000, 1'000});
+    ->ArgNames({"lanes", "queues", "workers", "ruled"})
+    ->Args({1, 1, 2, 0})
+    ->Args({1, 1, 2, 1})
+    ->Args({10'000, 10, 2, 0})
+    ->Args({10'000, 10'000, 2, 0})
+    ->Args({10'000, 10'000, 2, 1})
+    ->Args({10'000, 10, 1'000, 0});
 
 }  // namespace
 }  // namespace zsched::broker

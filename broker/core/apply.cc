@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "broker/core/queue_settings.h"
 #include "broker/core/state.h"
 #include "broker/core/validate.h"
 #include "schemas/errors.h"
@@ -50,6 +51,8 @@ class Applier {
         return ProducersGone();
       case RecordKind::kWorkersGone:
         return WorkersGone();
+      case RecordKind::kQueueSet:
+        return QueueSet();
     }
     return Corrupt("its kind is unknown; a newer version wrote it");
   }
@@ -101,6 +104,15 @@ class Applier {
     }
     return id - record.first_id == record.accepted ? absl::OkStatus()
                                                    : Corrupt("its count does not match");
+  }
+
+  absl::Status QueueSet() {
+    QueueRow settings;
+    std::string_view name;
+    if (!in_.Read(settings) || !in_.Take(settings.name_bytes, name)) return Corrupt("too short");
+    if (!AreSane(settings, name)) return Corrupt("a setting is out of range");
+    state_.QueueSet(batch_, name, settings);
+    return absl::OkStatus();
   }
 
   absl::Status WorkerSeen() {

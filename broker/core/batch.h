@@ -42,10 +42,11 @@ enum class Table : uint8_t {
   kLanes = 5,      // lane number → (queue, type)
   kWorkers = 6,    // worker number → who it is
   kProducers = 7,  // producer number → client id and the submits it may ask about again
+  kQueues = 8,     // number → settings of a queue that has any
 };
-inline constexpr size_t kTables = 8;
+inline constexpr size_t kTables = 9;
 inline constexpr std::array<const char*, kTables> kTableNames = {
-    "meta", "specs", "tasks", "outcomes", "finished", "lanes", "workers", "producers"};
+    "meta", "specs", "tasks", "outcomes", "finished", "lanes", "workers", "producers", "queues"};
 
 struct Mutation {
   static constexpr uint32_t kErase = UINT32_MAX;

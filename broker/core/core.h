@@ -7,7 +7,7 @@
 // Every decision is a record in the open batch and applied to State in the same breath. What others
 // are to be told is an Effect, which names the LSN it must wait for: an ack must not leave before
 // its record is on disk. The families of events have a file each: on_client.cc, on_submit.cc,
-// on_worker.cc, on_results.cc, on_tick.cc, dispatch.cc.
+// on_worker.cc, on_results.cc, on_queue.cc, on_tick.cc, dispatch.cc.
 //
 // Example (one round of the loop):
 //   core.OnSubmit(session, *submit, body, now);  core.OnResults(…);
@@ -31,6 +31,7 @@
 #include "absl/status/statusor.h"
 #include "broker/core/batch.h"
 #include "broker/core/dispatcher.h"
+#include "broker/core/gates.h"
 #include "broker/core/metrics.h"
 #include "broker/core/state.h"
 #include "broker/core/timer_wheel.h"
@@ -141,6 +142,13 @@ struct ErrorEffect {
   std::string message;
   uint64_t request = 0;
 };
+// The queue's settings are in force.
+struct QueueSetEffect {
+  SessionId to;
+  Lsn wait;
+  uint64_t request = 0;
+  std::string queue;
+};
 struct ItemCode {
   uint64_t id;
   ErrorCode code;
@@ -158,9 +166,10 @@ struct ClosedEffect {
   Lsn wait;
   bool echo = false;
 };
-using Effect = std::variant<SubmitAckEffect, TasksEffect, ResultAckEffect, OutcomesEffect,
-                            WelcomeEffect, WorkerWelcomeEffect, CancelEffect, DrainEffect,
-                            HeartbeatAckEffect, ErrorEffect, ItemReplyEffect, ClosedEffect>;
+using Effect =
+    std::variant<SubmitAckEffect, TasksEffect, ResultAckEffect, OutcomesEffect, WelcomeEffect,
+                 WorkerWelcomeEffect, CancelEffect, DrainEffect, HeartbeatAckEffect, ErrorEffect,
+                 ItemReplyEffect, QueueSetEffect, ClosedEffect>;
 
 // --- Live sessions -------------------------------------------------------------------------------
 struct ClientSession {
@@ -228,6 +237,7 @@ class Core {
     std::optional<TaskRow> row;
   };
   void OnRetry(SessionId from, uint64_t request, const std::vector<RetryItem>& items, Now now);
+  void OnQueueSet(SessionId from, const wire::QueueSet& set, Now now);
   void OnWorkerDrain(SessionId from, uint64_t request, std::string_view worker);
   void OnClientGoodbye(SessionId from, Now now);
 
@@ -278,6 +288,7 @@ class Core {
   // --- Reading
   State& state() { return state_; }
   const State& state() const { return state_; }
+  const Gates& gates() const { return gates_; }
   const CoreConfig& config() const { return config_; }
   // New limits and times; they hold from the next event on.
   void Reconfigure(const CoreConfig& config) { config_ = config; }
@@ -382,6 +393,7 @@ class Core {
   CoreConfig config_;
   State state_;
   Batch batch_;
+  Gates gates_;
   Dispatcher dispatcher_;
   TimerWheel<LeaseLinks> deadlines_;
   Metrics metrics_;

@@ -23,6 +23,7 @@ void Core::EndRound(Now now) {
 void Core::Dispatch(Now now) {
   uint64_t first = state_.meta().next_lease;
   ZS_CHECK(first + kMaxLeasesPerRound < kMaxIdCounter);
+  gates_.Advance(now.mono_ms);
   LeasedRecord record{MakeId<LeaseId>(state_.epoch(), first).value(), 0};
   OpenedRecord opened = OpenRecord(RecordKind::kLeased, record);
   dispatcher_.Run(kMaxLeasesPerRound, [&](uint32_t slot, uint32_t task_slot) -> uint32_t {
@@ -41,6 +42,7 @@ void Core::Dispatch(Now now) {
                                       task.priority, task.order});
     state_.Leased(task_slot, lease, session.worker, static_cast<uint16_t>(task.attempt + 1),
                   now.wall_ms);
+    gates_.OnGiven(state_.lanes()[task.lane].queue);
     if (!session.listed) served_workers_.push_back(slot);
     session.listed = true;
     return FreeCredit(session);

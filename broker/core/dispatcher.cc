@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/planted.h"
+#include "broker/core/queue_settings.h"
 
 namespace zsched::broker {
 namespace {
@@ -100,10 +101,7 @@ void Dispatcher::AddEntry(Class& klass, uint32_t lane, int priority) {
   known = {task.order, task.id};
   heap.heap.push_back({task.order, task.id, lane, static_cast<int8_t>(priority)});
   std::push_heap(heap.heap.begin(), heap.heap.end());
-  if (!heap.in_ring) {
-    heap.in_ring = true;
-    klass.ring.push_back(queue);
-  }
+  JoinRing(klass, queue, heap);
   if (heap.garbage > kGarbageFloor &&
       heap.garbage > kGarbageFactor * (heap.heap.size() - heap.garbage))
     Compact(klass, heap);
@@ -116,6 +114,37 @@ void Dispatcher::Compact(Class& klass, QueueHeap& heap) {
   });
   std::make_heap(heap.heap.begin(), heap.heap.end());
   heap.garbage = 0;
+}
+
+void Dispatcher::JoinRing(Class& klass, uint32_t queue, QueueHeap& heap) {
+  if (heap.in_ring) return;
+  heap.in_ring = true;
+  klass.ring.push_back(queue);
+}
+
+void Dispatcher::TakeReopened() {
+  for (uint32_t queue : gates_.TakeReopened())
+    for (auto& [number, klass] : classes_)
+      if (auto heap = klass.heaps.find(queue); heap != klass.heaps.end())
+        JoinRing(klass, queue, heap->second);
+}
+
+const Queue* Dispatcher::FindForgotten() const {
+  if (!lanes_.touched().empty() || gates_.has_reopened()) return nullptr;  // before Run
+  for (const auto& [number, klass] : classes_) {
+    if (klass.hungry.empty()) continue;
+    for (uint32_t lane = 1; lane < classes_of_lane_.size(); ++lane) {
+      const uint32_t queue = lanes_[lane].queue;
+      if (!Accepts(klass, lanes_.queues()[queue].name, lanes_[lane].type)) continue;
+      const bool ready = std::any_of(lanes_[lane].lines.begin(), lanes_[lane].lines.end(),
+                                     [](const Line& line) { return line.head != kNil; });
+      auto heap = klass.heaps.find(queue);
+      if (ready && gates_.Look(queue) == QueueGate::kOpen &&
+          (heap == klass.heaps.end() || !heap->second.in_ring))
+        return &lanes_.queues()[queue];
+    }
+  }
+  return nullptr;
 }
 
 void Dispatcher::TakeTouched() {
@@ -155,13 +184,14 @@ uint32_t Dispatcher::Peek(Class& klass, QueueHeap& heap) {
 uint32_t Dispatcher::NextTask(Class& klass) {
   while (!klass.ring.empty()) {
     uint32_t queue = klass.ring.front();
-    klass.ring.pop_front();
     QueueHeap& heap = klass.heaps[queue];
-    uint32_t task = Peek(klass, heap);
-    if (task == kNil) {
-      heap.in_ring = false;
-      continue;
-    }
+    uint32_t task = gates_.MayGive(queue) ? Peek(klass, heap) : kNil;
+    const bool turn_over = ++klass.given >= WeightOf(lanes_.queues()[queue].settings);
+    if (task != kNil && !turn_over) return task;
+    klass.given = 0;
+    klass.ring.pop_front();
+    heap.in_ring = task != kNil;
+    if (task == kNil) continue;
     klass.ring.push_back(queue);
     return task;
   }
@@ -191,6 +221,7 @@ size_t Dispatcher::RunClass(Class& klass, size_t max_tasks,
 size_t Dispatcher::Run(size_t max_tasks,
                        absl::FunctionRef<uint32_t(uint32_t session, uint32_t task)> assign) {
   TakeTouched();
+  TakeReopened();
   size_t given = 0;
   for (size_t i = 0; i < order_.size() && given < max_tasks; ++i) {
     Class& klass = classes_.at(order_[(turn_ + i) % order_.size()]);

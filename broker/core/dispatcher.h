@@ -12,6 +12,9 @@
 // is right after it was compared with its line, and taking a task costs O(log lanes) in the class
 // that takes it, nothing in the others.
 //
+// Queues take turns, and give as many tasks a turn as their weight says. A queue whose gate is closed
+// (gates.h) leaves the rings when its turn comes, and returns when the gate reports that it opened.
+//
 // Among the workers of a class the one with the most free credit is served first, a fraction of its
 // credit at a time, so that load evens out.
 //
@@ -31,6 +34,7 @@
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
+#include "broker/core/gates.h"
 #include "broker/core/lanes.h"
 #include "broker/core/task_index.h"
 
@@ -41,7 +45,8 @@ class Dispatcher {
   // Classes of workers that differ in queues or types; each costs a heap entry per line it matches.
   static constexpr size_t kMaxClasses = 256;
 
-  Dispatcher(TaskIndex& tasks, Lanes& lanes) : tasks_(tasks), lanes_(lanes) {}
+  Dispatcher(TaskIndex& tasks, Lanes& lanes, Gates& gates)
+      : tasks_(tasks), lanes_(lanes), gates_(gates) {}
 
   // Empty lists mean all. False when there are kMaxClasses others already.
   bool Join(uint32_t session, std::vector<std::string> queues, std::vector<std::string> types);
@@ -58,6 +63,9 @@ class Dispatcher {
   size_t Run(size_t max_tasks, absl::FunctionRef<uint32_t(uint32_t session, uint32_t task)> assign);
 
   size_t classes() const { return classes_.size(); }
+  // A queue with ready tasks and an open gate that a class with free workers does not look at; nullptr:
+  // none, or something came since Run. For the invariants.
+  const Queue* FindForgotten() const;
 
  private:
   struct Entry {
@@ -87,7 +95,8 @@ class Dispatcher {
     size_t sessions = 0;
     absl::flat_hash_map<uint32_t, QueueHeap> heaps;                             // by queue
     absl::flat_hash_map<uint32_t, std::array<LineEntry, kPriorities>> entries;  // by lane
-    std::deque<uint32_t> ring;                              // queues with a non-empty heap
+    std::deque<uint32_t> ring;  // queues with a non-empty heap and an open gate, or more
+    uint32_t given = 0;         // by the queue in front, in this turn
     absl::btree_set<std::pair<uint32_t, uint32_t>> hungry;  // (free, session), free > 0
   };
   struct Seat {
@@ -99,7 +108,9 @@ class Dispatcher {
   static bool Accepts(const Class& klass, std::string_view queue, std::string_view type);
   void Match(uint32_t class_number, uint32_t lane);
   void AddEntry(Class& klass, uint32_t lane, int priority);
+  void JoinRing(Class& klass, uint32_t queue, QueueHeap& heap);
   void TakeTouched();
+  void TakeReopened();
   uint32_t Peek(Class& klass, QueueHeap& heap);
   uint32_t NextTask(Class& klass);
   void Compact(Class& klass, QueueHeap& heap);
@@ -108,6 +119,7 @@ class Dispatcher {
 
   TaskIndex& tasks_;
   Lanes& lanes_;
+  Gates& gates_;
   absl::flat_hash_map<uint32_t, Class> classes_;
   uint32_t next_class_ = 0;
   std::vector<std::vector<uint32_t>> classes_of_lane_{1};  // by lane number

@@ -106,6 +106,8 @@ absl::Status Core::CheckInvariants() const {
   }
   if (bytes != state_.unfinished_bytes() || finished != state_.finished())
     return Broken("the totals are not the sum of the queues");
+  if (const Queue* queue = dispatcher_.FindForgotten())
+    return Broken("queue " + queue->name + " has ready tasks, an open gate, and no turn");
   for (const WorkerSession& session : workers_) {
     if (!session.id) continue;
     const Worker& worker = state_.workers().at(session.worker);

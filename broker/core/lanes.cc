@@ -20,13 +20,20 @@ const Queue* Lanes::FindQueue(std::string_view name) const {
   return it == queue_by_name_.end() ? nullptr : &queues_[it->second];
 }
 
+uint32_t Lanes::FindOrCreateQueue(std::string_view name) {
+  auto [it, is_new] =
+      queue_by_name_.try_emplace(std::string(name), static_cast<uint32_t>(queues_.size()));
+  if (is_new) {
+    queues_.emplace_back();
+    queues_.back().name = std::string(name);
+  }
+  return it->second;
+}
+
 void Lanes::Create(uint32_t number, std::string_view queue, std::string_view type) {
   ZS_CHECK(number == lanes_.size());
-  auto [it, is_new] =
-      queue_by_name_.try_emplace(std::string(queue), static_cast<uint32_t>(queues_.size()));
-  if (is_new) queues_.push_back(Queue{.name = std::string(queue)});
   auto lane = std::make_unique<Lane>();
-  lane->queue = it->second;
+  lane->queue = FindOrCreateQueue(queue);
   lane->type = std::string(type);
   lanes_.push_back(std::move(lane));
   bool inserted = by_name_.emplace(Key(queue, type), number).second;

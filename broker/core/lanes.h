@@ -30,6 +30,8 @@ struct Line {
 
 struct Queue {
   std::string name;
+  QueueRow settings;
+  uint32_t settings_number = 0;  // key of the row in kQueues; 0: it has none
   std::array<uint64_t, kTaskStates>
       counts{};  // tasks by state; finished ones until they are pruned
   uint64_t unfinished = 0;
@@ -63,6 +65,8 @@ class Lanes {
   const Queue& queue_of(uint32_t lane) const { return queues_[lanes_[lane]->queue]; }
   const std::vector<Queue>& queues() const { return queues_; }
   std::vector<Queue>& queues() { return queues_; }
+  // Its index; made when there is none yet.
+  uint32_t FindOrCreateQueue(std::string_view name);
   // nullptr when there is no such queue.
   const Queue* FindQueue(std::string_view name) const;
   uint32_t next_number() const { return static_cast<uint32_t>(lanes_.size()); }

@@ -218,8 +218,10 @@ void Core::ApplyEnded(uint32_t slot, const EndedEntry& entry, Now now) {
   if (entry.charge == Charge::kFailure) metrics_.Add(Metric::kAttemptsFailed);
   if (entry.charge == Charge::kLost) metrics_.Add(Metric::kAttemptsLost);
   if (entry.charge == Charge::kRelease) metrics_.Add(Metric::kAttemptsReleased);
+  const uint32_t queue = state_.lanes()[task.lane].queue;
   // State::Ended puts the outcome row first, at the offset that Notify was given.
   state_.Ended(batch_, slot, entry, outcome_, now.wall_ms);
+  gates_.OnLeaseEnded(queue);
 }
 
 void Core::EndUnreported(std::vector<uint32_t> slots, Charge charge, ErrorCode code,

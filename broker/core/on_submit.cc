@@ -26,6 +26,11 @@ const SubmitMemory* FindSubmit(const Producer* producer, uint64_t seq) {
   return nullptr;
 }
 
+// The stricter of a queue's own limit, if it has one, and the broker's.
+uint64_t LimitOf(uint64_t own, uint64_t general) {
+  return own == 0 ? general : std::min(own, general);
+}
+
 // Of the producer's remembered submits, those the client does not yet say it has an answer to.
 size_t Outstanding(const Producer* producer, uint64_t acked_below) {
   if (producer == nullptr) return 0;
@@ -141,7 +146,9 @@ Reject Core::Judge(const wire::TaskSpec& spec, uint32_t lane, std::string_view q
       lane != 0 ? &state_.lanes().queue_of(lane) : state_.lanes().FindQueue(queue_name);
   uint64_t queued = queue != nullptr ? queue->unfinished : 0;
   uint64_t queued_bytes = queue != nullptr ? queue->bytes : 0;
-  if (queued >= config_.max_queue_tasks || queued_bytes + bytes > config_.max_queue_bytes)
+  QueueRow rules = queue != nullptr ? queue->settings : QueueRow{};
+  if (queued >= LimitOf(rules.max_tasks, config_.max_queue_tasks) ||
+      queued_bytes + bytes > LimitOf(rules.max_bytes, config_.max_queue_bytes))
     return full("queue '" + std::string(queue_name) + "' is full: it holds " +
                 std::to_string(queued) + " tasks, " + std::to_string(queued_bytes) +
                 " bytes; wait until workers have finished some");

@@ -34,7 +34,7 @@ void Core::OnTick(Now now) {
 }
 
 int64_t Core::next_tick_ms(Now now) const {
-  int64_t next = std::min(next_expiry_ms_, deadlines_.next_ms());
+  int64_t next = std::min({next_expiry_ms_, deadlines_.next_ms(), gates_.next_ms()});
   int64_t timer = state_.timers().next_ms();
   if (timer != INT64_MAX)
     next = std::min(next, now.mono_ms + std::max<int64_t>(0, timer - now.wall_ms));

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/planted.h"
+#include "broker/core/queue_settings.h"
 #include "broker/core/state.h"
 #include "schemas/errors.h"
 
@@ -104,6 +105,19 @@ absl::Status State::Rebuild(const ScanTable& scan) {
     return absl::OkStatus();
   }));
   ZS_RETURN_IF_ERROR(
+      scan(Table::kQueues, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+        RowReader in(bytes);
+        QueueRow row;
+        std::string_view name;
+        if (!in.Read(row) || !in.Take(row.name_bytes, name) || !AreSane(row, name) || key == 0 ||
+            key >= meta_.next_queue)
+          return BadRow("queues", key);
+        Queue& queue = lanes_.queues()[lanes_.FindOrCreateQueue(name)];
+        queue.settings = row;
+        queue.settings_number = static_cast<uint32_t>(key);
+        return absl::OkStatus();
+      }));
+  ZS_RETURN_IF_ERROR(
       scan(Table::kWorkers, [&](uint64_t key, std::string_view bytes) -> absl::Status {
         RowReader in(bytes);
         WorkerRow row;
@@ -168,7 +182,8 @@ std::string State::Fingerprint() const {
   };
   auto num = [](auto n) { return std::to_string(n); };
   add("meta", num(meta_.epoch), num(meta_.lsn), num(meta_.next_task), num(meta_.next_lease),
-      num(meta_.next_lane), num(meta_.next_worker), num(meta_.next_producer));
+      num(meta_.next_lane), num(meta_.next_worker), num(meta_.next_producer),
+      num(meta_.next_queue));
   tasks_.ForEach([&](uint32_t, const Task& task) {
     TaskRow row = RowOf(task);
     uint64_t before = 0;  // the neighbour in its line: order is state
@@ -182,7 +197,12 @@ std::string State::Fingerprint() const {
   for (const Queue& queue : lanes_.queues()) {
     std::string counts;
     for (uint64_t count : queue.counts) counts += num(count) + ",";
-    add("queue", queue.name, counts, num(queue.unfinished), num(queue.bytes));
+    const QueueRow& rules = queue.settings;
+    add("queue", queue.name, counts, num(queue.unfinished), num(queue.bytes),
+        num(queue.settings_number), num(rules.max_tasks), num(rules.max_bytes),
+        num(rules.rate_micro), num(rules.burst), num(rules.max_running), num(rules.timeout_ms),
+        num(rules.retry_base_ms), num(rules.retry_cap_ms), num(rules.max_attempts),
+        num(rules.weight), num(rules.paused));
   }
   for (uint32_t lane = 1; lane < lanes_.next_number(); ++lane)
     add("lane", num(lane), lanes_.queues()[lanes_[lane].queue].name, lanes_[lane].type);

@@ -32,6 +32,7 @@ enum class RecordKind : uint8_t {
   kPruned = 10,         // PrunedRecord, keys of kFinished, FinishedRun*
   kProducersGone = 11,  // IdsRecord, producer numbers
   kWorkersGone = 12,    // IdsRecord, worker numbers
+  kQueueSet = 14,       // QueueRow, name: all of the queue's settings
 };
 
 struct RecordHead {

@@ -114,6 +114,26 @@ struct LaneRow {
 };
 static_assert(sizeof(LaneRow) == 8);
 
+// kQueues: what an operator set for a queue; 0 means what QueueSettings says of it. Followed by the
+// queue's name.
+struct QueueRow {
+  uint64_t max_tasks = 0;
+  uint64_t max_bytes = 0;
+  uint64_t rate_micro = 0;  // attempts in a million seconds
+  uint32_t burst = 0;
+  uint32_t max_running = 0;
+  uint32_t timeout_ms = 0;
+  uint32_t retry_base_ms = 0;
+  uint32_t retry_cap_ms = 0;
+  uint16_t max_attempts = 0;
+  uint8_t weight = 0;
+  uint8_t paused = 0;
+  uint32_t name_bytes = 0;
+  uint32_t version = kRowVersion;
+  bool operator==(const QueueRow&) const = default;
+};
+static_assert(sizeof(QueueRow) == 56);
+
 // kWorkers: followed by name, host, version.
 struct WorkerRow {
   Uuid id;
@@ -162,7 +182,8 @@ struct MetaRow {
   uint32_t next_lane = 1;   // numbers of tables, over all epochs
   uint32_t next_worker = 1;
   uint64_t next_producer = 1;
-  uint64_t version = kRowVersion;
+  uint32_t next_queue = 1;  // of those with settings
+  uint32_t version = kRowVersion;
 };
 static_assert(sizeof(MetaRow) == 72);
 

@@ -126,6 +126,18 @@ uint32_t State::CreateLane(Batch& batch, std::string_view queue, std::string_vie
   return number;
 }
 
+uint32_t State::QueueSet(Batch& batch, std::string_view name, const QueueRow& settings) {
+  const uint32_t number = lanes_.FindOrCreateQueue(name);
+  Queue& queue = lanes_.queues()[number];
+  queue.settings = settings;
+  if (queue.settings_number == 0) queue.settings_number = meta_.next_queue++;
+  auto offset = static_cast<uint32_t>(batch.OpenRows().size());
+  AppendStruct(batch.OpenRows(), settings);
+  batch.OpenRows().append(name);
+  batch.PutTail(Table::kQueues, queue.settings_number, offset);
+  return number;
+}
+
 uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::TaskSpec& spec,
                           int64_t now_ms) {
   uint32_t slot = tasks_.Insert(id);
@@ -133,11 +145,16 @@ uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::Ta
   task.lane = lane;
   task.priority = spec.priority() & 0xF;
   task.durability = static_cast<uint8_t>(spec.durability()) & 3;
-  task.max_attempts = OrDefault<uint16_t>(spec.max_attempts(), kDefaultMaxAttempts);
-  task.timeout_ms = OrDefault(spec.timeout_ms(), kDefaultTimeoutMs);
-  task.retry_base_ms = OrDefault(spec.retry_base_ms(), kDefaultRetryBaseMs);
+  const QueueRow& rules = lanes_.queue_of(lane).settings;
+  task.max_attempts =
+      OrDefault(spec.max_attempts(), OrDefault<uint16_t>(rules.max_attempts, kDefaultMaxAttempts));
+  task.timeout_ms = OrDefault(spec.timeout_ms(), OrDefault(rules.timeout_ms, kDefaultTimeoutMs));
+  task.retry_base_ms =
+      OrDefault(spec.retry_base_ms(), OrDefault(rules.retry_base_ms, kDefaultRetryBaseMs));
+  // A cap that nobody gave for this base does not lower it.
   task.retry_cap_ms =
-      OrDefault(spec.retry_cap_ms(), std::max(kDefaultRetryCapMs, task.retry_base_ms));
+      OrDefault(spec.retry_cap_ms(),
+                std::max(OrDefault(rules.retry_cap_ms, kDefaultRetryCapMs), task.retry_base_ms));
   task.bytes = spec.payload() != nullptr ? spec.payload()->size() : 0;
 
   auto offset = static_cast<uint32_t>(batch.OpenRows().size());

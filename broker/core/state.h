@@ -119,6 +119,8 @@ class State {
   uint32_t Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::TaskSpec& spec,
                      int64_t now_ms);
   uint32_t CreateLane(Batch& batch, std::string_view queue, std::string_view type);
+  // All of the queue's settings, as the record says them. Returns the queue's index.
+  uint32_t QueueSet(Batch& batch, std::string_view name, const QueueRow& settings);
   void SubmitRemembered(const Uuid& client, SubmitMemory submit, uint64_t acked_below,
                         int64_t now_ms);
   void WorkerSeen(Batch& batch, Worker worker);

@@ -36,6 +36,8 @@ bool IsRequest(Endpoint endpoint, MessageType type) {
     case MessageType::kStatus:
     case MessageType::kWorkerList:
     case MessageType::kWorkerDrain:
+    case MessageType::kQueueSet:
+    case MessageType::kQueueList:
       return endpoint == Endpoint::kClient;
     case MessageType::kCredit:
     case MessageType::kResults:
@@ -298,6 +300,21 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
       const auto* drain = VerifyBody<wire::WorkerDrain>(frame.body);
       if (drain != nullptr) core_.OnWorkerDrain(from, drain->request(), TextOf(drain->worker()));
       return drain != nullptr;
+    }
+    case MessageType::kQueueSet: {
+      const auto* set = VerifyBody<wire::QueueSet>(frame.body);
+      if (set != nullptr) core_.OnQueueSet(from, *set, now);
+      return set != nullptr;
+    }
+    case MessageType::kQueueList: {
+      const auto* list = VerifyBody<wire::QueueList>(frame.body);
+      if (list == nullptr) return false;
+      Send(from, MessageType::kQueueInfos,
+           encoder_.Queues(list->request(), core_,
+                           {.only = TextOf(list->queue()),
+                            .after = TextOf(list->cursor()),
+                            .limit = list->limit()}));
+      return true;
     }
     case MessageType::kList:
       return OnList(from, frame);
@@ -630,6 +647,9 @@ absl::Status Engine::Release(Effect& effect) {
           core_.metrics().Add(Metric::kFramesRefused);
         } else if constexpr (std::is_same_v<E, ItemReplyEffect>) {
           Send(e.to, MessageType::kItemReply, encoder_.ItemReply(e));
+        } else if constexpr (std::is_same_v<E, QueueSetEffect>) {
+          Send(e.to, MessageType::kQueueInfos,
+               encoder_.Queues(e.request, core_, {.only = e.queue}));
         } else {
           static_assert(std::is_same_v<E, ClosedEffect>);
           if (e.echo) Send(e.to, MessageType::kGoodbye, "");

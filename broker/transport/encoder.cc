@@ -226,6 +226,33 @@ std::string_view Encoder::Status(const StatusInput& input, const Core& core,
       counter_vector));
 }
 
+std::string_view Encoder::Queues(uint64_t request, const Core& core, const QueueFilter& filter) {
+  builder_.Clear();
+  const std::vector<Queue>& all = core.state().lanes().queues();
+  std::vector<uint32_t> chosen;
+  for (uint32_t i = 0; i < all.size(); ++i)
+    if (filter.only.empty() ? all[i].name > filter.after : all[i].name == filter.only)
+      chosen.push_back(i);
+  size_t limit = filter.limit == 0 ? kMaxQueueListLimit : filter.limit;
+  limit = std::min({limit, kMaxQueueListLimit, chosen.size()});
+  std::partial_sort(chosen.begin(), chosen.begin() + static_cast<ptrdiff_t>(limit), chosen.end(),
+                    [&](uint32_t a, uint32_t b) { return all[a].name < all[b].name; });
+  std::vector<flatbuffers::Offset<wire::QueueInfo>> list;
+  for (size_t i = 0; i < limit; ++i) {
+    const Queue& queue = all[chosen[i]];
+    const QueueRow& rules = queue.settings;
+    auto name = Str(builder_, queue.name);
+    auto counts = builder_.CreateVector(queue.counts.data(), queue.counts.size());
+    list.push_back(wire::CreateQueueInfo(
+        builder_, name, counts, queue.bytes, core.gates().Look(chosen[i]), rules.paused != 0,
+        rules.max_tasks, rules.max_bytes, rules.max_running, rules.rate_micro, rules.burst,
+        rules.weight, rules.max_attempts, rules.timeout_ms, rules.retry_base_ms,
+        rules.retry_cap_ms));
+  }
+  auto queues = builder_.CreateVector(list);
+  return Finish(wire::CreateQueueInfos(builder_, request, queues, limit == chosen.size()));
+}
+
 std::string_view Encoder::Workers(uint64_t request, const Core& core, int64_t mono_ms) {
   builder_.Clear();
   std::vector<flatbuffers::Offset<wire::WorkerInfo>> list;

@@ -79,6 +79,7 @@ absl::StatusOr<Label> ParseLabel(const std::string& text);
 // Each adds the commands of its family.
 void AddSubmit(Context& context, Actions& actions);
 void AddTask(Context& context, Actions& actions);
+void AddQueue(Context& context, Actions& actions);
 void AddWorker(Context& context, Actions& actions);
 void AddCluster(Context& context, Actions& actions);
 void AddConfig(Context& context, Actions& actions);

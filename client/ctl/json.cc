@@ -42,16 +42,23 @@ Json BrokersJson(const StatusInfo& status) {
   return brokers;
 }
 
+Json CountsJson(const std::array<uint64_t, kTaskStates>& counts) {
+  Json json;
+  for (size_t state = 0; state < counts.size(); ++state)
+    json[std::string(NameOf(static_cast<TaskState>(state)))] = counts[state];
+  return json;
+}
+
 Json QueuesJson(const StatusInfo& status) {
   Json queues = Json::array();
-  for (const QueueSummary& queue : status.queues) {
-    Json counts;
-    for (int state = 0; state < kTaskStates; ++state)
-      counts[std::string(NameOf(static_cast<TaskState>(state)))] = queue.counts[state];
-    queues.push_back({{"name", queue.name}, {"counts", counts}, {"bytes", queue.bytes}});
-  }
+  for (const QueueSummary& queue : status.queues)
+    queues.push_back(
+        {{"name", queue.name}, {"counts", CountsJson(queue.counts)}, {"bytes", queue.bytes}});
   return queues;
 }
+
+// null: no such rule.
+Json RuleJson(uint64_t value) { return value == 0 ? Json(nullptr) : Json(value); }
 
 // An object whose fields are appended one after another.
 class ObjectWriter {
@@ -168,6 +175,27 @@ std::string StatusJson(const StatusInfo& status) {
                {"brokers", BrokersJson(status)},
                {"queues", QueuesJson(status)},
                {"counters", counters}});
+}
+
+std::string QueueJson(const QueueInfo& queue) {
+  const QueueSettings& rules = queue.settings;
+  Json rate = nullptr;
+  if (rules.rate_micro != 0) rate = static_cast<double>(rules.rate_micro) / 1e6;
+  return Dump({{"name", queue.name},
+               {"counts", CountsJson(queue.counts)},
+               {"bytes", queue.bytes},
+               {"gate", std::string(NameOf(queue.gate))},
+               {"paused", rules.paused},
+               {"max_tasks", RuleJson(rules.max_tasks)},
+               {"max_bytes", RuleJson(rules.max_bytes)},
+               {"max_running", RuleJson(rules.max_running)},
+               {"rate_per_second", rate},
+               {"burst", RuleJson(rules.burst)},
+               {"weight", RuleJson(rules.weight)},
+               {"max_attempts", RuleJson(rules.max_attempts)},
+               {"timeout_ms", RuleJson(rules.timeout_ms)},
+               {"retry_base_ms", RuleJson(rules.retry_base_ms)},
+               {"retry_cap_ms", RuleJson(rules.retry_cap_ms)}});
 }
 
 std::string ClusterJson(const StatusInfo& status) {

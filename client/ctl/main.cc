@@ -9,6 +9,7 @@ int main(int argc, char** argv) {
   Actions actions;
   AddSubmit(context, actions);
   AddTask(context, actions);
+  AddQueue(context, actions);
   AddWorker(context, actions);
   AddCluster(context, actions);
   AddConfig(context, actions);

@@ -14,6 +14,7 @@ static_assert(static_cast<int>(wire::TaskState::kCancelled) ==
 static_assert(static_cast<int>(wire::TaskState::MAX) + 1 == kTaskStates);
 static_assert(static_cast<int>(wire::Durability::kReplicated) ==
               static_cast<int>(Durability::kReplicated));
+static_assert(static_cast<int>(wire::QueueGate::MAX) == static_cast<int>(QueueGate::kDry));
 static_assert(static_cast<int>(wire::Role::kFenced) == static_cast<int>(BrokerRole::kFenced));
 
 void Assign(const flatbuffers::String* from, std::string* to) {
@@ -55,6 +56,18 @@ std::vector<std::string> ReadStrings(
 
 Uuid ReadUuid(const wire::Uuid* from) {
   return from != nullptr ? Uuid{from->hi(), from->lo()} : Uuid{};
+}
+
+void ReadCounts(const flatbuffers::Vector<uint64_t>* from,
+                std::array<uint64_t, kTaskStates>* counts) {
+  if (from == nullptr) return;
+  for (uint32_t i = 0; i < std::min<size_t>(from->size(), kTaskStates); ++i)
+    (*counts)[i] = from->Get(i);
+}
+
+template <class Value>
+flatbuffers::Optional<Value> ToWire(const std::optional<Value>& value) {
+  return value ? flatbuffers::Optional<Value>(*value) : flatbuffers::nullopt;
 }
 
 // An enumerator of a newer peer reads as `otherwise`.
@@ -152,10 +165,7 @@ StatusInfo ReadStatus(const wire::StatusReply& from) {
       QueueSummary& summary = status.queues.emplace_back();
       summary.name = Text(queue->name());
       summary.bytes = queue->bytes();
-      if (queue->counts() == nullptr) continue;
-      const size_t counts = std::min<size_t>(queue->counts()->size(), kTaskStates);
-      for (size_t i = 0; i < counts; ++i)
-        summary.counts[i] = queue->counts()->Get(static_cast<flatbuffers::uoffset_t>(i));
+      ReadCounts(queue->counts(), &summary.counts);
     }
   if (from.counters() != nullptr)
     for (const wire::Counter* counter : *from.counters())
@@ -179,6 +189,26 @@ WorkerSummary ReadWorker(const wire::WorkerInfo& from) {
           .draining = from.draining(),
           .silent_ms = from.silent_ms(),
           .finished = from.finished()};
+}
+
+QueueInfo ReadQueue(const wire::QueueInfo& from) {
+  QueueInfo queue;
+  queue.name = Text(from.name());
+  ReadCounts(from.counts(), &queue.counts);
+  queue.bytes = from.bytes();
+  queue.gate = ReadEnum(from.gate(), QueueGate::kOpen);
+  queue.settings = {.paused = from.paused(),
+                    .max_tasks = from.max_tasks(),
+                    .max_bytes = from.max_bytes(),
+                    .max_running = from.max_running(),
+                    .rate_micro = from.rate_micro(),
+                    .burst = from.burst(),
+                    .weight = from.weight(),
+                    .max_attempts = from.max_attempts(),
+                    .timeout_ms = from.timeout_ms(),
+                    .retry_base_ms = from.retry_base_ms(),
+                    .retry_cap_ms = from.retry_cap_ms()};
+  return queue;
 }
 
 absl::Status ReadItemStatus(const wire::ItemResult& from) {
@@ -225,6 +255,24 @@ std::string EncodeList(uint64_t request, const ListQuery& query) {
                                  static_cast<uint32_t>(query.limit), query.cursor.value()));
 }
 
+std::string EncodeQueueList(uint64_t request, const std::string& only, const std::string& cursor) {
+  Builder builder(kSmallBody);
+  const auto queue = WriteOptional(&builder, only), after = WriteOptional(&builder, cursor);
+  return Finish(&builder, wire::CreateQueueList(builder, request, queue, after));
+}
+
+std::string EncodeQueueSet(uint64_t request, const std::string& queue, const QueueChange& change) {
+  Builder builder(kSmallBody);
+  const auto name = builder.CreateString(queue);
+  return Finish(
+      &builder,
+      wire::CreateQueueSet(builder, request, name, ToWire(change.paused), ToWire(change.max_tasks),
+                           ToWire(change.max_bytes), ToWire(change.max_running),
+                           ToWire(change.rate_micro), ToWire(change.burst), ToWire(change.weight),
+                           ToWire(change.max_attempts), ToWire(change.timeout_ms),
+                           ToWire(change.retry_base_ms), ToWire(change.retry_cap_ms)));
+}
+
 std::string EncodeStatus(uint64_t request) {
   Builder builder(kSmallBody);
   return Finish(&builder, wire::CreateStatus(builder, request));
@@ -251,6 +299,12 @@ std::string_view NameOf(TaskState state) {
 std::string_view NameOf(Durability durability) {
   static constexpr std::string_view kNames[] = {"memory", "disk", "replicated"};
   const auto index = static_cast<size_t>(durability);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
+}
+
+std::string_view NameOf(QueueGate gate) {
+  static constexpr std::string_view kNames[] = {"open", "paused", "full", "dry"};
+  const auto index = static_cast<size_t>(gate);
   return index < std::size(kNames) ? kNames[index] : "unknown";
 }
 

@@ -22,6 +22,7 @@ bool ReadOutcome(const wire::Outcome& from, Outcome* outcome);
 TaskInfo ReadTaskInfo(const wire::TaskInfo& from);
 StatusInfo ReadStatus(const wire::StatusReply& from);
 WorkerSummary ReadWorker(const wire::WorkerInfo& from);
+QueueInfo ReadQueue(const wire::QueueInfo& from);
 absl::Status ReadItemStatus(const wire::ItemResult& from);
 
 std::string EncodeHello(Uuid id, const std::string& name, const std::string& version);
@@ -29,6 +30,8 @@ std::string EncodeWait(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeGet(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeRetry(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeList(uint64_t request, const ListQuery& query);
+std::string EncodeQueueList(uint64_t request, const std::string& only, const std::string& cursor);
+std::string EncodeQueueSet(uint64_t request, const std::string& queue, const QueueChange& change);
 std::string EncodeStatus(uint64_t request);
 std::string EncodeWorkerList(uint64_t request);
 std::string EncodeWorkerDrain(uint64_t request, const std::string& worker);

@@ -335,6 +335,8 @@ bool Client::Core::HandleFrame(const FrameView& frame) {
       return HandleReply<wire::ItemReply>(frame);
     case MessageType::kStatusReply:
       return HandleReply<wire::StatusReply>(frame);
+    case MessageType::kQueueInfos:
+      return HandleReply<wire::QueueInfos>(frame);
     case MessageType::kWorkerInfos:
       return HandleReply<wire::WorkerInfos>(frame);
     default:

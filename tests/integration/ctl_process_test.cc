@@ -219,6 +219,32 @@ TEST_F(Ctl, ADeadTaskIsRetriedAndSucceeds) {
   EXPECT_EQ(Get(id)["attempt"], 3);
 }
 
+TEST_F(Ctl, QueuesArePausedAndRuled) {
+  json queue = json::parse(
+      Run(0, {"-o", "json", "queue", "set", "mail", "rate=90/m", "burst=2", "timeout=5s"}).out);
+  EXPECT_EQ(queue["name"], "mail");
+  EXPECT_EQ(queue["rate_per_second"], 1.5);
+  EXPECT_EQ(queue["burst"], 2);
+  EXPECT_EQ(queue["max_running"], nullptr);
+  EXPECT_EQ(json::parse(Run(0, {"-o", "json", "queue", "pause", "mail"}).out)["gate"], "paused");
+  cluster_.StartWorker("w");
+  Run(0, {"submit", "--type", "noop", "--queue", "mail", "--count", "3"});
+  const std::string list = Run(0, {"queue", "list"}).out;
+  EXPECT_NE(list.find("mail   paused"), std::string::npos) << list;
+  EXPECT_NE(list.find("rate=1.5/s burst=2 timeout=5s"), std::string::npos) << list;
+  Run(0, {"queue", "set", "mail", "rate=none"});
+  Run(0, {"queue", "resume", "mail"});
+  EXPECT_TRUE(harness::Await([&] {
+    json shown = json::parse(Run(0, {"-o", "json", "queue", "show", "mail"}).out);
+    return shown["counts"]["succeeded"] == 3 && shown["rate_per_second"].is_null();
+  }));
+
+  Run(3, {"queue", "show", "nothing"});
+  Run(2, {"queue", "set", "mail", "speed=3"});
+  const std::string error = Run(2, {"queue", "set", "mail", "timeout=never"}).err;
+  EXPECT_NE(error.find("timeout: 'never' is not a duration"), std::string::npos) << error;
+}
+
 TEST_F(Ctl, WorkersAreListedAndDrained) {
   harness::Process& leaving = cluster_.StartWorker(
       "leaving",

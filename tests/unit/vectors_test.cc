@@ -45,6 +45,9 @@ enum class Empty { kNever, kMay, kMust };
   X("WORKER_LIST", kWorkerList, WorkerList, kNever)          \
   X("WORKER_INFOS", kWorkerInfos, WorkerInfos, kNever)       \
   X("WORKER_DRAIN", kWorkerDrain, WorkerDrain, kNever)       \
+  X("QUEUE_SET", kQueueSet, QueueSet, kNever)                \
+  X("QUEUE_LIST", kQueueList, QueueList, kNever)             \
+  X("QUEUE_INFOS", kQueueInfos, QueueInfos, kNever)          \
   X("WORKER_HELLO", kWorkerHello, WorkerHello, kNever)       \
   X("WORKER_WELCOME", kWorkerWelcome, WorkerWelcome, kNever) \
   X("CREDIT", kCredit, Credit, kNever)                       \

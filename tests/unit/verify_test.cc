@@ -150,6 +150,8 @@ const std::map<std::string, bool (*)(std::string_view)> kTables = {
     {"TaskInfos", Verifies<wire::TaskInfos>},
     {"Wait", Verifies<wire::Wait>},
     {"WorkerHello", Verifies<wire::WorkerHello>},
+    {"QueueInfo", Verifies<wire::QueueInfo>},
+    {"QueueInfos", Verifies<wire::QueueInfos>},
     {"WorkerWelcome", Verifies<wire::WorkerWelcome>},
 };
 

@@ -169,6 +169,12 @@ class Client {
   TaskLister ListTasks(ListQuery query);
   // Gives dead tasks a new budget of attempts. Per id: OK, CONFLICT (not dead), NOT_FOUND.
   absl::StatusOr<std::vector<ItemResult>> Retry(std::span<const TaskId> ids);
+  // All queues by name, or the one of that name (NOT_FOUND).
+  absl::StatusOr<std::vector<QueueInfo>> Queues();
+  absl::StatusOr<QueueInfo> GetQueue(const std::string& name);
+  // Changes what `change` gives, durably, and makes the queue when there is none. Returns what holds
+  // then. INVALID_ARGUMENT names the setting that is out of range.
+  absl::StatusOr<QueueInfo> SetQueue(const std::string& name, const QueueChange& change);
   absl::StatusOr<StatusInfo> Status();
   absl::StatusOr<std::vector<WorkerSummary>> Workers();
   // Asks a worker to leave: by name, by id (32 hex digits) or an unambiguous start of it.

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -175,6 +176,54 @@ struct QueueSummary {
   std::string name{};
   std::array<uint64_t, kTaskStates> counts{};  // by TaskState
   uint64_t bytes = 0;                          // payload bytes of unfinished tasks
+};
+
+// What an operator set for a queue; 0 means that there is no such rule. Each is explained in
+// docs/scheduling.md.
+struct QueueSettings {
+  bool paused = false;
+  uint64_t max_tasks = 0;     // unfinished ones
+  uint64_t max_bytes = 0;     // their payloads
+  uint32_t max_running = 0;   // attempts under lease
+  uint64_t rate_micro = 0;    // attempts in a million seconds: 2'000'000 is two a second
+  uint32_t burst = 0;         // attempts at once after a rest
+  uint8_t weight = 0;         // 1..100: tasks in each turn among the queues
+  uint16_t max_attempts = 0;  // this and the others: for tasks that do not say
+  uint32_t timeout_ms = 0;
+  uint32_t retry_base_ms = 0;
+  uint32_t retry_cap_ms = 0;
+};
+
+// The settings to change; what is not given stays.
+struct QueueChange {
+  std::optional<bool> paused{};
+  std::optional<uint64_t> max_tasks{};
+  std::optional<uint64_t> max_bytes{};
+  std::optional<uint32_t> max_running{};
+  std::optional<uint64_t> rate_micro{};
+  std::optional<uint32_t> burst{};
+  std::optional<uint8_t> weight{};
+  std::optional<uint16_t> max_attempts{};
+  std::optional<uint32_t> timeout_ms{};
+  std::optional<uint32_t> retry_base_ms{};
+  std::optional<uint32_t> retry_cap_ms{};
+};
+
+// Why a queue hands nothing out although it has ready tasks.
+enum class QueueGate : uint8_t {
+  kOpen = 0,
+  kPaused = 1,
+  kFull = 2,  // max_running attempts are under lease
+  kDry = 3,   // the rate has no token now
+};
+std::string_view NameOf(QueueGate gate);
+
+struct QueueInfo {
+  std::string name{};
+  std::array<uint64_t, kTaskStates> counts{};  // by TaskState
+  uint64_t bytes = 0;                          // payload bytes of unfinished tasks
+  QueueGate gate = QueueGate::kOpen;
+  QueueSettings settings{};
 };
 
 struct CounterValue {

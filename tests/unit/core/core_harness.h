@@ -31,6 +31,21 @@ struct TestTask {
   Durability durability = Durability::kReplicated;
 };
 
+// Settings to change; what is not given stays.
+struct TestQueue {
+  std::optional<bool> paused = {};
+  std::optional<uint64_t> max_tasks = {};
+  std::optional<uint64_t> max_bytes = {};
+  std::optional<uint32_t> max_running = {};
+  std::optional<uint64_t> rate_micro = {};
+  std::optional<uint32_t> burst = {};
+  std::optional<uint8_t> weight = {};
+  std::optional<uint16_t> max_attempts = {};
+  std::optional<uint32_t> timeout_ms = {};
+  std::optional<uint32_t> retry_base_ms = {};
+  std::optional<uint32_t> retry_cap_ms = {};
+};
+
 class CoreHarness {
  public:
   // Called at each start, with this harness; what was committed before must be in the journal again.
@@ -105,6 +120,22 @@ class CoreHarness {
   }
   TaskId SubmitOne(SessionId from, uint64_t seq, const TestTask& task) {
     return TaskId(Submit(from, seq, {task}).first_id);
+  }
+
+  void SetQueue(SessionId from, const std::string& name, const TestQueue& rules) {
+    flatbuffers::FlatBufferBuilder b;
+    auto opt = [](const auto& value) {
+      using Value = typename std::decay_t<decltype(value)>::value_type;
+      return value ? flatbuffers::Optional<Value>(*value) : flatbuffers::nullopt;
+    };
+    auto queue = b.CreateString(name);
+    b.Finish(wire::CreateQueueSet(b, 1, queue, opt(rules.paused), opt(rules.max_tasks),
+                                  opt(rules.max_bytes), opt(rules.max_running),
+                                  opt(rules.rate_micro), opt(rules.burst), opt(rules.weight),
+                                  opt(rules.max_attempts), opt(rules.timeout_ms),
+                                  opt(rules.retry_base_ms), opt(rules.retry_cap_ms)));
+    core->OnQueueSet(from, *flatbuffers::GetRoot<wire::QueueSet>(b.GetBufferPointer()), now);
+    Commit();
   }
 
   // --- Workers
@@ -245,6 +276,7 @@ class CoreHarness {
   std::vector<ErrorEffect> errors;
   std::vector<CancelEffect> cancels;
   std::vector<ItemReplyEffect> replies;
+  std::vector<QueueSetEffect> queues_set;
   std::vector<WorkerWelcomeEffect> welcomes;
   std::map<uint64_t, std::vector<Assign>> assigned;  // by session
 
@@ -279,6 +311,7 @@ class CoreHarness {
     if (auto* e = std::get_if<ErrorEffect>(&effect)) errors.push_back(*e);
     if (auto* e = std::get_if<CancelEffect>(&effect)) cancels.push_back(*e);
     if (auto* e = std::get_if<ItemReplyEffect>(&effect)) replies.push_back(*e);
+    if (auto* e = std::get_if<QueueSetEffect>(&effect)) queues_set.push_back(*e);
     if (auto* e = std::get_if<WorkerWelcomeEffect>(&effect)) welcomes.push_back(*e);
     if (auto* e = std::get_if<TasksEffect>(&effect)) {
       auto& list = assigned[e->to.value()];

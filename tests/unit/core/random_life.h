@@ -32,7 +32,7 @@ class RandomLife {
       : random_(seed), h_(harness), sizes_(sizes) {}
 
   void Step() {
-    switch (Below(12)) {
+    switch (Below(13)) {
       case 0:
       case 1:
       case 2:
@@ -53,6 +53,8 @@ class RandomLife {
         return Retry();
       case 11:
         return Prune();
+      case 12:
+        return SetQueue();
     }
   }
 
@@ -102,6 +104,19 @@ class RandomLife {
         h_.Submit(client_, seq_, tasks, Chance(50) ? seq_ : std::max<uint64_t>(1, seq_ - 5));
     for (uint64_t i = 0; i < ack.accepted; ++i) ids_.push_back(ack.first_id + i);
     if (Chance(10)) client_ = SessionId(0);
+  }
+
+  // Rules that let some tasks through.
+  void SetQueue() {
+    if (!client_) return;
+    TestQueue rules;
+    if (Chance(50)) rules.paused = Chance(20);
+    if (Chance(30)) rules.max_running = static_cast<uint32_t>(Below(4));
+    if (Chance(30)) rules.rate_micro = Below(5) * 1'000'000;
+    if (Chance(20)) rules.max_tasks = Below(2) * 30;
+    if (Chance(20)) rules.weight = static_cast<uint8_t>(Below(5));
+    if (Chance(20)) rules.max_attempts = static_cast<uint16_t>(Below(4));
+    h_.SetQueue(client_, "q" + std::to_string(Below(5)), rules);
   }
 
   void WorkerComes() {

@@ -209,7 +209,8 @@ class DispatchModel {
   std::mt19937_64 random_;
   TaskIndex tasks_;
   Lanes lanes_{tasks_};
-  Dispatcher dispatcher_{tasks_, lanes_};
+  Gates gates_{lanes_};
+  Dispatcher dispatcher_{tasks_, lanes_, gates_};
   std::map<uint32_t, Session> sessions_;
   std::set<uint32_t> ready_;
   std::vector<uint32_t> taken_;
