@@ -75,6 +75,27 @@ def main() -> None:
     }.items():
         (directory / name).write_bytes(block(*rows))
     (root / "block" / "cut-off").write_bytes(block((0, b"row"), (1, b"row"))[:-1])
+    directory = root / "cron"
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in {
+        "plain": "30 2 * * *",
+        "seconds": "*/20 0-59/7 1,2,3 ? JAN-MAR,12 FRI-SUN",
+        "last": "0 0 L-3,15,L * 5L,MONL",
+        "nth": "0 0 ? FEB 1#5,sun#2",
+        "either": "5/15 0-23 13,31 4-9/2 FRI",
+        "leap": "59 23 29 2 *",
+        "shorthand": "@Weekly",
+        "every": "@every 1h30m",
+        "never": "0 0 30 2 *",
+        "backwards": "* 22-4 * NOV-FEB SAT-MON",
+        "out-of-range": "60 24 32 13 8",
+        "steps": "*/61 */0 5/ /5 */*",
+        "marks": "? L # W FRI#6",
+        "commas": ",,, 1,, ,2 - -1",
+        "not-ascii": "* * * * \u00fc",
+        "too-many": "* * * * * * *",
+    }.items():
+        (directory / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
