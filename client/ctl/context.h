@@ -82,6 +82,7 @@ void AddTask(Context& context, Actions& actions);
 void AddQueue(Context& context, Actions& actions);
 void AddWorker(Context& context, Actions& actions);
 void AddCluster(Context& context, Actions& actions);
+void AddCron(Context& context, Actions& actions);
 void AddConfig(Context& context, Actions& actions);
 
 }  // namespace zsched::ctl

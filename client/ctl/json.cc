@@ -49,6 +49,12 @@ Json CountsJson(const std::array<uint64_t, kTaskStates>& counts) {
   return json;
 }
 
+Json CronWarning(const cron::Warning& warning) {
+  return {{"kind", std::string(cron::NameOf(warning.kind))},
+          {"at", warning.at_ms == 0 ? Json(nullptr) : Json(CronTimeText(warning.at_ms))},
+          {"text", warning.text}};
+}
+
 Json QueuesJson(const StatusInfo& status) {
   Json queues = Json::array();
   for (const QueueSummary& queue : status.queues)
@@ -216,6 +222,21 @@ std::string SettingJson(const Setting& setting) {
                {"value", setting.value},
                {"source", std::string(TextOf(setting.source))},
                {"where", TextOrNull(setting.where)}});
+}
+
+std::string CronTimeText(int64_t unix_ms) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%E*SZ", absl::FromUnixMillis(unix_ms),
+                          absl::UTCTimeZone());
+}
+
+std::string CronWarningJson(const cron::Warning& warning) { return Dump(CronWarning(warning)); }
+
+std::string CronNextJson(const std::vector<int64_t>& times_ms,
+                         const std::vector<cron::Warning>& warnings) {
+  Json json = {{"next", Json::array()}, {"warnings", Json::array()}};
+  for (int64_t time_ms : times_ms) json["next"].push_back(CronTimeText(time_ms));
+  for (const cron::Warning& warning : warnings) json["warnings"].push_back(CronWarning(warning));
+  return Dump(json);
 }
 
 std::string ErrorJson(const absl::Status& status) {

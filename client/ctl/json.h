@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/config.h"
+#include "cron/warnings.h"
 #include "zsched/types.h"
 
 namespace zsched::ctl {
@@ -24,6 +25,13 @@ std::string ClusterJson(const StatusInfo& status);
 // {"id":…,"code":…,"message":…}
 std::string ItemJson(const ItemResult& item);
 std::string SettingJson(const Setting& setting);
+// RFC 3339 UTC, with a fraction only when there is one: "2026-11-21T08:00:00Z".
+std::string CronTimeText(int64_t unix_ms);
+// {"kind":…,"at":…,"text":…}; "at" is null for what holds always.
+std::string CronWarningJson(const cron::Warning& warning);
+// {"next":[…],"warnings":[…]}
+std::string CronNextJson(const std::vector<int64_t>& times_ms,
+                         const std::vector<cron::Warning>& warnings);
 // {"error":{"code":…,"message":…,"retryable":…}}
 std::string ErrorJson(const absl::Status& status);
 // "\"text\""; what is not UTF-8 becomes U+FFFD.

@@ -12,12 +12,14 @@ int main(int argc, char** argv) {
   AddQueue(context, actions);
   AddWorker(context, actions);
   AddCluster(context, actions);
+  AddCron(context, actions);
   AddConfig(context, actions);
   flags.Notes(
       "Exit codes: 0 done, 1 a task waited for did not succeed, 2 usage, 3 not found, 4 conflict,\n"
       "5 no broker, 6 not allowed, 7 resource exhausted, 124 timed out, 130 interrupted.");
   flags.Example("zsched-ctl submit --type echo --payload hello --wait");
   flags.Example("zsched-ctl task list --state dead");
+  flags.Example("zsched-ctl cron next \"0 9 * * MON-FRI\" --tz Europe/Berlin");
   flags.Example("zsched-ctl status -o json");
   if (std::optional<int> code = flags.Parse(argc, argv)) return *code;
   auto action = actions.find(flags.command());
