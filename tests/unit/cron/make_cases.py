@@ -12,6 +12,7 @@ so that a new edition of the zone database does not change them.
 import calendar
 import datetime
 import difflib
+import functools
 import pathlib
 import sys
 import zoneinfo
@@ -21,8 +22,8 @@ UTC = datetime.timezone.utc
 FIRINGS = 5
 YEARS = 160
 
-MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
-DAYS = "SUN MON TUE WED THU FRI SAT".split()
+MONTHS = tuple("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split())
+DAYS = tuple("SUN MON TUE WED THU FRI SAT".split())
 SHORTHANDS = {"@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *", "@weekly": "0 0 * * 0",
               "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *"}
 
@@ -43,10 +44,12 @@ def item_matches(item, value, low, high, names=(), first=0):
     return value in range(start, end + 1, int(step or 1))
 
 
+@functools.cache
 def matches(field, value, *range_and_names):
     return any(item_matches(item, value, *range_and_names) for item in field.split(","))
 
 
+@functools.cache
 def month_day_matches(field, date):
     last = calendar.monthrange(date.year, date.month)[1]
     for item in field.split(","):
@@ -60,6 +63,7 @@ def month_day_matches(field, date):
     return False
 
 
+@functools.cache
 def week_day_matches(field, date):
     today = date.isoweekday() % 7
     last = calendar.monthrange(date.year, date.month)[1]
