@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/planted.h"
 #include "broker/core/queue_settings.h"
 
 namespace zsched::broker {
@@ -58,7 +59,10 @@ QueueGate Gates::Look(uint32_t queue) const {
 
 bool Gates::MayGive(uint32_t queue) {
   if (queue >= gates_.size() || !gates_[queue].ruled) return true;
-  const QueueGate gate = Look(queue);
+  QueueGate gate = Look(queue);
+  if (gate == QueueGate::kPaused && ZS_PLANTED("pause-ignored")) gate = QueueGate::kOpen;
+  if (gate == QueueGate::kFull && ZS_PLANTED("max-running-ignored")) gate = QueueGate::kOpen;
+  if (gate == QueueGate::kDry && ZS_PLANTED("rate-ignored")) gate = QueueGate::kOpen;
   if (gate != QueueGate::kOpen) Close(queue, gates_[queue], gate);
   return gate == QueueGate::kOpen;
 }
@@ -85,7 +89,7 @@ void Gates::OnGiven(uint32_t queue) {
 }
 
 void Gates::OnLeaseEnded(uint32_t queue) {
-  if (queue >= gates_.size()) return;
+  if (queue >= gates_.size() || ZS_PLANTED("full-queue-forgotten")) return;
   if (gates_[queue].closed == QueueGate::kFull) Reopen(queue, gates_[queue]);
 }
 

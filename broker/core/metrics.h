@@ -34,6 +34,7 @@ namespace zsched::broker {
   X(kAttemptsReleased, "attempts_released_total")                              \
   X(kResultsStale, "results_stale_total")                                      \
   X(kLeasesStale, "leases_stale_total")     /* refused at WORKER_HELLO */      \
+  X(kQueuesSet, "queues_set_total")         /* changes of rules */             \
   X(kTimersFired, "timers_fired_total")                                        \
   X(kPushesDropped, "pushes_dropped_total")                                    \
   X(kCommits, "commits_total")                                                 \

@@ -25,6 +25,7 @@ void Core::OnQueueSet(SessionId from, const wire::QueueSet& set, Now now) {
     const uint32_t number = state_.QueueSet(batch_, name, settings);
     effect.wait = CloseRecord(opened, settings, now);
     gates_.OnSettings(number);
+    metrics_.Add(Metric::kQueuesSet);
   }
   effects_.push_back(std::move(effect));
 }

@@ -113,6 +113,7 @@ absl::Status State::Rebuild(const ScanTable& scan) {
             key >= meta_.next_queue)
           return BadRow("queues", key);
         Queue& queue = lanes_.queues()[lanes_.FindOrCreateQueue(name)];
+        if (ZS_PLANTED("settings-not-stored")) row = QueueRow{};
         queue.settings = row;
         queue.settings_number = static_cast<uint32_t>(key);
         return absl::OkStatus();

@@ -43,6 +43,9 @@ void Oracle::Committed(const broker::Batch& batch) {
   });
   if (std::exchange(pruned_young_, false) && clocks_agree_ && succeeded_ < keep_finished_)
     Fail(absl::StrCat("retention keeps ", succeeded_, " tasks, but was told ", keep_finished_));
+  for (const Mutation& m : batch.mutations(Table::kQueues))
+    if (m.size != Mutation::kErase) QueueStored(batch.row(m));
+  CheckRunning(batch.epoch());
   CheckLate(batch_taken_us_);
 }
 

@@ -17,6 +17,8 @@
 //   a task starts when it is due              | TASKS against SUBMIT and RESULTS; rows that wait beside an idle worker
 //   an attempt that is overdue is ended       | CANCEL against the HEARTBEAT that named it
 //   an ack to a draining worker is the end    | no TASKS after the HEARTBEAT_ACK to a grant of 0
+//   a paused queue hands nothing out,         | TASKS against the rows of queues and the QUEUE_SETs that came after
+//     a bounded one no more than it may       |   them; leased rows
 //   clients hear the truth                    | OUTCOMES and TASK_INFOS against terminal rows and handlers
 //   a session is a numbered stream            | every frame that leaves; of those that enter, only what follows counts
 //
@@ -177,6 +179,25 @@ class Oracle {
     bool broken = false;  // a gap has ended it
   };
 
+  // A queue whose rules somebody changed.
+  struct RuledQueue {
+    broker::QueueRow row;      // on disk
+    bool settled = false;      // it holds, and nothing that was decided before it is under way
+    uint64_t asked_batch = 0;  // batches_taken_ when the last change came
+    int64_t asked_us = 0;      // when that was, or when the broker found the row
+    uint64_t handed_out = 0;   // since it is settled
+    uint64_t leased = 0;       // in this epoch, by the rows
+
+    bool Holds() const { return row.paused != 0 || row.max_running != 0 || row.rate_micro != 0; }
+  };
+  void QueueStored(std::string_view row);
+  void RuleAsked(const std::string& queue);
+  void RulesReread();
+  void SettleRules();
+  void CheckHandOut(const std::string& queue);
+  void CheckRunning(Epoch epoch);
+  bool MayWait(const std::string& queue, int64_t since_us) const;
+
   void CheckRow(uint64_t id, const broker::TaskRow& row);
   void CheckCharges(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
   void CheckEnd(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
@@ -249,6 +270,7 @@ class Oracle {
   int64_t batch_taken_us_ = 0;
   bool batch_at_journal_ = false;
   int64_t next_late_check_us_ = 0;
+  std::map<std::string, RuledQueue> ruled_;
   absl::flat_hash_map<std::string, Wish> wishes_;
   std::set<std::pair<int64_t, uint64_t>> waiting_;  // (due, task)
   // Of this life of the broker:

@@ -79,6 +79,8 @@ void Oracle::OnClientFrame(uint64_t session, const FrameView& frame) {
   if (client == client_of_session_.end()) return;
   if (frame.header.type == MessageType::kSubmit)
     OnSubmit(client->second, Read<wire::Submit>(frame.body), frame.body);
+  if (frame.header.type == MessageType::kQueueSet)
+    RuleAsked(Read<wire::QueueSet>(frame.body).queue()->str());
   if (frame.header.type == MessageType::kRetry)
     for (uint64_t id : *Read<wire::Retry>(frame.body).ids()) tasks_[id].retry_asked = true;
 }
@@ -293,6 +295,7 @@ void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
     if (!leases_.try_emplace(lease, LeaseFacts{id, task->attempt(), task->timeout_ms()}).second)
       return Fail(LeaseName(lease) + " was used before");
     CheckEarly(id, facts);
+    CheckHandOut(std::string(TextOf(task->queue())));
     live_lease_[id] = lease;
     worker.outstanding[lease] = facts.bytes;
   }

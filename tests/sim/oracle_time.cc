@@ -44,6 +44,7 @@ void Oracle::BrokerStarted() {
   started_.clear();
   overdue_.clear();
   found_.clear();
+  RulesReread();
   for (const auto& [id, task] : tasks_)
     if (task.has_row && !task.pruned && !broker::IsFinished(task.row.state))
       found_.emplace(id, task.row);
@@ -53,6 +54,7 @@ void Oracle::RoundOver() {
   const int64_t now_us = scheduler_.now_us();
   if (now_us - round_us_ > kLongestRoundUs) steady_since_us_ = now_us;
   round_us_ = now_us;
+  SettleRules();
   CheckOverdue();
   // With nothing at the journal since the round before, the rows say all that was decided until then.
   if (!batch_at_journal_) CheckLate(now_us);
@@ -222,6 +224,7 @@ void Oracle::CheckLate(int64_t as_of_us) {
       const Wish& wish = wishes_[tasks_[id].marker];
       if (!takes(session.greeting.queues, wish.queue) || !takes(session.greeting.types, wish.type))
         continue;
+      if (MayWait(wish.queue, since_us)) continue;
       return Fail(absl::StrCat(Name(id), " still waits ", Seconds(as_of_us - due_us),
                                " after it was due, beside an idle worker"));
     }

@@ -74,6 +74,15 @@ constexpr PlantedBug kBugs[] = {
     {"ack-overtakes-tasks", "HEARTBEAT_ACK overtakes tasks to a worker that drains", 20,
      "slow-disk"},
 
+    // --- Queues
+    {"pause-ignored", "a paused queue hands tasks out", 10, "", "ruled"},
+    {"max-running-ignored", "a queue hands out more tasks than it may have at workers", 10, "",
+     "ruled"},
+    {"rate-ignored", "a queue hands out tasks faster than its rate", 10, "", "ruled"},
+    {"full-queue-forgotten", "a queue that was full hands nothing out any more", 10, "", "ruled"},
+    {"settings-not-stored", "a restart forgets the rules of queues", 20, "flapping-broker",
+     "ruled"},
+
     // --- Time
     {"overdue-not-ended", "an attempt that is overdue is not ended", 80, "stragglers", "retries"},
     {"timers-early", "timers fire 0.3 s early", 5, "none"},

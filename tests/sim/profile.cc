@@ -217,6 +217,14 @@ constexpr WorkloadProfile kWorkloads[] = {
      .result = 0.8,
      .grant_bytes = 60'000},
     {.name = "pruned", .tasks = 150, .query = 0.3, .keep_finished = 20, .keep_finished_ms = 10'000},
+    // Operators who pause queues, bound them and let them go on.
+    {.name = "ruled",
+     .clients = 3,
+     .tasks = 120,
+     .pause_max_ms = 300,
+     .queues = 3,
+     .fails = 0.2,
+     .rule = 0.5},
     {.name = "volatile", .tasks = 150, .batch_max = 6, .memory = 0.8},
 };
 

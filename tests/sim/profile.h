@@ -109,6 +109,7 @@ struct WorkloadProfile {
   double query = 0.1;       // of calls: followed by a GET, a LIST or STATUS
   double retry_dead = 0.3;  // of dead tasks that the client hears of
   double leave = 0.3;       // of clients: GOODBYE once they are done
+  double rule = 0;          // of calls: followed by a change of a queue's rules
 
   // Broker limits.
   uint64_t max_queue_tasks = 10'000'000;

@@ -20,6 +20,7 @@ constexpr size_t kMaxQueuedTasks = 65'536, kMaxQueuedBytes = 64 << 20;
 // As client/lib/core.h: requests are numbered apart from SUBMIT seqs.
 constexpr uint64_t kFirstRequest = uint64_t{1} << 62;
 
+constexpr int64_t kLiftEveryMs = 5'000;
 constexpr int kPriorityChoices = 3;
 constexpr int64_t kPaceSpread = 4;  // clients differ in how often they call
 
@@ -106,6 +107,7 @@ void SimClient::Round() {
   if (session_->state() == SessionState::kClosing) return WakeAtMono(session_->next_deadline_ms());
   const int64_t now_ms = now().mono_ms;
   if (now_ms >= next_call_ms_ && tasks_left_ > 0) NextCall();
+  if (now_ms >= next_lift_ms_) LiftRules();
   Pump(now_ms);
   if (leaves_ && idle() && session_->ready()) {
     session_->Close(now(), &actions);
@@ -115,8 +117,9 @@ void SimClient::Round() {
 }
 
 int64_t SimClient::NextDeadlineMs() const {
-  int64_t deadline = std::min({session_->next_deadline_ms(), submitter_->next_deadline_ms(),
-                               outcomes_->next_deadline_ms(), requests_->next_deadline_ms()});
+  int64_t deadline =
+      std::min({session_->next_deadline_ms(), submitter_->next_deadline_ms(),
+                outcomes_->next_deadline_ms(), requests_->next_deadline_ms(), next_lift_ms_});
   return tasks_left_ > 0 ? std::min(deadline, next_call_ms_) : deadline;
 }
 
@@ -213,6 +216,9 @@ void SimClient::OnFrame(const FrameView& frame) {
     case MessageType::kItemReply:
       understood = reply(VerifyBody<wire::ItemReply>(frame.body));
       break;
+    case MessageType::kQueueInfos:
+      understood = reply(VerifyBody<wire::QueueInfos>(frame.body));
+      break;
     case MessageType::kStatusReply:
       understood = reply(VerifyBody<wire::StatusReply>(frame.body));
       break;
@@ -251,6 +257,7 @@ void SimClient::NextCall() {
   else
     SubmitBatch(notify, wait);
   if (random_.Chance(workload.query)) RandomQuery();
+  if (random_.Chance(workload.rule)) RandomRule();
 }
 
 TaskSpec SimClient::MakeTask(std::string* marker) {
@@ -424,6 +431,38 @@ void SimClient::RandomQuery() {
       return AskBroker<wire::StatusReply>(MessageType::kStatus, MessageType::kStatusReply,
                                           EncodeStatus, ignore);
   }
+}
+
+void SimClient::SetQueue(int queue, const QueueChange& change) {
+  const std::string name = absl::StrCat("q", queue);
+  AskBroker<wire::QueueInfos>(
+      MessageType::kQueueSet, MessageType::kQueueInfos,
+      [&](uint64_t number) { return EncodeQueueSet(number, name, change); },
+      [this, name](const wire::QueueInfos* infos) {
+        if (infos == nullptr) return;
+        if (infos->queues() == nullptr || infos->queues()->size() != 1 ||
+            TextOf(infos->queues()->Get(0)->name()) != name)
+          world_.oracle.Fail("QUEUE_INFOS of another queue than was asked for");
+      });
+}
+
+void SimClient::RandomRule() {
+  QueueChange change;
+  if (random_.Chance(0.5)) change.paused = random_.Chance(0.3);
+  if (random_.Chance(0.4)) change.max_running = static_cast<uint32_t>(random_.Between(0, 3));
+  if (random_.Chance(0.4)) {
+    change.rate_micro = static_cast<uint64_t>(random_.Between(0, 20)) * 1'000'000;
+    change.burst = static_cast<uint32_t>(random_.Between(0, 4));
+  }
+  if (random_.Chance(0.2)) change.weight = static_cast<uint8_t>(random_.Between(0, 3));
+  SetQueue(static_cast<int>(random_.Below(static_cast<uint64_t>(world_.workload.queues))), change);
+}
+
+void SimClient::LiftRules() {
+  leaves_ = false;
+  next_lift_ms_ = now().mono_ms + kLiftEveryMs;
+  for (int queue = 0; queue < world_.workload.queues; ++queue)
+    SetQueue(queue, {.paused = false, .max_running = 0, .rate_micro = 0});
 }
 
 // Of anybody's tasks: so that some have more than one client that waits.

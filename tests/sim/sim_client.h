@@ -39,6 +39,8 @@ class SimClient final : public Process {
   // For the last look: asks GET about these ids and calls `seen` with each answer until all are answered.
   void Ask(std::vector<TaskId> ids, std::function<void(const wire::TaskInfos&)> seen);
   bool asked_all() const { return to_get_.empty(); }
+  // Takes all rules off all queues, again and again: somebody's older change may still be on its way.
+  void LiftRules();
 
  private:
   void Round() override;
@@ -63,6 +65,8 @@ class SimClient final : public Process {
   void Pushed(Outcome& outcome);
   void Heard(TaskId id, const Outcome& outcome);
   void RandomQuery();
+  void RandomRule();
+  void SetQueue(int queue, const QueueChange& change);
   void WaitForOneOf(const wire::TaskInfos* infos);
   void Retry(TaskId id);
   void AskNext();
@@ -93,6 +97,7 @@ class SimClient final : public Process {
   std::set<TaskId> awaited_;                 // by a push or a wait
   std::set<TaskId> pushed_;                  // outcomes of tasks with notify, heard
   int asking_ = 0;                           // requests without an answer
+  int64_t next_lift_ms_ = Session::kNever;
   std::vector<TaskId> to_get_;
   std::function<void(const wire::TaskInfos&)> on_infos_;
 };

@@ -97,6 +97,16 @@ class Simulation {
   void Calm() {
     scheduler_.Trace("calm");
     injector_->End();
+    SimClient operators(world_, static_cast<int>(parts_.clients.size()) + 1);
+    if (workload_.rule > 0) {
+      operators.Boot(0);
+      operators.LiftRules();
+    }
+    Settle();
+    operators.Crash();
+  }
+
+  void Settle() {
     auto settled = [this] {
       if (oracle_.unfinished() > 0) return false;
       for (auto& client : parts_.clients)
