@@ -47,6 +47,9 @@ class FakeTask final : public TaskContext {
     std::lock_guard lock(mutex_);
     return cancelled_;
   }
+  ErrorCode cancel_reason() const override {
+    return cancelled() ? ErrorCode::kCancelled : ErrorCode::kOk;
+  }
   int cancelled_fd() override { return fd_; }
   bool WaitCancelled(std::chrono::milliseconds duration) override {
     std::unique_lock lock(mutex_);

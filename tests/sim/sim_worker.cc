@@ -183,7 +183,7 @@ void SimWorker::OnFrame(const FrameView& frame) {
     case MessageType::kCancel: {
       const auto* cancel = VerifyBody<wire::Cancel>(frame.body);
       if (cancel == nullptr) return world_.oracle.Fail("an unreadable CANCEL");
-      return ledger_->OnCancel(ToLeases(cancel->leases()));
+      return ledger_->OnCancel(ToLeases(cancel->leases()), ErrorFromNumber(cancel->code()), now_ms);
     }
     case MessageType::kDrain:
       return ledger_->OnDrain(now_ms);
@@ -272,7 +272,7 @@ void SimWorker::Observe() {
 
 void SimWorker::CarryOut(const worker::Orders& orders) {
   std::vector<LeaseId> withdrawn;
-  for (LeaseId lease : orders.cancel) CancelAttempt(lease, withdrawn);
+  for (const worker::CancelOrder& order : orders.cancel) CancelAttempt(order.lease, withdrawn);
   for (size_t i = 0; i < orders.withdraw && !queue_.empty(); ++i) {
     withdrawn.push_back(queue_.back().lease);
     queue_.pop_back();

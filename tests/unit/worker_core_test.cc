@@ -139,7 +139,8 @@ TEST_F(LedgerTest, DropsWhatWelcomeCallsStale) {
   ledger.OnSessionDown(now);
   Up({LeaseId(1), LeaseId(3), LeaseId(4), LeaseId(99)});
   Orders orders = ledger.TakeOrders(now);
-  EXPECT_EQ(orders.cancel, (std::vector{LeaseId(3), LeaseId(4)}));
+  EXPECT_EQ(orders.cancel, (std::vector<CancelOrder>{{LeaseId(3), ErrorCode::kStale},
+                                                     {LeaseId(4), ErrorCode::kStale}}));
   ledger.OnWithdrawn(std::vector{LeaseId(4)});
   EXPECT_EQ(HeldLeases(), Leases{2});
   Frames frames = ledger.TakeFrames(now);
@@ -159,8 +160,9 @@ TEST_F(LedgerTest, CancelTakesTheLeaseAndItsSlotUntilTheHandlerReturns) {
   ASSERT_TRUE(Assign(1));
   ledger.OnStarted(LeaseId(1), now);
   EXPECT_EQ(ledger.TakeFrames(now).credit->tasks, 2u);
-  ledger.OnCancel(std::vector{LeaseId(1), LeaseId(55)});
-  EXPECT_EQ(ledger.TakeOrders(now).cancel, std::vector{LeaseId(1)});
+  ledger.OnCancel(std::vector{LeaseId(1), LeaseId(55)}, ErrorCode::kAttemptTimedOut, 0);
+  EXPECT_EQ(ledger.TakeOrders(now).cancel,
+            (std::vector<CancelOrder>{{LeaseId(1), ErrorCode::kAttemptTimedOut}}));
   EXPECT_EQ(ledger.TakeFrames(now).credit->tasks, 1u);
   EXPECT_EQ(HeldLeases(), Leases{});
   EXPECT_FALSE(Assign(1)) << "the broker never uses a lease twice";
@@ -168,6 +170,103 @@ TEST_F(LedgerTest, CancelTakesTheLeaseAndItsSlotUntilTheHandlerReturns) {
   Frames frames = ledger.TakeFrames(now);
   EXPECT_TRUE(frames.results.empty());
   EXPECT_EQ(frames.credit->tasks, 2u);
+}
+
+// --- Cancelled tasks ---
+
+TEST_F(LedgerTest, CancelledTaskThatRunsKeepsItsLeaseAndIsReportedAsCancelled) {
+  Up();
+  ASSERT_TRUE(Assign(1));
+  ledger.OnStarted(LeaseId(1), now);
+  ledger.TakeFrames(now);
+  ledger.OnCancel(std::vector{LeaseId(1)}, ErrorCode::kCancelled, now);
+  EXPECT_EQ(ledger.TakeOrders(now).cancel,
+            (std::vector<CancelOrder>{{LeaseId(1), ErrorCode::kCancelled}}));
+  EXPECT_EQ(HeldLeases(), Leases{1});
+  EXPECT_EQ(ledger.stuck(), 0u) << "the slot is its own until it ends, and free then";
+  EndWith(1, {.succeeded = true, .result = "too late", .content_type = {}, .message = {}});
+  ResultsFrame::Entry entry = OnlyResult();
+  EXPECT_FALSE(entry.outcome.succeeded);
+  EXPECT_EQ(entry.outcome.code, ErrorCode::kCancelled);
+  EXPECT_EQ(entry.outcome.message, "the task was cancelled; its attempt succeeded all the same");
+  EXPECT_TRUE(entry.outcome.result.empty());
+  EXPECT_EQ(ledger.counters().cancelled, 1u);
+  EXPECT_EQ(ledger.stuck(), 0u);
+}
+
+TEST_F(LedgerTest, CancelledTaskKeepsTheMessageOfItsHandler) {
+  Up();
+  ASSERT_TRUE(Assign(1));
+  ledger.OnStarted(LeaseId(1), now);
+  ledger.OnCancel(std::vector{LeaseId(1)}, ErrorCode::kCancelled, now);
+  EndWith(1, {.result = {}, .content_type = {}, .message = "stopped half-way"});
+  ResultsFrame::Entry entry = OnlyResult();
+  EXPECT_EQ(entry.outcome.code, ErrorCode::kCancelled);
+  EXPECT_EQ(entry.outcome.message, "stopped half-way");
+}
+
+TEST_F(LedgerTest, CancelledTaskThatWaitsIsReportedAndNotGivenBack) {
+  Up();
+  ASSERT_TRUE(Assign(1));
+  ledger.OnCancel(std::vector{LeaseId(1)}, ErrorCode::kCancelled, now);
+  EXPECT_EQ(ledger.TakeOrders(now).cancel.size(), 1u);
+  ledger.OnWithdrawn(std::vector{LeaseId(1)});
+  EXPECT_EQ(ledger.waiting(), 0u);
+  Frames frames = ledger.TakeFrames(now);
+  EXPECT_TRUE(frames.release.empty());
+  ASSERT_EQ(frames.results.size(), 1u);
+  EXPECT_EQ(frames.results[0]->results.at(0).outcome.code, ErrorCode::kCancelled);
+  EXPECT_EQ(frames.results[0]->results[0].outcome.message, "the task was cancelled before it ran");
+}
+
+TEST_F(LedgerTest, CancelledJustBeforeItsStartIsStillAbandonedInTime) {
+  Up();
+  ASSERT_TRUE(Assign(1));
+  const int64_t started_ms = now;
+  now += 20;
+  ledger.OnCancel(std::vector{LeaseId(1)}, ErrorCode::kCancelled, now);
+  ledger.OnStarted(LeaseId(1), started_ms);
+  EXPECT_EQ(ledger.NextDeadlineMs(), now + kAbandonAfterMs);
+  End(1);
+  EXPECT_EQ(OnlyResult().outcome.code, ErrorCode::kCancelled);
+}
+
+TEST_F(LedgerTest, CancelThatIsRepeatedGivesNoMoreTime) {
+  Up();
+  ASSERT_TRUE(Assign(1));
+  ledger.OnStarted(LeaseId(1), now);
+  ledger.OnCancel(std::vector{LeaseId(1)}, ErrorCode::kCancelled, now);
+  ledger.TakeOrders(now);
+  now += kAbandonAfterMs - 1;
+  ledger.OnCancel(std::vector{LeaseId(1)}, ErrorCode::kCancelled, now);
+  EXPECT_TRUE(ledger.TakeOrders(now).cancel.empty());
+  now += 1;
+  ledger.OnTick(now);
+  EXPECT_EQ(OnlyResult().outcome.code, ErrorCode::kCancelled);
+  EXPECT_EQ(ledger.stuck(), 1u);
+  EXPECT_EQ(ledger.counters().abandoned, 1u);
+  EXPECT_EQ(ledger.counters().timed_out, 0u);
+}
+
+TEST_F(LedgerTest, CancelOfWhatHasEndedChangesNothing) {
+  Up();
+  ASSERT_TRUE(Assign(1));
+  End(1);
+  ledger.OnCancel(std::vector{LeaseId(1), LeaseId(55)}, ErrorCode::kCancelled, now);
+  EXPECT_TRUE(ledger.TakeOrders(now).cancel.empty());
+  Frames frames = ledger.TakeFrames(now);
+  ASSERT_EQ(frames.results.size(), 1u);
+  EXPECT_EQ(frames.results[0]->done.size(), 1u);
+}
+
+TEST_F(LedgerTest, CancelThatTakesTheLeaseAwayStillDoesAfterOneOfTheTask) {
+  Up();
+  ASSERT_TRUE(Assign(1));
+  ledger.OnStarted(LeaseId(1), now);
+  ledger.OnCancel(std::vector{LeaseId(1)}, ErrorCode::kCancelled, now);
+  ledger.OnCancel(std::vector{LeaseId(1)}, ErrorCode::kAttemptTimedOut, now);
+  EXPECT_EQ(HeldLeases(), Leases{});
+  EXPECT_EQ(ledger.stuck(), 1u);
 }
 
 TEST_F(LedgerTest, EndsAnAttemptAtItsDeadlineAndReportsTheTimeout) {
@@ -180,7 +279,8 @@ TEST_F(LedgerTest, EndsAnAttemptAtItsDeadlineAndReportsTheTimeout) {
   EXPECT_TRUE(ledger.TakeOrders(now).cancel.empty());
   now += 1;
   ledger.OnTick(now);
-  EXPECT_EQ(ledger.TakeOrders(now).cancel, std::vector{LeaseId(1)});
+  EXPECT_EQ(ledger.TakeOrders(now).cancel,
+            (std::vector<CancelOrder>{{LeaseId(1), ErrorCode::kAttemptTimedOut}}));
   EXPECT_EQ(HeldLeases(), Leases{1});
   EndWith(1, {.succeeded = true, .result = "too late", .content_type = {}, .message = {}});
   ResultsFrame::Entry entry = OnlyResult();
@@ -220,7 +320,7 @@ TEST_F(LedgerTest, GrantsNothingWhileEverySlotIsStuck) {
     ledger.OnStarted(LeaseId(lease), now);
   }
   ledger.TakeFrames(now);
-  ledger.OnCancel(std::vector{LeaseId(1), LeaseId(2)});
+  ledger.OnCancel(std::vector{LeaseId(1), LeaseId(2)}, ErrorCode::kAttemptTimedOut, 0);
   EXPECT_EQ(ledger.TakeFrames(now).credit, (Grant{0, 0}));
 }
 
@@ -416,7 +516,11 @@ TEST_F(LedgerTest, StopCancelsWhatItHolds) {
   ledger.OnStarted(LeaseId(1), now);
   ledger.OnDrain(now);
   ledger.OnStop();
-  std::vector<LeaseId> cancel = ledger.TakeOrders(now).cancel;
+  std::vector<LeaseId> cancel;
+  for (const auto& [lease, why] : ledger.TakeOrders(now).cancel) {
+    EXPECT_EQ(why, ErrorCode::kUnavailable);
+    cancel.push_back(lease);
+  }
   std::sort(cancel.begin(), cancel.end());
   EXPECT_EQ(cancel, (std::vector{LeaseId(1), LeaseId(2)}));
   ledger.OnWithdrawn(std::vector{LeaseId(2)});

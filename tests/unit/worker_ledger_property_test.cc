@@ -159,10 +159,16 @@ class World {
     if (!up_ || outstanding_.empty()) return;
     uint64_t lease =
         *std::next(outstanding_.begin(), static_cast<ptrdiff_t>(Pick(outstanding_.size())));
+    if (Chance(50)) {  // of its task: the lease stays the worker's, and is told of more than once
+      for (uint64_t times = 1 + Pick(2); times > 0; --times)
+        ledger_->OnCancel(std::vector{LeaseId(lease)}, ErrorCode::kCancelled, now_);
+      if (executor_.contains(lease)) cancelled_.insert(lease);  // or it has ended before
+      return;
+    }
     owned_.erase(lease);
     outstanding_.erase(lease);
     void_.insert(lease);
-    ledger_->OnCancel(std::vector{LeaseId(lease)});
+    ledger_->OnCancel(std::vector{LeaseId(lease)}, ErrorCode::kAttemptTimedOut, now_);
   }
 
   // One frame arrives at the broker.
@@ -206,7 +212,7 @@ class World {
   void Pump() {
     Orders orders = ledger_->TakeOrders(now_);
     std::vector<LeaseId> withdrawn;
-    for (LeaseId lease : orders.cancel) {
+    for (const auto& [lease, why] : orders.cancel) {
       auto it = executor_.find(lease.value());
       if (it == executor_.end() || it->second.state != Attempt::kQueued) continue;
       withdrawn.push_back(lease);
@@ -240,8 +246,19 @@ class World {
     for (const ResultsFrame* frame : frames.results) {
       Sent sent;
       sent.seq = frame->seq;
-      for (const wire::Done& done : frame->done) sent.ended.push_back(done.lease_id());
-      for (const auto& entry : frame->results) sent.ended.push_back(entry.lease.value());
+      for (const wire::Done& done : frame->done) {
+        sent.ended.push_back(done.lease_id());
+        ASSERT_FALSE(cancelled_.contains(done.lease_id())) << "succeeded: " << done.lease_id();
+      }
+      for (const auto& entry : frame->results) {
+        sent.ended.push_back(entry.lease.value());
+        if (cancelled_.contains(entry.lease.value())) {
+          // It may have timed out before it was cancelled.
+          ASSERT_TRUE(entry.outcome.code == ErrorCode::kCancelled ||
+                      entry.outcome.code == ErrorCode::kAttemptTimedOut)
+              << entry.lease.value();
+        }
+      }
       ASSERT_LE(frame->size(), kMaxResultTasks);
       wire_.push_back(sent);
     }
@@ -310,6 +327,7 @@ class World {
   std::set<uint64_t> outstanding_;  // of these, sent and neither ended nor given back
   std::set<uint64_t> void_;         // taken away
   std::set<uint64_t> finished_;
+  std::set<uint64_t> cancelled_;  // their tasks, before they ended
   std::deque<Sent> wire_;
   std::deque<Sent> unacked_;
   uint64_t last_seq_ = 0;

@@ -151,10 +151,10 @@ class Broker {
     builder.Finish(wire::CreateResultAck(builder, seq, builder.CreateVector(stale)));
     Send(MessageType::kResultAck, BodyOf(builder));
   }
-  void Cancel(uint64_t lease) {
+  void Cancel(uint64_t lease, ErrorCode code) {
     FlatBufferBuilder builder;
     builder.Finish(wire::CreateCancel(builder, builder.CreateVector(std::vector{lease}),
-                                      static_cast<uint16_t>(ErrorCode::kCancelled)));
+                                      static_cast<uint16_t>(code)));
     Send(MessageType::kCancel, BodyOf(builder));
   }
   void SendError(ErrorCode code) {
@@ -465,12 +465,12 @@ TEST_F(WorkerRuntimeTest, HeartbeatsNameWhatRuns) {
   broker.AwaitStarted(5);
 }
 
-TEST_F(WorkerRuntimeTest, CancelEndsTheAttemptAndItsResultIsNobodys) {
+TEST_F(WorkerRuntimeTest, CancelThatTakesTheLeaseEndsTheAttemptAndItsResultIsNobodys) {
   Start();
   broker.Greet();
   broker.Assign({{5, "until-cancelled"}});
   broker.AwaitStarted(5);
-  broker.Cancel(5);
+  broker.Cancel(5, ErrorCode::kAttemptTimedOut);
   broker.AwaitGrant(0);
   // The slot is taken until the handler has returned, then the grant is back.
   broker.AwaitGrant(1);
@@ -479,7 +479,7 @@ TEST_F(WorkerRuntimeTest, CancelEndsTheAttemptAndItsResultIsNobodys) {
   EXPECT_EQ(frame.As<wire::Results>()->done()->Get(0)->lease_id(), 6u);
 }
 
-TEST_F(WorkerRuntimeTest, CancelOfWhatHasNotBegunNeverRunsIt) {
+TEST_F(WorkerRuntimeTest, CancelThatTakesWhatHasNotBegunNeverRunsIt) {
   std::atomic<bool> ran{false};
   more_types.emplace_back("mark", [&](TaskContext&) {
     ran = true;
@@ -489,12 +489,59 @@ TEST_F(WorkerRuntimeTest, CancelOfWhatHasNotBegunNeverRunsIt) {
   broker.Greet();
   broker.Assign({{1, "wait"}, {2, "mark"}});
   broker.AwaitStarted(1);
-  broker.Cancel(2);
+  broker.Cancel(2, ErrorCode::kAttemptTimedOut);
   // A heartbeat that came behind the answer to an earlier one shows that CANCEL was read.
   broker.AwaitHeartbeats(2);
   gate.Open();
   Frame frame = broker.Expect(MessageType::kResults);
   EXPECT_EQ(Only(frame)->lease_id(), 1u);
+  EXPECT_FALSE(ran);
+}
+
+TEST_F(WorkerRuntimeTest, CancelledTaskSeesItsFlagAndIsReportedAndItsSlotIsFree) {
+  std::atomic<ErrorCode> before{ErrorCode::kInternal}, reason{ErrorCode::kOk};
+  more_types.emplace_back("reason", [&](TaskContext& task) {
+    before = task.cancel_reason();
+    while (!task.WaitCancelled(std::chrono::seconds(1))) continue;
+    reason = task.cancel_reason();
+    return TaskResult::Ok("too late");
+  });
+  Start();
+  broker.Greet();
+  broker.Assign({{5, "reason"}});
+  broker.AwaitStarted(5);
+  broker.Cancel(5, ErrorCode::kCancelled);
+  Frame frame = broker.Expect(MessageType::kResults);
+  const wire::Result* result = Only(frame);
+  ASSERT_NE(result, nullptr);
+  EXPECT_EQ(result->lease_id(), 5u);
+  EXPECT_FALSE(result->succeeded());
+  EXPECT_EQ(result->error_code(), static_cast<uint16_t>(ErrorCode::kCancelled));
+  EXPECT_EQ(before, ErrorCode::kOk);
+  EXPECT_EQ(reason, ErrorCode::kCancelled);
+  broker.Assign({{6, "noop"}});
+  Frame next = broker.Expect(MessageType::kResults);
+  EXPECT_EQ(next.As<wire::Results>()->done()->Get(0)->lease_id(), 6u);
+}
+
+TEST_F(WorkerRuntimeTest, CancelledTaskThatHasNotBegunIsReportedAndNeverRuns) {
+  std::atomic<bool> ran{false};
+  more_types.emplace_back("mark", [&](TaskContext&) {
+    ran = true;
+    return TaskResult::Ok();
+  });
+  Start();
+  broker.Greet();
+  broker.Assign({{1, "wait"}, {2, "mark"}});
+  broker.AwaitStarted(1);
+  broker.Cancel(2, ErrorCode::kCancelled);
+  Frame frame = broker.Expect(MessageType::kResults);
+  const wire::Result* result = Only(frame);
+  ASSERT_NE(result, nullptr);
+  EXPECT_EQ(result->lease_id(), 2u);
+  EXPECT_EQ(result->error_code(), static_cast<uint16_t>(ErrorCode::kCancelled));
+  gate.Open();
+  broker.Expect(MessageType::kResults);
   EXPECT_FALSE(ran);
 }
 

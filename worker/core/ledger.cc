@@ -38,6 +38,21 @@ std::unique_ptr<Outcome> TimeoutOutcome(uint32_t timeout_ms, const char* what_el
   return outcome;
 }
 
+std::unique_ptr<Outcome> CancelledOutcome(std::string message) {
+  auto outcome = std::make_unique<Outcome>();
+  outcome->code = ErrorCode::kCancelled;
+  outcome->message = std::move(message);
+  return outcome;
+}
+
+// Of an attempt whose task was cancelled, whatever it came to.
+std::unique_ptr<Outcome> CancelledOutcome(std::unique_ptr<Outcome> outcome) {
+  if (outcome == nullptr || outcome->succeeded)
+    return CancelledOutcome("the task was cancelled; its attempt succeeded all the same");
+  if (outcome->message.empty()) return CancelledOutcome("the task was cancelled while it ran");
+  return CancelledOutcome(std::move(outcome->message));
+}
+
 // Brings an outcome within what a RESULTS entry may be; one that is too large becomes a failure.
 void Bound(Outcome* outcome) {
   auto fail = [&](ErrorCode code, std::string message) {
@@ -98,7 +113,7 @@ void Ledger::OnSessionUp(uint32_t visibility_timeout_ms, std::span<const LeaseId
     if (it->second.state == State::kEnded) {
       stale_results.insert(id);
     } else {
-      Drop(id);
+      Drop(id, ErrorCode::kStale);
     }
   }
   if (!stale_results.empty()) DropResults(stale_results);
@@ -126,8 +141,8 @@ bool Ledger::OnAssigned(const Assigned& task, int64_t now_ms) {
     return false;
   }
   uint32_t timeout_ms = task.timeout_ms != 0 ? task.timeout_ms : kDefaultTimeoutMs;
-  auto [it, inserted] = leases_.try_emplace(
-      task.lease, Lease{task.task, task.attempt, timeout_ms, State::kWaiting, kNotWatched});
+  auto [it, inserted] =
+      leases_.try_emplace(task.lease, Lease{task.task, task.attempt, timeout_ms, State::kWaiting});
   if (!inserted) {
     ++counters_.duplicates;
     return false;
@@ -153,24 +168,44 @@ void Ledger::OnResultAck(uint64_t seq, size_t stale) {
   }
 }
 
-void Ledger::OnCancel(std::span<const LeaseId> leases) {
+void Ledger::OnCancel(std::span<const LeaseId> leases, ErrorCode code, int64_t now_ms) {
   for (LeaseId id : leases) {
     auto it = leases_.find(id);
-    if (it == leases_.end()) continue;
     // A result that is on its way crossed with the CANCEL; the broker's RESULT_ACK settles it.
-    if (it->second.state != State::kEnded) Drop(id);
+    if (it == leases_.end() || it->second.state == State::kEnded) continue;
+    if (code == ErrorCode::kCancelled)
+      CancelLease(it, now_ms);
+    else
+      Drop(id, code);
   }
 }
 
+void Ledger::CancelLease(Map::iterator it, int64_t now_ms) {
+  Lease& lease = it->second;
+  // What is ending or on its way back does not run on, and the broker knows what that means now.
+  if (lease.cancelled || lease.state == State::kEnding || lease.state == State::kReleasing) return;
+  lease.cancelled = true;
+  cancelled_ms_ = now_ms;
+  to_cancel_.push_back({it->first, ErrorCode::kCancelled});
+  if (lease.state == State::kRunning)
+    StartEnding(&running_[static_cast<size_t>(lease.running_index)], now_ms);
+}
+
+void Ledger::StartEnding(Running* running, int64_t now_ms) {
+  leases_.find(running->lease)->second.state = State::kEnding;
+  running->ending = true;
+  running->deadline_ms = now_ms + kAbandonAfterMs;
+}
+
 // The broker no longer counts this lease as ours. Its handler may still run.
-void Ledger::Drop(LeaseId id) {
+void Ledger::Drop(LeaseId id, ErrorCode why) {
   auto it = leases_.find(id);
   Lease& lease = it->second;
   if (lease.state == State::kWaiting) --waiting_;
   if (lease.state != State::kReleasing) {
     StopWatching(&lease);
     stuck_.insert(id);
-    to_cancel_.push_back(id);
+    to_cancel_.push_back({id, why});
   }
   leases_.erase(it);
 }
@@ -211,10 +246,12 @@ void Ledger::OnStarted(LeaseId id, int64_t started_ms) {
   Lease& lease = it->second;
   lease.state = State::kRunning;
   lease.running_index = static_cast<int32_t>(running_.size());
-  running_.push_back({id, started_ms + lease.timeout_ms, /*ending=*/false});
+  running_.push_back({id, started_ms, started_ms + lease.timeout_ms, /*ending=*/false});
   fresh_started_.push_back(id);
   --waiting_;
   credit_.OnProgress(started_ms);
+  // Cancelled just before its start: the executor tells it, or has.
+  if (lease.cancelled) StartEnding(&running_.back(), std::max(started_ms, cancelled_ms_));
 }
 
 void Ledger::StopWatching(Lease* lease) {
@@ -243,7 +280,10 @@ void Ledger::OnEnded(std::span<Ended> ended, int64_t now_ms) {
       continue;
     }
     credit_.OnRun(end.run_us);
-    if (it->second.state == State::kEnding) {
+    if (it->second.cancelled) {
+      ++counters_.cancelled;
+      end.outcome = CancelledOutcome(std::move(end.outcome));
+    } else if (it->second.state == State::kEnding) {
       ++counters_.timed_out;
       end.outcome = TimeoutOutcome(it->second.timeout_ms, "");
     }
@@ -283,6 +323,11 @@ void Ledger::OnWithdrawn(std::span<const LeaseId> leases) {
     if (!stuck_.empty() && stuck_.erase(id) != 0) continue;
     auto it = leases_.find(id);
     if (it == leases_.end() || it->second.state != State::kWaiting) continue;
+    if (it->second.cancelled) {
+      ++counters_.cancelled;
+      Finish(it, 0, CancelledOutcome("the task was cancelled before it ran"));
+      continue;
+    }
     it->second.state = State::kReleasing;
     --waiting_;
     if (ZS_PLANTED("withdrawn-not-released")) continue;
@@ -300,7 +345,8 @@ void Ledger::OnDrain(int64_t now_ms) {
 
 void Ledger::OnStop() {
   for (const auto& [id, lease] : leases_)
-    if (lease.state == State::kWaiting || lease.state == State::kRunning) to_cancel_.push_back(id);
+    if (lease.state == State::kWaiting || lease.state == State::kRunning)
+      to_cancel_.push_back({id, ErrorCode::kUnavailable});
 }
 
 void Ledger::OnTick(int64_t now_ms) {
@@ -310,21 +356,22 @@ void Ledger::OnTick(int64_t now_ms) {
 }
 
 void Ledger::EndOverdue(Running* running, int64_t now_ms) {
-  auto it = leases_.find(running->lease);
   if (!running->ending) {
-    it->second.state = State::kEnding;
-    running->ending = true;
-    running->deadline_ms = now_ms + kAbandonAfterMs;
-    to_cancel_.push_back(it->first);
-    return;
+    to_cancel_.push_back({running->lease, ErrorCode::kAttemptTimedOut});
+    return StartEnding(running, now_ms);
   }
-  ++counters_.timed_out;
+  auto it = leases_.find(running->lease);
+  ++(it->second.cancelled ? counters_.cancelled : counters_.timed_out);
   ++counters_.abandoned;
   stuck_.insert(it->first);
-  uint64_t run_us = (uint64_t{it->second.timeout_ms} + kAbandonAfterMs) * 1000;
+  uint64_t run_us = static_cast<uint64_t>(now_ms - running->started_ms) * 1000;
   Finish(it, static_cast<uint32_t>(std::min<uint64_t>(run_us, UINT32_MAX)),
-         TimeoutOutcome(it->second.timeout_ms,
-                        ", does not end although it was told to, and was abandoned"));
+         it->second.cancelled
+             ? CancelledOutcome(
+                   "the task was cancelled; its attempt does not end although it was told to, and "
+                   "was abandoned")
+             : TimeoutOutcome(it->second.timeout_ms,
+                              ", does not end although it was told to, and was abandoned"));
 }
 
 bool Ledger::drained(int64_t now_ms) const {

@@ -5,15 +5,16 @@
 //
 //   state of a lease | what holds                                   | leaves on                        | to
 //   -----------------+----------------------------------------------+----------------------------------+-----------------
-//   kWaiting         | with the executor, not known to have started | OnStarted                        | kRunning
+//   kWaiting         | with the executor, not known to have started | OnStarted                        | kRunning, cancelled: kEnding
 //                    |                                              | OnEnded                          | kEnded
-//                    |                                              | OnWithdrawn (drain, surplus)     | kReleasing
+//                    |                                              | OnWithdrawn (drain, surplus)     | kReleasing, cancelled: kEnded
 //   kRunning         | started, deadline known                      | OnEnded                          | kEnded
-//                    |                                              | deadline: ordered to be cancelled| kEnding
-//   kEnding          | past its deadline, told to end               | OnEnded, or kAbandonAfterMs      | kEnded (timed out)
+//                    |                                              | deadline, or cancelled           | kEnding
+//   kEnding          | told to end                                  | OnEnded, or kAbandonAfterMs      | kEnded (timed out, cancelled)
 //   kReleasing       | taken back unstarted, RELEASE not sent       | TakeFrames                       | forgotten
 //   kEnded           | its result is kept until RESULT_ACK          | OnResultAck, stale               | forgotten
-//   In every state but kEnded, CANCEL and WELCOME's `stale` forget the lease at once.
+//   In every state but kEnded, WELCOME's `stale` and a CANCEL that takes the lease away forget it at once. A CANCEL
+//   because the task was cancelled leaves the lease: its attempt is ended and reported as CANCELLED, whatever it did.
 // A lease that is forgotten or abandoned while a handler may still run under it is "stuck": it
 // holds a slot (the worker has that much less concurrency) until OnEnded or OnWithdrawn says that
 // it is over, and its result is dropped.
@@ -104,11 +105,19 @@ struct ResultsFrame {
   size_t size() const { return done.size() + results.size(); }
 };
 
+// An attempt to end, and why: ATTEMPT_TIMED_OUT; CANCELLED, its task is cancelled; STALE, the lease
+// is not this worker's any more; UNAVAILABLE, this worker is being stopped.
+struct CancelOrder {
+  LeaseId lease;
+  ErrorCode why = ErrorCode::kOk;
+  bool operator==(const CancelOrder&) const = default;
+};
+
 // What the executor has to do.
 struct Orders {
-  // Attempts to end: take them back when they have not started (then say OnWithdrawn), else set
-  // their cancellation flag. OnEnded is due for those.
-  std::vector<LeaseId> cancel;
+  // Take them back when they have not started (then say OnWithdrawn), else set their cancellation
+  // flag. OnEnded is due for those.
+  std::vector<CancelOrder> cancel;
   // Take back this many attempts that have not started, the last queued first, and say OnWithdrawn.
   size_t withdraw = 0;
 };
@@ -139,6 +148,7 @@ struct LedgerCounters {
   uint64_t over_credit = 0;  // assignments beyond what HELLO could name: released unstarted
   uint64_t ended = 0;
   uint64_t timed_out = 0;
+  uint64_t cancelled = 0;
   uint64_t abandoned = 0;  // handlers that did not return after being told to
   uint64_t dropped = 0;    // results of leases that were no longer held
   uint64_t released = 0;
@@ -164,8 +174,9 @@ class Ledger {
   // the bound of the ledger).
   [[nodiscard]] bool OnAssigned(const Assigned& task, int64_t now_ms);
   void OnResultAck(uint64_t seq, size_t stale);
-  // The broker has taken these leases away. Unknown ones are ignored.
-  void OnCancel(std::span<const LeaseId> leases);
+  // CANCELLED: these tasks are cancelled, and their attempts to be ended and reported; again: nothing
+  // more. Any other code: the broker has taken the leases away. Unknown ones are ignored.
+  void OnCancel(std::span<const LeaseId> leases, ErrorCode code, int64_t now_ms);
 
   // --- Events of the executor ---
   // An attempt was seen running since `started_ms`. Optional for attempts that end soon: their
@@ -220,10 +231,12 @@ class Ledger {
     uint32_t attempt;
     uint32_t timeout_ms;
     State state;
-    int32_t running_index;  // in running_, or kNotWatched
+    bool cancelled = false;               // by its task
+    int32_t running_index = kNotWatched;  // in running_
   };
   struct Running {
     LeaseId lease;
+    int64_t started_ms;
     int64_t deadline_ms;  // kRunning: of the attempt; kEnding: when it is abandoned
     bool ending;
   };
@@ -231,13 +244,15 @@ class Ledger {
 
   uint32_t Slots() const;
   uint32_t CreditCeiling() const;
+  void CancelLease(Map::iterator it, int64_t now_ms);
   // Removes `lease` from the attempts that are watched.
   void StopWatching(Lease* lease);
-  void Drop(LeaseId id);
+  void Drop(LeaseId id, ErrorCode why);
   void Finish(Map::iterator it, uint32_t run_us, std::unique_ptr<Outcome> outcome);
   void Append(TaskId task, LeaseId lease, uint32_t run_us, std::unique_ptr<Outcome> outcome);
   void DropResults(const absl::flat_hash_set<LeaseId>& leases);
   void PrepareResend();
+  void StartEnding(Running* running, int64_t now_ms);
   void EndOverdue(Running* running, int64_t now_ms);
   std::vector<wire::LeaseRef> TakeReleases();
 
@@ -249,7 +264,7 @@ class Ledger {
   std::vector<Running> running_;  // observed attempts, at most one a slot
   absl::flat_hash_set<LeaseId> stuck_;
   std::vector<LeaseId> fresh_started_;
-  std::vector<LeaseId> to_cancel_;
+  std::vector<CancelOrder> to_cancel_;
   std::vector<LeaseId> releasing_;       // in state kReleasing, unless dropped since
   std::vector<wire::LeaseRef> refused_;  // never entered leases_: to be released
   std::deque<ResultsFrame> unsent_;
@@ -258,6 +273,7 @@ class Ledger {
   bool up_ = false;
   uint64_t next_seq_ = 1;
   int64_t heard_ms_ = 0;
+  int64_t cancelled_ms_ = 0;  // the last CANCEL for tasks
   int64_t down_since_ms_ = 0;
   uint32_t visibility_timeout_ms_ = 0;  // 0: there was no session yet
 

@@ -44,6 +44,7 @@ class AttemptContext final : public TaskContext {
     return started_ + std::chrono::milliseconds(timeout_ms);
   }
   bool cancelled() const override { return signal_->cancelled(); }
+  ErrorCode cancel_reason() const override { return signal_->reason(); }
   int cancelled_fd() override { return signal_->fd(); }
   bool WaitCancelled(std::chrono::milliseconds duration) override {
     return signal_->Wait(duration);
@@ -106,9 +107,11 @@ LeaseId CancelSignal::Running(int64_t* started_ms) const {
   return LeaseId(current_.load(std::memory_order_acquire) == lease ? lease : 0);
 }
 
-bool CancelSignal::Request(LeaseId lease) {
+bool CancelSignal::Request(LeaseId lease, ErrorCode why) {
   std::lock_guard lock(mutex_);
   if (current_.load(std::memory_order_acquire) != lease.value()) return false;
+  if (cancelled_.load(std::memory_order_relaxed) == lease.value()) return true;
+  why_.store(why, std::memory_order_relaxed);
   cancelled_.store(lease.value(), std::memory_order_release);
   requested_.notify_all();
   if (fd_ >= 0 && !std::exchange(fd_signalled_, true)) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 
+#include "schemas/errors.h"
 #include "schemas/ids.h"
 #include "schemas/wire_generated.h"
 #include "worker/core/ledger.h"
@@ -31,11 +32,15 @@ class CancelSignal {
 
   // The attempt that runs, and since when; no lease: none.
   LeaseId Running(int64_t* started_ms) const;
-  // True when `lease` is what runs; it is told to end.
-  bool Request(LeaseId lease);
+  // True when `lease` is what runs; it is told to end. The first reason that is given stays.
+  bool Request(LeaseId lease, ErrorCode why);
 
   bool cancelled() const {
     return cancelled_.load(std::memory_order_acquire) == current_.load(std::memory_order_relaxed);
+  }
+  // kOk: not cancelled.
+  ErrorCode reason() const {
+    return cancelled() ? why_.load(std::memory_order_relaxed) : ErrorCode::kOk;
   }
   int fd();
   bool Wait(std::chrono::milliseconds duration);
@@ -44,6 +49,7 @@ class CancelSignal {
   std::atomic<uint64_t> current_{0};
   std::atomic<int64_t> started_ms_{0};
   std::atomic<uint64_t> cancelled_{UINT64_MAX};  // never a lease, never equal to an idle slot's 0
+  std::atomic<ErrorCode> why_{ErrorCode::kOk};   // of the lease in cancelled_, written before it
   std::mutex mutex_;
   std::condition_variable requested_;
   int fd_ = -1;  // made when first asked for; written only under mutex_ by the handler's thread

@@ -262,9 +262,9 @@ void Pool::ObserveRunning(std::vector<RunningAttempt>* out) {
     RunningAttempt running;
     running.lease = slot.signal.Running(&running.started_ms);
     if (!running.lease) continue;
-    if (!cancel_later_.empty() && cancel_later_.contains(running.lease) &&
-        slot.signal.Request(running.lease))
-      cancel_later_.erase(running.lease);
+    if (auto later = cancel_later_.find(running.lease);
+        later != cancel_later_.end() && slot.signal.Request(running.lease, later->second))
+      cancel_later_.erase(later);
     out->push_back(running);
   }
 }
@@ -284,10 +284,11 @@ std::vector<LeaseId> Pool::Withdraw(size_t count) {
   return withdrawn;
 }
 
-std::vector<LeaseId> Pool::Cancel(std::span<const LeaseId> leases) {
+std::vector<LeaseId> Pool::Cancel(std::span<const CancelOrder> orders) {
   std::vector<LeaseId> withdrawn;
-  if (leases.empty()) return withdrawn;
-  absl::flat_hash_set<LeaseId> wanted(leases.begin(), leases.end());
+  if (orders.empty()) return withdrawn;
+  absl::flat_hash_map<LeaseId, ErrorCode> wanted;
+  for (const CancelOrder& order : orders) wanted.emplace(order.lease, order.why);
   {
     std::lock_guard lock(state_->mutex);
     for (const auto& batch : state_->queue)
@@ -302,7 +303,8 @@ std::vector<LeaseId> Pool::Cancel(std::span<const LeaseId> leases) {
   for (Slot& slot : state_->slots) {
     int64_t started_ms;
     LeaseId lease = slot.signal.Running(&started_ms);
-    if (lease && wanted.contains(lease) && slot.signal.Request(lease)) wanted.erase(lease);
+    if (auto it = wanted.find(lease); it != wanted.end() && slot.signal.Request(lease, it->second))
+      wanted.erase(it);
   }
   // Ended already, or claimed and just about to start.
   cancel_later_.insert(wanted.begin(), wanted.end());

@@ -94,9 +94,9 @@ class Pool {
 
   // Takes back at most `count` unstarted tasks, the last pushed first.
   std::vector<LeaseId> Withdraw(size_t count);
-  // Takes back those of `leases` that have not started and returns them; tells the others to end.
+  // Takes back those that have not started and returns them; tells the others to end.
   // One that is just about to start is told by a later ObserveRunning.
-  std::vector<LeaseId> Cancel(std::span<const LeaseId> leases);
+  std::vector<LeaseId> Cancel(std::span<const CancelOrder> orders);
 
   // Waits until all handlers have returned, at most `wait_ms`; leaves the others to themselves.
   // Nothing starts any more. Returns how many were left.
@@ -109,7 +109,7 @@ class Pool {
 
   const std::shared_ptr<State> state_;
   std::vector<std::thread> threads_;
-  absl::flat_hash_set<LeaseId> cancel_later_;
+  absl::flat_hash_map<LeaseId, ErrorCode> cancel_later_;  // why
 };
 
 }  // namespace zsched::worker

@@ -224,7 +224,7 @@ void Runtime::OnCancel(const FrameView& frame) {
     broken_ = Error(ErrorCode::kMalformed, "a CANCEL frame cannot be read");
     return;
   }
-  ledger_.OnCancel(ToLeases(cancel->leases()));
+  ledger_.OnCancel(ToLeases(cancel->leases()), ErrorFromNumber(cancel->code()), NowMs());
 }
 
 // The broker could not take one of our frames. What it was and what it changed is not known, so

@@ -9,8 +9,8 @@
 //     return zsched::TaskResult::Ok(Encode(*image), "image/jpeg");
 //   }
 //
-// Threads: a context belongs to the thread that runs the handler. cancelled(), cancelled_fd() and
-// WaitCancelled() may also be used by threads that the handler starts and joins.
+// Threads: a context belongs to the thread that runs the handler. cancelled(), cancel_reason(),
+// cancelled_fd() and WaitCancelled() may also be used by threads that the handler starts and joins.
 #pragma once
 
 #include <chrono>
@@ -52,9 +52,14 @@ class TaskContext {
   // whatever the handler returns, and is tried again under the task's rules.
   virtual std::chrono::steady_clock::time_point deadline() const = 0;
 
-  // The attempt is to end as soon as possible: it timed out, the broker took it away, or the worker
-  // is being stopped. Cheap enough for an inner loop. Never becomes false again.
+  // The attempt is to end as soon as possible: it timed out, its task was cancelled, the broker took
+  // it away, or the worker is being stopped. Cheap enough for an inner loop. Never becomes false
+  // again.
   virtual bool cancelled() const = 0;
+  // Why, for a handler that has more to do when nobody will try again: CANCELLED, the task is
+  // cancelled for good, and ends as that whatever the handler returns; ATTEMPT_TIMED_OUT; STALE, the
+  // lease was taken away; UNAVAILABLE, the worker is being stopped. OK: not cancelled().
+  virtual ErrorCode cancel_reason() const = 0;
   // A descriptor that becomes readable when cancelled() becomes true, for poll(). Owned by the
   // worker: do not read, write or close it. -1 when the process has no descriptor left.
   virtual int cancelled_fd() = 0;
