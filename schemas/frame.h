@@ -60,6 +60,7 @@ enum class MessageType : uint8_t {
   kWorkerList = 27,
   kWorkerInfos = 28,
   kWorkerDrain = 29,
+  kCancelTasks = 30,
   kQueueSet = 31,
   kQueueList = 32,
   kQueueInfos = 33,

@@ -51,6 +51,8 @@ class Applier {
         return ProducersGone();
       case RecordKind::kWorkersGone:
         return WorkersGone();
+      case RecordKind::kCancelled:
+        return Cancelled();
       case RecordKind::kQueueSet:
         return QueueSet();
     }
@@ -190,7 +192,7 @@ class Applier {
       EndedEntry entry;
       std::string_view outcome;
       if (!in_.Read(entry) || !in_.Take(entry.outcome_bytes, outcome)) return Corrupt("too short");
-      if (entry.ending > Ending::kReturned || entry.charge > Charge::kRelease)
+      if (entry.ending > Ending::kCancelled || entry.charge > Charge::kRelease)
         return Corrupt("an ending is unknown");
       ZS_RETURN_IF_ERROR(End(entry, outcome));
     }
@@ -202,6 +204,8 @@ class Applier {
     uint32_t slot = state_.tasks().Find(TaskId(entry.task));
     if (slot == kNil || state_.tasks()[slot].state != TaskState::kLeased)
       return Corrupt("an ended task is not leased");
+    if ((entry.ending == Ending::kCancelled) != (state_.tasks()[slot].cancelling != 0))
+      return Corrupt("a task ends as cancelled exactly when it was");
     state_.Ended(batch_, slot, entry, outcome, now_ms_);
     return absl::OkStatus();
   }
@@ -218,6 +222,21 @@ class Applier {
         return Corrupt("a fired task was not waiting");
       state_.Fired(slot, batch_.next_lsn());
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status Cancelled() {
+    IdsRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      uint64_t id;
+      if (!in_.Read(id)) return Corrupt("too short");
+      uint32_t slot = state_.tasks().Find(TaskId(id));
+      if (slot == kNil || state_.tasks()[slot].cancelling)
+        return Corrupt("a cancelled task is over, or was cancelled before");
+      state_.Cancelled(batch_, slot, now_ms_);
+    }
+    state_.FlushFinished(batch_, now_ms_);
     return absl::OkStatus();
   }
 

@@ -7,7 +7,7 @@
 // Every decision is a record in the open batch and applied to State in the same breath. What others
 // are to be told is an Effect, which names the LSN it must wait for: an ack must not leave before
 // its record is on disk. The families of events have a file each: on_client.cc, on_submit.cc,
-// on_worker.cc, on_results.cc, on_queue.cc, on_tick.cc, dispatch.cc.
+// on_worker.cc, on_results.cc, on_cancel.cc, on_queue.cc, on_tick.cc, dispatch.cc.
 //
 // Example (one round of the loop):
 //   core.OnSubmit(session, *submit, body, now);  core.OnResults(…);
@@ -232,11 +232,16 @@ class Core {
   std::vector<uint64_t> OnWaitAgain(SessionId from, uint64_t request,
                                     const std::vector<uint64_t>& ids);
   // Tasks with the rows the server read for them, or without a row when there is none.
-  struct RetryItem {
+  struct RowItem {
     uint64_t id;
     std::optional<TaskRow> row;
   };
-  void OnRetry(SessionId from, uint64_t request, const std::vector<RetryItem>& items, Now now);
+  void OnRetry(SessionId from, uint64_t request, const std::vector<RowItem>& items, Now now);
+  // Cancels those of the tasks that are not over. True when that was all of them, and it is
+  // answered. Otherwise the server reads their rows, all of them, and goes on with OnCancelRows.
+  bool OnCancel(SessionId from, uint64_t request, const std::vector<uint64_t>& ids, Now now);
+  // False: one went on when its row was read (by a RETRY) and has ended since. To be read again.
+  bool OnCancelRows(SessionId from, uint64_t request, const std::vector<RowItem>& items, Now now);
   void OnQueueSet(SessionId from, const wire::QueueSet& set, Now now);
   void OnWorkerDrain(SessionId from, uint64_t request, std::string_view worker);
   void OnClientGoodbye(SessionId from, Now now);
@@ -338,6 +343,11 @@ class Core {
   void Notify(const Task& task, TaskState state, uint32_t offset, uint32_t size);
   void Tell(uint32_t watcher, const OutcomeItem& item);
 
+  // on_cancel.cc
+  std::vector<uint64_t> CancelAll(const std::vector<uint64_t>& ids, Now now);
+  const Lease* Cancel(uint32_t slot, Now now);
+  void TellCancelled(const Worker& worker);
+
   // on_submit.cc
   bool RefuseSubmit(ClientSession& client, const wire::Submit& submit, const Producer* producer,
                     size_t bytes);
@@ -364,9 +374,12 @@ class Core {
   void ForEachLeased(const Entries& entries, uint32_t worker, Visit visit);
   void EndDone(const wire::Results& results, WorkerSession& session, std::vector<uint64_t>& stale,
                Now now);
+  void EndCancelled(const std::vector<wire::Done>& done, WorkerSession& session,
+                    std::vector<uint64_t>& stale, Now now);
   void EndReported(const wire::Results& results, WorkerSession& session,
                    std::vector<uint64_t>& stale, Now now);
   EndedEntry JudgeResult(const Task& task, const wire::Result& result, Now now);
+  EndedEntry JudgeCancelled(const Task& task, std::string_view message);
   EndedEntry JudgeFailure(const Task& task, Charge charge, Now now) const;
   int64_t BackoffMs(const Task& task, int failures) const;
   void BuildOutcome(std::string_view body, std::string_view content_type, ErrorCode code);

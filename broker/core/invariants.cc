@@ -30,6 +30,8 @@ absl::Status CheckTasks(const State& state, std::vector<Recount>& queues) {
     if (IsFinished(task.state)) status = Broken(name + " is finished and still in the index");
     if ((task.state == TaskState::kLeased) != (task.lease != kNil))
       status = Broken(name + " has a lease exactly when it is leased");
+    if (task.cancelling && task.lease == kNil)
+      status = Broken(name + " is being cancelled, and no attempt runs");
     if (task.state == TaskState::kScheduled || task.state == TaskState::kRetryWait) ++waiting;
     if (task.lost >= kCrashLimit || task.failures >= task.max_attempts)
       status = Broken(name + " has spent its attempts and is not dead");

@@ -27,6 +27,7 @@ namespace zsched::broker {
   X(kTasksAdopted, "tasks_adopted_total")                                      \
   X(kTasksSucceeded, "tasks_succeeded_total")                                  \
   X(kTasksDead, "tasks_dead_total")                                            \
+  X(kTasksCancelled, "tasks_cancelled_total")                                  \
   X(kTasksRetried, "tasks_retried_total")   /* by RETRY */                     \
   X(kTasksPruned, "tasks_pruned_total")                                        \
   X(kAttemptsFailed, "attempts_failed_total")                                  \

@@ -162,10 +162,10 @@ void Core::OnPushDropped(SessionId id) {
   metrics_.Add(Metric::kPushesDropped);
 }
 
-void Core::OnRetry(SessionId from, uint64_t request, const std::vector<RetryItem>& items, Now now) {
+void Core::OnRetry(SessionId from, uint64_t request, const std::vector<RowItem>& items, Now now) {
   ItemReplyEffect reply{from, Lsn(0), request, {}};
   std::vector<RetriedEntry> entries;
-  for (const RetryItem& item : items) {
+  for (const RowItem& item : items) {
     ItemCode code{item.id, ErrorCode::kOk, {}};
     std::string name = "task " + ToString(TaskId(item.id));
     bool repeated = std::any_of(entries.begin(), entries.end(),

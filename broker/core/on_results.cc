@@ -13,6 +13,23 @@ namespace {
 
 constexpr int kMaxBackoffShift = 32;  // base * 2^32 is over every cap
 
+// How tasks end whose attempts were running when they were cancelled.
+constexpr std::string_view kGivenBack = "the task was cancelled before it ran";
+constexpr std::string_view kSucceededTooLate =
+    "the task was cancelled; its attempt succeeded all the same, too late";
+
+std::string CancelledAnd(std::string_view what) {
+  return "the task was cancelled; " + std::string(what);
+}
+
+std::string DescribeCancelled(const wire::Result& result) {
+  if (result.succeeded()) return std::string(kSucceededTooLate);
+  const ErrorCode code = ErrorFromNumber(result.error_code());
+  std::string message(TextOf(result.error_message()));
+  if (code == ErrorCode::kCancelled) return message;  // the worker says it all
+  return CancelledAnd("its attempt ended with " + std::string(TextOf(code)) + ": " + message);
+}
+
 // SplitMix64 (Steele, Lea, Flood 2014): the jitter of an attempt follows from its task and number,
 // so it needs no state.
 uint64_t Mix(uint64_t x) {
@@ -97,8 +114,11 @@ void Core::EndDone(const wire::Results& results, WorkerSession& session,
   if (results.done() == nullptr || results.done()->size() == 0) return;
   EndedRecord record;
   OpenedRecord opened = OpenRecord(RecordKind::kSucceeded, record);
+  std::vector<wire::Done> cancelled;
   ForEachLeased(*results.done(), session.worker, [&](const wire::Done& done, uint32_t slot) {
     if (slot == kNil) return stale.push_back(done.lease_id());
+    if (state_.tasks()[slot].cancelling && !ZS_PLANTED("cancelled-succeeds"))
+      return cancelled.push_back(done);
     AppendStruct(batch_.OpenRecord(), SucceededEntry{done.task_id(), done.run_us(), 0});
     EndedEntry entry;
     entry.task = done.task_id();
@@ -107,6 +127,30 @@ void Core::EndDone(const wire::Results& results, WorkerSession& session,
     ApplyEnded(slot, entry, now);
     ++record.count;
   });
+  CloseEnded(opened, record, now);
+  session.finished += record.count;
+  EndCancelled(cancelled, session, stale, now);
+}
+
+// Successes that crossed the cancel of their task: too late.
+void Core::EndCancelled(const std::vector<wire::Done>& dones, WorkerSession& session,
+                        std::vector<uint64_t>& stale, Now now) {
+  if (dones.empty()) return;
+  EndedRecord record;
+  OpenedRecord opened = OpenRecord(RecordKind::kEnded, record);
+  for (const wire::Done& done : dones) {
+    uint32_t slot = FindLeased(done.task_id(), done.lease_id(), session.worker);
+    if (slot == kNil) {  // named twice in the frame
+      stale.push_back(done.lease_id());
+      continue;
+    }
+    EndedEntry entry = JudgeCancelled(state_.tasks()[slot], kSucceededTooLate);
+    entry.run_us = done.run_us();
+    AppendStruct(batch_.OpenRecord(), entry);
+    batch_.OpenRecord().append(outcome_);
+    ApplyEnded(slot, entry, now);
+    ++record.count;
+  }
   CloseEnded(opened, record, now);
   session.finished += record.count;
 }
@@ -118,7 +162,12 @@ void Core::EndReported(const wire::Results& results, WorkerSession& session,
   OpenedRecord opened = OpenRecord(RecordKind::kEnded, record);
   ForEachLeased(*results.results(), session.worker, [&](const wire::Result& result, uint32_t slot) {
     if (slot == kNil) return stale.push_back(result.lease_id());
-    EndedEntry entry = JudgeResult(state_.tasks()[slot], result, now);
+    const Task& task = state_.tasks()[slot];
+    const bool cancelled = task.cancelling &&
+                           !(ZS_PLANTED("cancelled-succeeds") && result.succeeded()) &&
+                           !(ZS_PLANTED("cancelled-tried-again") && !result.succeeded());
+    EndedEntry entry = cancelled ? JudgeCancelled(task, DescribeCancelled(result))
+                                 : JudgeResult(task, result, now);
     entry.run_us = result.run_us();
     AppendStruct(batch_.OpenRecord(), entry);
     batch_.OpenRecord().append(outcome_);
@@ -174,6 +223,15 @@ EndedEntry Core::JudgeResult(const Task& task, const wire::Result& result, Now n
   return entry;
 }
 
+EndedEntry Core::JudgeCancelled(const Task& task, std::string_view message) {
+  BuildOutcome(CutUtf8(message, kMaxErrorMessageBytes), {}, ErrorCode::kCancelled);
+  EndedEntry entry;
+  entry.task = task.id;
+  entry.ending = Ending::kCancelled;
+  entry.outcome_bytes = static_cast<uint32_t>(outcome_.size());
+  return entry;
+}
+
 EndedEntry Core::JudgeFailure(const Task& task, Charge charge, Now now) const {
   EndedEntry entry;
   entry.task = task.id;
@@ -206,14 +264,14 @@ int64_t Core::BackoffMs(const Task& task, int failures) const {
 void Core::ApplyEnded(uint32_t slot, const EndedEntry& entry, Now now) {
   Task& task = state_.tasks()[slot];
   StopTimer(task);
-  bool over = entry.ending == Ending::kSucceeded || entry.ending == Ending::kDead;
-  if (over) {
-    TaskState end = entry.ending == Ending::kSucceeded ? TaskState::kSucceeded : TaskState::kDead;
+  if (std::optional<TaskState> end = StateAfter(entry.ending)) {
     bool empty = end == TaskState::kSucceeded &&
                  outcome_.size() <= sizeof(OutcomeRow);  // nothing but the head
-    Notify(task, end, static_cast<uint32_t>(batch_.rows().size()),
+    Notify(task, *end, static_cast<uint32_t>(batch_.rows().size()),
            empty ? 0 : static_cast<uint32_t>(outcome_.size()));
-    metrics_.Add(end == TaskState::kSucceeded ? Metric::kTasksSucceeded : Metric::kTasksDead);
+    metrics_.Add(end == TaskState::kSucceeded ? Metric::kTasksSucceeded
+                 : end == TaskState::kDead    ? Metric::kTasksDead
+                                              : Metric::kTasksCancelled);
   }
   if (entry.charge == Charge::kFailure) metrics_.Add(Metric::kAttemptsFailed);
   if (entry.charge == Charge::kLost) metrics_.Add(Metric::kAttemptsLost);
@@ -239,7 +297,11 @@ void Core::EndUnreported(std::vector<uint32_t> slots, Charge charge, ErrorCode c
     entry.charge = charge;
     entry.ending = Ending::kReturned;
     outcome_.clear();
-    if (charge == Charge::kLost) {
+    if (task.cancelling && !ZS_PLANTED("cancelled-returned")) {
+      entry = JudgeCancelled(
+          task, charge == Charge::kLost ? CancelledAnd(message) : std::string(kGivenBack));
+      entry.charge = charge;
+    } else if (charge == Charge::kLost) {
       BuildOutcome(message, {}, code);
       entry.outcome_bytes = static_cast<uint32_t>(outcome_.size());
       // A lost worker says nothing about the task: again at once. A timeout may repeat: wait first.

@@ -172,6 +172,7 @@ absl::StatusOr<SessionId> Core::OnWorkerHello(const wire::WorkerHello& hello, No
   std::vector<uint64_t> stale = TakeOver(*worker, hello, now);
   metrics_.Add(Metric::kLeasesStale, stale.size());
   effects_.push_back(WorkerWelcomeEffect{session.id, Lsn(0), std::move(stale)});
+  if (!ZS_PLANTED("cancel-not-resent")) TellCancelled(*worker);
   return session.id;
 }
 

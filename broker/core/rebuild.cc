@@ -22,7 +22,8 @@ std::string Text(std::string_view view) { return std::string(view); }
 
 absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<uint32_t>& ready) {
   if (row.version != kRowVersion || row.lane == 0 || row.lane >= lanes_.next_number() ||
-      row.priority >= kPriorities || row.state > TaskState::MAX)
+      row.priority >= kPriorities || row.state > TaskState::MAX ||
+      (row.cancelling != 0 && row.state != TaskState::kLeased))
     return BadRow("tasks", id.value());
   Queue& queue = lanes_.queue_of(row.lane);
   ++queue.counts[static_cast<size_t>(row.state)];
@@ -67,6 +68,7 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<uint3
       lease.worker = row.worker;
       lease.leased_ms = row.leased_ms;
       LinkToWorker(slot, worker->second);
+      if (!ZS_PLANTED("cancel-not-recorded")) task.cancelling = row.cancelling;
       break;
     }
     default:
@@ -193,7 +195,7 @@ std::string State::Fingerprint() const {
         num(row.leased_ms), num(row.lane), num(row.timeout_ms), num(row.bytes),
         num(row.retry_base_ms), num(row.retry_cap_ms), num(row.worker), num(row.attempt),
         num(row.max_attempts), num(row.failures), num(row.lost), num(row.priority),
-        num(static_cast<int>(row.durability)), num(before));
+        num(static_cast<int>(row.durability)), num(static_cast<int>(row.cancelling)), num(before));
   });
   for (const Queue& queue : lanes_.queues()) {
     std::string counts;

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "broker/core/rows.h"
 #include "schemas/ids.h"
@@ -32,6 +33,7 @@ enum class RecordKind : uint8_t {
   kPruned = 10,         // PrunedRecord, keys of kFinished, FinishedRun*
   kProducersGone = 11,  // IdsRecord, producer numbers
   kWorkersGone = 12,    // IdsRecord, worker numbers
+  kCancelled = 13,      // IdsRecord, task ids by rising id: over, or over when their attempt is
   kQueueSet = 14,       // QueueRow, name: all of the queue's settings
 };
 
@@ -102,8 +104,16 @@ enum class Ending : uint8_t {
   kSucceeded = 0,
   kRetry = 1,  // waits until due_ms
   kDead = 2,
-  kReturned = 3,  // ready again at the front of its line
+  kReturned = 3,   // ready again at the front of its line
+  kCancelled = 4,  // whatever the attempt did: the task was marked as cancelled
 };
+// How the task is over after it; nullopt: it goes on.
+inline std::optional<TaskState> StateAfter(Ending ending) {
+  if (ending == Ending::kSucceeded) return TaskState::kSucceeded;
+  if (ending == Ending::kDead) return TaskState::kDead;
+  if (ending == Ending::kCancelled) return TaskState::kCancelled;
+  return std::nullopt;
+}
 // What is counted against the task.
 enum class Charge : uint8_t { kNothing = 0, kFailure = 1, kLost = 2, kRelease = 3 };
 struct EndedEntry {

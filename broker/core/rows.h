@@ -50,7 +50,9 @@ struct TaskRow {
   uint16_t lost = 0;      // attempts lost with their worker or by timeout, likewise
   TaskState state{};
   uint8_t priority = 0;
-  Durability durability{};
+  Durability durability : 2 = {};
+  uint8_t cancelling : 1 = 0;  // leased only: the task ends as cancelled with its attempt
+  uint8_t reserved : 5 = 0;
   uint8_t version = kRowVersion;
 };
 static_assert(sizeof(TaskRow) == 72);

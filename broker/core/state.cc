@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/planted.h"
+#include "schemas/errors.h"
 #include "schemas/verify.h"
 
 namespace zsched::broker {
@@ -31,6 +32,16 @@ void AppendSpecRow(std::string& rows, const wire::TaskSpec& spec, int64_t now_ms
     AppendStruct(rows, lengths);
     rows.append(TextOf(label->key())).append(TextOf(label->value()));
   }
+}
+
+std::string BuildCancelledWaiting() {
+  constexpr std::string_view kMessage = "the task was cancelled while it waited";
+  OutcomeRow head;
+  head.body_bytes = kMessage.size();
+  head.error_code = static_cast<uint16_t>(ErrorCode::kCancelled);
+  std::string row;
+  AppendStruct(row, head);
+  return row.append(kMessage);
 }
 
 // Whether `run` goes on where `last` ends, and is part of it now.
@@ -312,13 +323,38 @@ bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::str
       MakeReady(slot, batch.next_lsn(), /*front=*/true);
     return false;
   }
-  bool succeeded = entry.ending == Ending::kSucceeded;
-  SetState(task, succeeded ? TaskState::kSucceeded : TaskState::kDead);
+  SetState(task, *StateAfter(entry.ending));
+  task.cancelling = 0;
   WriteTaskRow(batch, task, now_ms, entry.run_us);
   ReleaseLease(task);
   // The row of an outcome is written with its attempt, and a second attempt means that there was a
   // first.
-  if (succeeded) AddFinished(task, !outcome.empty() || task.attempt > 1);
+  if (task.state != TaskState::kDead) AddFinished(task, !outcome.empty() || task.attempt > 1);
+  Finish(slot);
+  return true;
+}
+
+const std::string& State::CancelledWaiting() {
+  static const std::string row = BuildCancelledWaiting();
+  return row;
+}
+
+bool State::Cancelled(Batch& batch, uint32_t slot, int64_t now_ms) {
+  Task& task = tasks_[slot];
+  ZS_CHECK(!task.cancelling);
+  if (task.state == TaskState::kLeased) {
+    task.cancelling = 1;
+    MarkDirty(slot);
+    return false;
+  }
+  if (task.state == TaskState::kReady)
+    lanes_.Remove(slot);
+  else
+    timers_.Remove(slot);
+  batch.Put(Table::kOutcomes, task.id, CancelledWaiting());
+  SetState(task, TaskState::kCancelled);
+  WriteTaskRow(batch, task, now_ms, 0);
+  AddFinished(task, /*outcomes=*/true);
   Finish(slot);
   return true;
 }
@@ -404,6 +440,7 @@ TaskRow State::RowOf(const Task& task) const {
   row.state = task.state;
   row.priority = task.priority;
   row.durability = static_cast<Durability>(task.durability);
+  row.cancelling = task.cancelling;
   if (task.lease != kNil) {
     const Lease& lease = leases_[task.lease];
     row.lease = lease.id;

@@ -125,10 +125,15 @@ class State {
                         int64_t now_ms);
   void WorkerSeen(Batch& batch, Worker worker);
   void Leased(uint32_t slot, LeaseId lease, uint32_t worker, uint16_t attempt, int64_t now_ms);
-  // The attempt is over. `outcome` is an outcome row or empty. kSucceeded and kDead free the slot;
-  // returns true then.
+  // The attempt is over. `outcome` is an outcome row or empty. kSucceeded, kDead and kCancelled free
+  // the slot; returns true then.
   bool Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::string_view outcome,
              int64_t now_ms);
+  // A leased task is marked, and is over when its attempt is. Any other is over now: its slot is
+  // free, and its outcome row CancelledWaiting(); returns true then.
+  bool Cancelled(Batch& batch, uint32_t slot, int64_t now_ms);
+  // The outcome row of a task that was cancelled while no attempt ran.
+  static const std::string& CancelledWaiting();
   void Fired(uint32_t slot, Lsn lsn);
   void Retried(const RetriedEntry& entry, Lsn lsn);
   // `keys`: uint64_t of kFinished; `runs`: FinishedRun. Checked by the caller.
@@ -136,8 +141,8 @@ class State {
   void ProducerGone(Batch& batch, uint64_t number);
   void WorkerGone(Batch& batch, uint32_t number);
 
-  // Writes the row of kFinished for the tasks that Ended(kSucceeded) since the last call. Once a
-  // record.
+  // Writes the row of kFinished for the tasks that succeeded or were cancelled since the last call.
+  // Once a record.
   void FlushFinished(Batch& batch, int64_t now_ms);
   // Writes the rows of everything that changed since the last call. Once a batch, before it goes to
   // the journal.

@@ -36,6 +36,7 @@ bool IsRequest(Endpoint endpoint, MessageType type) {
     case MessageType::kStatus:
     case MessageType::kWorkerList:
     case MessageType::kWorkerDrain:
+    case MessageType::kCancelTasks:
     case MessageType::kQueueSet:
     case MessageType::kQueueList:
       return endpoint == Endpoint::kClient;
@@ -322,6 +323,8 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
     case MessageType::kGet:
     case MessageType::kRetry:
       return OnQuery(from, frame);
+    case MessageType::kCancelTasks:
+      return OnCancel(from, frame, now);
     default:
       return false;  // IsRequest let nothing else through
   }
@@ -411,6 +414,25 @@ bool Engine::OnQuery(SessionId from, const FrameView& frame) {
   return true;
 }
 
+// What is not over is cancelled at once; the answer may have to wait for rows of what is.
+bool Engine::OnCancel(SessionId from, const FrameView& frame, Now now) {
+  const auto* cancel = VerifyBody<wire::CancelTasks>(frame.body);
+  if (cancel == nullptr) return false;
+  Query query;
+  query.to = from;
+  query.kind = QueryKind::kCancelRows;
+  query.request = cancel->request();
+  if (cancel->ids()->size() > kMaxQueryIds) {
+    RefuseQuery(query, ErrorCode::kTooLarge,
+                "at most " + std::to_string(kMaxQueryIds) + " ids in one request");
+    return true;
+  }
+  if (!MayAsk(query)) return true;
+  query.ids.assign(cancel->ids()->begin(), cancel->ids()->end());
+  if (!core_.OnCancel(from, query.request, query.ids, now)) Ask(std::move(query));
+  return true;
+}
+
 bool Engine::OnWorkerFrame(SessionId from, const FrameView& frame, Now now) {
   switch (frame.header.type) {
     case MessageType::kResults: {
@@ -451,25 +473,32 @@ void Engine::RefuseQuery(const Query& query, ErrorCode code, std::string_view me
   core_.metrics().Add(Metric::kFramesRefused);
 }
 
-void Engine::Ask(Query query) {
+bool Engine::MayAsk(const Query& query) {
   auto peer = peers_.find(query.to.value());
-  if (peer == peers_.end()) return;
-  if (open_queries_ >= kMaxQueries || peer->second.queries >= kMaxPeerQueries) {
-    RefuseQuery(query, ErrorCode::kResourceExhausted, "too many queries wait; ask again later",
-                kQueryRetryMs);
-    return;
-  }
+  if (peer == peers_.end()) return false;
+  if (open_queries_ < kMaxQueries && peer->second.queries < kMaxPeerQueries) return true;
+  RefuseQuery(query, ErrorCode::kResourceExhausted, "too many queries wait; ask again later",
+              kQueryRetryMs);
+  return false;
+}
+
+void Engine::Ask(Query query) {
+  if (!MayAsk(query)) return;
   ++open_queries_;
-  ++peer->second.queries;
+  ++peers_.at(query.to.value()).queries;
   Enqueue(std::move(query));
 }
 
 void Engine::Enqueue(Query query) {
-  if (query.kind == QueryKind::kRetryRows && retry_running_) {
-    retries_.push_back(std::move(query));
+  if (IsCommand(query.kind) && command_running_) {
+    commands_.push_back(std::move(query));
     return;
   }
-  retry_running_ |= query.kind == QueryKind::kRetryRows;
+  command_running_ |= IsCommand(query.kind);
+  LookUp(std::move(query));
+}
+
+void Engine::LookUp(Query query) {
   query.wait = core_.appended();
   if (ZS_PLANTED("query-early")) query.wait = durable_;
   held_queries_.push_back(std::move(query));
@@ -482,7 +511,7 @@ void Engine::Answered(SessionId client) {
 
 bool Engine::IsAwaited(const Query& query) {
   // The one is the retention's; the other is a command, which is carried out in any case.
-  if (query.kind == QueryKind::kFinished || query.kind == QueryKind::kRetryRows) return true;
+  if (query.kind == QueryKind::kFinished || IsCommand(query.kind)) return true;
   auto peer = peers_.find(query.to.value());
   if (peer != peers_.end() && outbox_.HasRoom(peer->second.endpoint, peer->second.routing_id))
     return true;
@@ -521,17 +550,30 @@ absl::Status Engine::OnReply(QueryReply reply, Now now) {
     return absl::OkStatus();
   }
   if (reply.kind == QueryKind::kOutcomes && GoOnWith(reply, taken)) return absl::OkStatus();
-  Answered(reply.to);
+  if (IsCommand(reply.kind))
+    OnCommandRows(reply, now);
+  else
+    Answered(reply.to);
+  return absl::OkStatus();
+}
+
+void Engine::OnCommandRows(const QueryReply& reply, Now now) {
   if (reply.kind == QueryKind::kRetryRows) {
     core_.OnRetry(reply.to, reply.request, reply.rows, now);
-    retry_running_ = false;
-    if (!retries_.empty()) {
-      Query next = std::move(retries_.front());
-      retries_.pop_front();
-      Enqueue(std::move(next));
-    }
+  } else if (!core_.OnCancelRows(reply.to, reply.request, reply.rows, now)) {
+    Query again;
+    again.kind = reply.kind;
+    again.to = reply.to;
+    again.request = reply.request;
+    for (const Core::RowItem& item : reply.rows) again.ids.push_back(item.id);
+    return LookUp(std::move(again));
   }
-  return absl::OkStatus();
+  Answered(reply.to);
+  command_running_ = false;
+  if (commands_.empty()) return;
+  Query next = std::move(commands_.front());
+  commands_.pop_front();
+  Enqueue(std::move(next));
 }
 
 bool Engine::GoOnWith(const QueryReply& reply, bool taken) {

@@ -129,12 +129,18 @@ class Engine {
   bool OnClientFrame(SessionId from, const FrameView& frame, Now now);
   bool OnWorkerFrame(SessionId from, const FrameView& frame, Now now);
   bool OnQuery(SessionId from, const FrameView& frame);
+  bool OnCancel(SessionId from, const FrameView& frame, Now now);
   bool OnList(SessionId from, const FrameView& frame);
   void RefuseQuery(const Query& query, ErrorCode code, std::string_view message,
                    uint32_t retry_after_ms = 0);
-  // For clients: counted against the bounds until Answered.
+  // For clients: whether there is room for one more; it is refused otherwise.
+  bool MayAsk(const Query& query);
+  // Counted against the bounds until Answered.
   void Ask(Query query);
   void Enqueue(Query query);
+  // Held until all that was decided so far is durable.
+  void LookUp(Query query);
+  void OnCommandRows(const QueryReply& reply, Now now);
   void Answered(SessionId client);
   // Whether anybody would take the answer. Drops the query otherwise.
   bool IsAwaited(const Query& query);
@@ -171,8 +177,8 @@ class Engine {
   uint32_t open_queries_ = 0;                                  // asked by clients, not answered
   std::deque<Query> held_queries_;
   std::vector<Query> ready_queries_;
-  std::deque<Query> retries_;  // one at a time: a retry must see what the one before it did
-  bool retry_running_ = false;
+  std::deque<Query> commands_;  // that wait for the one before them
+  bool command_running_ = false;
   bool finished_running_ = false;
   std::vector<SessionId> unreachable_;
 

@@ -86,7 +86,8 @@ Offset<wire::TaskInfo> BuildInfo(FlatBufferBuilder& b, const TaskRows& rows, std
       b, rows.id, queue_name, type_name, rows.task.state, rows.task.priority, rows.task.attempt,
       rows.task.max_attempts, rows.task.timeout_ms, rows.spec.head.submitted_ms,
       waits ? rows.task.order : 0, StartedMs(rows.task), rows.task.finished_ms, worker, payload,
-      content_type, result, result_type, error, error_message, labels, rows.task.durability);
+      content_type, result, result_type, error, error_message, labels, rows.task.durability,
+      rows.task.cancelling != 0);
 }
 
 absl::Status ReadRows(JournalView& view, uint64_t id, TaskRows& rows) {
@@ -239,7 +240,7 @@ absl::Status QueryRunner::Outcomes(JournalView& view, const Query& query, QueryR
   return absl::OkStatus();
 }
 
-absl::Status QueryRunner::RetryRows(JournalView& view, const Query& query, QueryReply& reply) {
+absl::Status QueryRunner::Rows(JournalView& view, const Query& query, QueryReply& reply) {
   for (uint64_t id : query.ids) {
     ZS_ASSIGN_OR_RETURN(auto task, ReadTask(view, id));
     reply.rows.push_back({id, task});
@@ -278,7 +279,8 @@ QueryReply QueryRunner::Run(JournalView& view, const Query& query) {
       reply.status = Outcomes(view, query, reply);
       break;
     case QueryKind::kRetryRows:
-      reply.status = RetryRows(view, query, reply);
+    case QueryKind::kCancelRows:
+      reply.status = Rows(view, query, reply);
       break;
     case QueryKind::kFinished:
       reply.status = Finished(view, query, reply);

@@ -23,14 +23,20 @@
 
 namespace zsched::broker {
 
-enum class QueryKind : uint8_t { kGet, kList, kOutcomes, kRetryRows, kFinished };
+enum class QueryKind : uint8_t { kGet, kList, kOutcomes, kRetryRows, kCancelRows, kFinished };
+
+// Of tasks that a client wants changed. One is carried out at a time, in the order in which they
+// came: it must see what the one before it did.
+inline bool IsCommand(QueryKind kind) {
+  return kind == QueryKind::kRetryRows || kind == QueryKind::kCancelRows;
+}
 
 struct Query {
   QueryKind kind{};
   SessionId to;
   Lsn wait;
   uint64_t request = 0;
-  std::vector<uint64_t> ids;  // kGet, kOutcomes, kRetryRows
+  std::vector<uint64_t> ids;  // all but kList and kFinished
   // kList
   std::string queue, type, label_key, label_value;
   uint32_t states = 0;
@@ -43,7 +49,7 @@ struct QueryReply {
   SessionId to;
   uint64_t request = 0;
   std::vector<std::pair<MessageType, std::string>> frames;  // bodies to send, in order
-  std::vector<Core::RetryItem> rows;                        // kRetryRows
+  std::vector<Core::RowItem> rows;                          // of a command
   std::vector<FinishedEntry> finished;                      // kFinished
   // kOutcomes: retried since they were asked about; to be watched.
   std::vector<uint64_t> unfinished;
@@ -62,7 +68,7 @@ class QueryRunner {
   absl::Status Get(JournalView& view, const Query& query, QueryReply& reply);
   absl::Status List(JournalView& view, const Query& query, QueryReply& reply);
   absl::Status Outcomes(JournalView& view, const Query& query, QueryReply& reply);
-  absl::Status RetryRows(JournalView& view, const Query& query, QueryReply& reply);
+  absl::Status Rows(JournalView& view, const Query& query, QueryReply& reply);
   absl::Status Finished(JournalView& view, const Query& query, QueryReply& reply);
   absl::StatusOr<const LaneName*> NameOfLane(JournalView& view, uint32_t lane);
 

@@ -138,6 +138,7 @@ TaskInfo ReadTaskInfo(const wire::TaskInfo& from) {
   task.error_message = Text(from.error_message());
   task.labels = ReadLabels(from.labels());
   task.durability = ReadEnum(from.durability(), Durability::kReplicated);
+  task.cancelling = from.cancelling();
   return task;
 }
 
@@ -236,6 +237,11 @@ std::string EncodeGet(uint64_t request, std::span<const TaskId> ids) {
 std::string EncodeRetry(uint64_t request, std::span<const TaskId> ids) {
   Builder builder(kSmallBody + ids.size_bytes());
   return Finish(&builder, wire::CreateRetry(builder, request, WriteIds(&builder, ids)));
+}
+
+std::string EncodeCancel(uint64_t request, std::span<const TaskId> ids) {
+  Builder builder(kSmallBody + ids.size_bytes());
+  return Finish(&builder, wire::CreateCancelTasks(builder, request, WriteIds(&builder, ids)));
 }
 
 std::string EncodeList(uint64_t request, const ListQuery& query) {

@@ -29,6 +29,7 @@ std::string EncodeHello(Uuid id, const std::string& name, const std::string& ver
 std::string EncodeWait(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeGet(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeRetry(uint64_t request, std::span<const TaskId> ids);
+std::string EncodeCancel(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeList(uint64_t request, const ListQuery& query);
 std::string EncodeQueueList(uint64_t request, const std::string& only, const std::string& cursor);
 std::string EncodeQueueSet(uint64_t request, const std::string& queue, const QueueChange& change);

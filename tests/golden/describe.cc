@@ -76,8 +76,11 @@ std::string Describe(const FrameHeader& header, std::string_view body) {
       std::string stale = Leases(ack.stale());
       return absl::StrCat("RESULT_ACK seq ", ack.seq(), stale.empty() ? "" : ", stale:", stale);
     }
-    case MessageType::kCancel:
-      return "CANCEL" + Leases(Read<wire::Cancel>(body).leases());
+    case MessageType::kCancel: {
+      const auto& cancel = Read<wire::Cancel>(body);
+      return absl::StrCat("CANCEL ", std::string(TextOf(ErrorFromNumber(cancel.code()))), ":",
+                          Leases(cancel.leases()));
+    }
     case MessageType::kHeartbeatAck: {
       const wire::HeartbeatAck* ack = nullptr;
       bool resync = VerifyOptionalBody(body, &ack) && ack != nullptr && ack->resync();

@@ -196,6 +196,8 @@ void Dialogue::RunClient(Peer& peer, const std::string& name, const Words& words
   std::vector<TaskId> ids;
   for (size_t i = 3; i < words.size(); ++i) ids.push_back(*ParseId<TaskId>(words[i]));
   if (verb == "retry") return Deliver(name, MessageType::kRetry, EncodeRetry(/*request=*/200, ids));
+  if (verb == "cancel")
+    return Deliver(name, MessageType::kCancelTasks, EncodeCancel(/*request=*/300, ids));
   ZS_CHECK(verb == "wait");
   Deliver(name, MessageType::kWait, EncodeWait(/*request=*/100, ids));
 }

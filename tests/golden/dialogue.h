@@ -9,6 +9,7 @@
 //   client NAME submit SEQ TASKS [bytes=N] [memory] [notify] [acked=SEQ]
 //   client NAME wait ID...
 //   client NAME retry ID
+//   client NAME cancel ID...
 //   client NAME heartbeat
 //   client NAME goodbye
 //   worker NAME hello [TASK/LEASE/ATTEMPT...]     with what it holds

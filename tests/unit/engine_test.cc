@@ -209,6 +209,65 @@ TEST_F(EngineTest, OneClientMayHaveSoManyQuestionsAndOthersTheirs) {
   EXPECT_EQ(Count("greedy", MessageType::kTaskInfos), kMaxPeerQueries + 1);
 }
 
+TEST_F(EngineTest, CancelOfWhatIsNotOverAsksTheDiskNothing) {
+  Hello("c");
+  Submit("c", 2);
+  Commit();
+  const uint64_t first = VerifyBody<wire::SubmitAck>(sent_["c"].back().body)->first_id();
+  AskFor("c", MessageType::kCancelTasks, 7, {first + 1, first});
+  EndRound();
+  EXPECT_EQ(AnswerAll(), 0u);
+  EXPECT_EQ(Count("c", MessageType::kItemReply), 0u) << "not durable yet";
+  Commit();
+  ASSERT_EQ(Count("c", MessageType::kItemReply), 1u);
+  const auto* reply = VerifyBody<wire::ItemReply>(sent_["c"].back().body);
+  EXPECT_EQ(reply->request(), 7u);
+  ASSERT_EQ(reply->items()->size(), 2u);
+  EXPECT_EQ(reply->items()->Get(0)->id(), first + 1) << "in the order of the request";
+  EXPECT_EQ(engine_->core().state().tasks().size(), 0u);
+}
+
+TEST_F(EngineTest, CommandsThatNeedRowsAreCarriedOutOneByOneInTheirOrder) {
+  Hello("c");
+  Commit();
+  for (uint64_t request = 1; request <= 4; ++request)
+    AskFor("c", request % 2 == 0 ? MessageType::kRetry : MessageType::kCancelTasks, request,
+           {4711});
+  EndRound();
+  std::vector<uint64_t> answered;
+  for (int i = 0; i < 4; ++i) {
+    std::vector<Query> queries = engine_->TakeQueries();
+    ASSERT_EQ(queries.size(), 1u);
+    answered.push_back(queries[0].request);
+    ASSERT_TRUE(engine_->OnReply(runner_.Run(**journal_->View(), queries[0]), now_).ok());
+    EndRound();
+  }
+  EXPECT_EQ(answered, (std::vector<uint64_t>{1, 2, 3, 4}));
+  EXPECT_EQ(Count("c", MessageType::kItemReply), 4u);
+}
+
+TEST_F(EngineTest, CancelIsBoundedAsQuestionsAre) {
+  Hello("c");
+  Submit("c");
+  Commit();
+  const uint64_t id = VerifyBody<wire::SubmitAck>(sent_["c"].back().body)->first_id();
+  auto refused = [&](uint64_t request) {
+    const auto* error = VerifyBody<wire::Error>(sent_["c"].back().body);
+    EXPECT_EQ(error->request(), request);
+    return ErrorFromNumber(error->code());
+  };
+  AskFor("c", MessageType::kCancelTasks, 1, std::vector<uint64_t>(kMaxQueryIds + 1, id));
+  EXPECT_EQ(refused(1), ErrorCode::kTooLarge);
+  Submit("c");  // not durable, so questions wait
+  for (uint64_t i = 0; i < kMaxPeerQueries; ++i) AskFor("c", MessageType::kCancelTasks, 2, {4711});
+  AskFor("c", MessageType::kCancelTasks, 3, {id});
+  EXPECT_EQ(refused(3), ErrorCode::kResourceExhausted);
+  EXPECT_NE(engine_->core().state().tasks().Find(TaskId(id)), kNil) << "nothing was done";
+  Commit();
+  EXPECT_EQ(AnswerAll(), kMaxPeerQueries);
+  EXPECT_EQ(Count("c", MessageType::kItemReply), kMaxPeerQueries);
+}
+
 TEST_F(EngineTest, AllClientsTogetherMayHaveSoManyQuestions) {
   constexpr uint32_t kClients = kMaxQueries / kMaxPeerQueries;
   Hello("late");

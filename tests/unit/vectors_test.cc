@@ -45,6 +45,7 @@ enum class Empty { kNever, kMay, kMust };
   X("WORKER_LIST", kWorkerList, WorkerList, kNever)          \
   X("WORKER_INFOS", kWorkerInfos, WorkerInfos, kNever)       \
   X("WORKER_DRAIN", kWorkerDrain, WorkerDrain, kNever)       \
+  X("CANCEL_TASKS", kCancelTasks, CancelTasks, kNever)       \
   X("QUEUE_SET", kQueueSet, QueueSet, kNever)                \
   X("QUEUE_LIST", kQueueList, QueueList, kNever)             \
   X("QUEUE_INFOS", kQueueInfos, QueueInfos, kNever)          \

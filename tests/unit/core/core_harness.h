@@ -122,6 +122,30 @@ class CoreHarness {
     return TaskId(Submit(from, seq, {task}).first_id);
   }
 
+  // CANCEL_TASKS as the server carries it out; the reply.
+  ItemReplyEffect Cancel(SessionId from, const std::vector<uint64_t>& ids) {
+    bool answered = core->OnCancel(from, 9, ids, now);
+    while (!answered) {
+      Commit();
+      answered = core->OnCancelRows(from, 9, Rows(ids), now);
+    }
+    Commit();
+    return replies.back();
+  }
+  ItemCode CancelOne(SessionId from, TaskId id) { return Cancel(from, {id.value()}).items.at(0); }
+  std::vector<Core::RowItem> Rows(const std::vector<uint64_t>& ids) const {
+    std::vector<Core::RowItem> items;
+    auto view = journal->View();
+    for (uint64_t id : ids) {
+      auto bytes = (*view)->Get(Table::kTasks, id);
+      EXPECT_TRUE(bytes.ok());
+      std::optional<TaskRow> row;
+      if (bytes->has_value()) RowReader(**bytes).Read(row.emplace());
+      items.push_back({id, row});
+    }
+    return items;
+  }
+
   void SetQueue(SessionId from, const std::string& name, const TestQueue& rules) {
     flatbuffers::FlatBufferBuilder b;
     auto opt = [](const auto& value) {

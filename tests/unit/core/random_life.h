@@ -1,5 +1,5 @@
 // A core's life in random order: submits, workers that come and go, results of every kind, timers,
-// retries, retention, restarts. Owned by the tests.
+// retries, cancels, retention, restarts. Owned by the tests.
 //
 // Example:
 //   CoreHarness harness({.keep_finished = 20});
@@ -32,7 +32,7 @@ class RandomLife {
       : random_(seed), h_(harness), sizes_(sizes) {}
 
   void Step() {
-    switch (Below(13)) {
+    switch (Below(14)) {
       case 0:
       case 1:
       case 2:
@@ -55,6 +55,8 @@ class RandomLife {
         return Prune();
       case 12:
         return SetQueue();
+      case 13:
+        return Cancel();
     }
   }
 
@@ -171,14 +173,16 @@ class RandomLife {
     if (ids_.empty()) return;
     h_.Commit();
     uint64_t id = ids_[Below(ids_.size())];
-    auto view = h_.journal->View();
-    auto bytes = (*view)->Get(Table::kTasks, id);
-    ASSERT_TRUE(bytes.ok());
-    std::optional<TaskRow> row;
-    if (bytes->has_value()) RowReader(**bytes).Read(row.emplace());
-    view->reset();
-    h_.core->OnRetry(SessionId(1), 1, {{id, row}}, h_.now);
+    h_.core->OnRetry(SessionId(1), 1, h_.Rows({id}), h_.now);
     h_.Commit();
+  }
+
+  // Often more than once, and of whatever state.
+  void Cancel() {
+    if (ids_.empty()) return;
+    std::vector<uint64_t> ids(1 + Below(3));
+    for (uint64_t& id : ids) id = ids_[ids_.size() - 1 - Below(std::min<size_t>(ids_.size(), 20))];
+    h_.Cancel(SessionId(1), ids);
   }
 
   void Prune() {
