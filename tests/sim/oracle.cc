@@ -41,8 +41,8 @@ void Oracle::Committed(const broker::Batch& batch) {
   batch.ForEachChange(Table::kTasks, on_task, [&](const broker::KeyRange& range) {
     for (uint64_t id = range.first; id <= range.last; ++id) RowErased(id);
   });
-  if (std::exchange(pruned_young_, false) && clocks_agree_ && succeeded_ < keep_finished_)
-    Fail(absl::StrCat("retention keeps ", succeeded_, " tasks, but was told ", keep_finished_));
+  if (std::exchange(pruned_young_, false) && clocks_agree_ && kept_ < keep_finished_)
+    Fail(absl::StrCat("retention keeps ", kept_, " tasks, but was told ", keep_finished_));
   for (const Mutation& m : batch.mutations(Table::kQueues))
     if (m.size != Mutation::kErase) QueueStored(batch.row(m));
   CheckRunning(batch.epoch());
@@ -71,7 +71,7 @@ void Oracle::RowErased(uint64_t id) {
       it->second.row.state != TaskState::kCancelled)
     return Fail(Name(id) + ": pruned while " + Name(it->second.row.state));
   it->second.pruned = true;
-  --succeeded_;
+  --kept_;
   const int64_t now_ms = kEpochWallMs + scheduler_.now_us() / kMillisecond;
   pruned_young_ |= it->second.row.finished_ms + keep_finished_ms_ >= now_ms;
 }
@@ -89,6 +89,7 @@ void Oracle::CheckRow(uint64_t id, const TaskRow& row) {
                 ", but nobody asked for RETRY");
   if (was_over && IsFinished(row.state)) return Fail(Name(id) + ": ended twice");
   CheckCharges(id, task, row);
+  CheckCancel(id, task, row);
   if (!IsFinished(row.state) && (row.failures >= row.max_attempts || row.lost >= kCrashLimit))
     return Fail(absl::StrCat(Name(id), " goes on after ", row.failures, " of ", row.max_attempts,
                              " failures and ", row.lost, " losses"));
@@ -96,7 +97,7 @@ void Oracle::CheckRow(uint64_t id, const TaskRow& row) {
     CheckEnd(id, task, row);
     task.ends.emplace_back(row.state, row.lease);
   }
-  if (row.state == TaskState::kSucceeded) ++succeeded_;
+  if (row.state == TaskState::kSucceeded || row.state == TaskState::kCancelled) ++kept_;
   const bool is_over = IsFinished(row.state), counted = task.has_row && !was_over;
   if (counted && is_over) --unfinished_;
   if (!counted && !is_over) ++unfinished_;
@@ -109,9 +110,29 @@ void Oracle::CheckCharges(uint64_t id, const TaskFacts& task, const TaskRow& row
   if (task.retry_asked) return;  // RETRY begins a new count of failures
   int charged = row.failures + row.lost;
   bool one_more = row.state == TaskState::kLeased || row.state == TaskState::kSucceeded;
+  // A cancel may come before, between or during attempts.
+  one_more |= row.state == TaskState::kCancelled && row.attempt > charged;
   if (row.attempt != charged + (one_more ? 1 : 0))
     Fail(absl::StrCat(Name(id), " is ", Name(row.state), " in attempt ", row.attempt, " with ",
                       row.failures, " failures and ", row.lost, " losses"));
+}
+
+// Once the mark is on disk, or the cancel acknowledged, there is one way to go.
+void Oracle::CheckCancel(uint64_t id, const TaskFacts& task, const TaskRow& row) {
+  const bool cancelled = row.state == TaskState::kCancelled || row.cancelling != 0;
+  if (cancelled && !task.cancel_asked)
+    return Fail(Name(id) + " was cancelled, but nobody asked for it");
+  if (task.cancel_acked && !cancelled)
+    return Fail(Name(id) + " became " + Name(row.state) + " after its cancel was acknowledged");
+  if (task.has_row && task.row.cancelling && !cancelled)
+    return Fail(Name(id) + " became " + Name(row.state) + " after it was marked as cancelled");
+  if (row.state == TaskState::kCancelled && !(task.has_row && task.row.cancelling))
+    ++reached_["cancelled_waiting"];
+  if (row.cancelling == 0 || (task.has_row && task.row.cancelling)) return;
+  ++reached_["cancelled_running"];
+  for (const auto& [number, session] : worker_sessions_)
+    if (IsKnown(session) && !session.broken && session.outstanding.contains(row.lease))
+      OweCancel(number, row.lease);
 }
 
 void Oracle::CheckEnd(uint64_t id, const TaskFacts&, const TaskRow& row) {
@@ -124,6 +145,7 @@ void Oracle::CheckEnd(uint64_t id, const TaskFacts&, const TaskRow& row) {
                         " failures and ", row.lost, " losses"));
     return;
   }
+  if (row.state == TaskState::kCancelled) return;  // CheckCancel looks at those
   if (row.state != TaskState::kSucceeded) return Fail(Name(id) + " ended as " + Name(row.state));
   std::string lease = ToString(LeaseId(row.lease));
   if (!known || !truth->second.succeeded)

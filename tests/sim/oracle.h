@@ -16,6 +16,8 @@
 //     it holds, also over a restart           |   and after a restart the rows
 //   a task starts when it is due              | TASKS against SUBMIT and RESULTS; rows that wait beside an idle worker
 //   an attempt that is overdue is ended       | CANCEL against the HEARTBEAT that named it
+//   a cancel holds from its acknowledgement   | ITEM_REPLY against the rows of then and of later; no TASKS after it
+//   an attempt that is cancelled is told so   | CANCEL against the marked rows, and WORKER_WELCOME of workers that were away
 //   an ack to a draining worker is the end    | no TASKS after the HEARTBEAT_ACK to a grant of 0
 //   a paused queue hands nothing out,         | TASKS against the rows of queues and the QUEUE_SETs that came after
 //     a bounded one no more than it may       |   them; leased rows
@@ -94,6 +96,8 @@ class Oracle {
     bool pruned = false;
     bool acked = false;        // as durable
     bool retry_asked = false;  // by anybody, ever
+    bool cancel_asked = false;
+    bool cancel_acked = false;
     broker::TaskRow row;
     std::vector<std::pair<broker::TaskState, uint64_t>> ends;  // terminal states and their leases
     int64_t not_before_us = 0;                                 // after the last failure
@@ -103,6 +107,9 @@ class Oracle {
   const std::map<uint64_t, TaskFacts>& tasks() const { return tasks_; }
   // Tasks that have a row and have not ended.
   size_t unfinished() const { return unfinished_; }
+
+  // How often cancels met what they are to meet.
+  const std::map<std::string_view, uint64_t>& reached() const { return reached_; }
 
   // Keeps the first.
   void Fail(std::string what);
@@ -164,8 +171,9 @@ class Oracle {
     // The ack of this heartbeat, counted from 1, ends what may be on its way; 0: the worker grants something.
     uint64_t last_call = 0;
     uint64_t beats = 0, beats_acked = 0;
-    std::deque<Grant> grants;                                 // the last is in force
-    std::map<uint64_t, uint32_t> outstanding;                 // lease → payload bytes
+    std::set<uint64_t> told;                   // leases, by CANCEL, that their tasks are cancelled
+    std::deque<Grant> grants;                  // the last is in force
+    std::map<uint64_t, uint32_t> outstanding;  // lease → payload bytes
     std::map<uint64_t, std::vector<ReportedResult>> results;  // by seq, without an ack
   };
   struct LeaseFacts {
@@ -199,6 +207,7 @@ class Oracle {
   bool MayWait(const std::string& queue, int64_t since_us) const;
 
   void CheckRow(uint64_t id, const broker::TaskRow& row);
+  void CheckCancel(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
   void CheckCharges(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
   void CheckEnd(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
   void SpecStored(uint64_t id, std::string_view row);
@@ -221,8 +230,12 @@ class Oracle {
   void CheckResultAck(uint64_t session, const wire::ResultAck& ack);
   void HeartbeatAcked(uint64_t session);
   void Cancelled(uint64_t session, const wire::Cancel& cancel);
+  void CheckCancelAck(uint64_t session, const wire::ItemReply& reply);
   void CheckAccepted(const ReportedResult& result);
   void WorkerWelcomed(std::string_view routing_id, const wire::WorkerWelcome& welcome);
+
+  void OweCancel(uint64_t session, uint64_t lease);
+  void CheckOwedCancels();
 
   void OnWorkerHello(std::string_view routing_id, const wire::WorkerHello& hello);
   std::set<uint64_t> MustKeep(const Greeting& greeting);
@@ -242,7 +255,7 @@ class Oracle {
   std::string failure_;
   std::map<uint64_t, TaskFacts> tasks_;
   size_t unfinished_ = 0;
-  uint64_t succeeded_ = 0;     // and not pruned
+  uint64_t kept_ = 0;          // succeeded or cancelled, and not pruned
   bool pruned_young_ = false;  // with this batch, and not for its age
   uint64_t keep_finished_ = 0;
   int64_t keep_finished_ms_ = 0;
@@ -260,6 +273,15 @@ class Oracle {
   absl::flat_hash_map<uint64_t, Uuid> client_of_session_;
   std::map<uint64_t, WorkerSession> worker_sessions_;
   std::map<std::pair<Uuid, uint64_t>, SubmittedFrame> submits_;  // by (client, seq)
+  // --- Cancels
+  std::map<std::pair<uint64_t, uint64_t>, std::vector<uint64_t>>
+      cancels_;  // (session, request) → ids
+  struct OwedCancel {
+    uint64_t until_batch = 0;  // the CANCEL has left once this one is reported
+    uint64_t session = 0, lease = 0;
+  };
+  std::deque<OwedCancel> owed_cancels_;
+  std::map<std::string_view, uint64_t> reached_;
   AlignedCopy aligned_;
 
   // --- Time

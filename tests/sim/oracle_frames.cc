@@ -10,6 +10,7 @@ namespace zsched::sim {
 namespace {
 
 using broker::Endpoint;
+using broker::TaskRow;
 using broker::TaskState;
 using wire::Durability;
 
@@ -83,6 +84,12 @@ void Oracle::OnClientFrame(uint64_t session, const FrameView& frame) {
     RuleAsked(Read<wire::QueueSet>(frame.body).queue()->str());
   if (frame.header.type == MessageType::kRetry)
     for (uint64_t id : *Read<wire::Retry>(frame.body).ids()) tasks_[id].retry_asked = true;
+  if (frame.header.type == MessageType::kCancelTasks) {
+    const auto& cancel = Read<wire::CancelTasks>(frame.body);
+    std::vector<uint64_t>& ids = cancels_[{session, cancel.request()}];
+    ids.assign(cancel.ids()->begin(), cancel.ids()->end());
+    for (uint64_t id : ids) tasks_[id].cancel_asked = true;
+  }
 }
 
 void Oracle::OnSubmit(const Uuid& client, const wire::Submit& submit, std::string_view body) {
@@ -180,6 +187,8 @@ void Oracle::FrameOut(Endpoint, std::string_view routing_id, const FrameHeader& 
       return CheckOutcomes(Read<wire::Outcomes>(body));
     case MessageType::kTaskInfos:
       return CheckInfos(Read<wire::TaskInfos>(body));
+    case MessageType::kItemReply:
+      return CheckCancelAck(header.session, Read<wire::ItemReply>(body));
     case MessageType::kTasks:
       return CheckTasks(header.session, Read<wire::Tasks>(body));
     case MessageType::kHeartbeatAck:
@@ -198,11 +207,60 @@ void Oracle::Cancelled(uint64_t session, const wire::Cancel& cancel) {
   if (worker == worker_sessions_.end()) return Fail("CANCEL to a session that was not welcomed");
   worker->second.stirred_us = scheduler_.now_us();
   for (uint64_t lease : *cancel.leases()) {
+    if (cancel.code() == static_cast<uint16_t>(ErrorCode::kCancelled)) {
+      const TaskRow& row = tasks_[leases_[lease].task].row;
+      if (row.lease == lease && row.state == TaskState::kLeased && row.cancelling == 0)
+        return Fail(LeaseName(lease) + " is cancelled before that is durable");
+      worker->second.told.insert(lease);
+      continue;  // it stays the worker's
+    }
     worker->second.outstanding.erase(lease);
     auto known = leases_.find(lease);
     if (known == leases_.end()) continue;
     auto live = live_lease_.find(known->second.task);
     if (live != live_lease_.end() && live->second == lease) live_lease_.erase(live);
+  }
+}
+
+void Oracle::CheckCancelAck(uint64_t session, const wire::ItemReply& reply) {
+  if (!cancels_.contains({session, reply.request()})) return;  // of a RETRY
+  for (const wire::ItemResult* item : *reply.items()) {
+    const std::string name = Name(item->id());
+    TaskFacts& task = tasks_[item->id()];
+    const bool cancelled =
+        task.has_row && (task.row.state == TaskState::kCancelled || task.row.cancelling != 0);
+    switch (ErrorFromNumber(item->code())) {
+      case ErrorCode::kOk:
+        if (!cancelled) Fail(name + ": its cancel was acknowledged before it was durable");
+        task.cancel_acked = true;
+        break;
+      case ErrorCode::kConflict:
+        if (cancelled || task.ends.empty())
+          Fail(name + ": its cancel was refused, but it has not ended otherwise");
+        break;
+      case ErrorCode::kNotFound:
+        if (task.acked && !task.pruned) Fail(name + " was acknowledged and cannot be cancelled");
+        break;
+      default:
+        Fail(name + ": its cancel was answered by " +
+             std::string(TextOf(ErrorFromNumber(item->code()))));
+    }
+  }
+}
+
+// Decided by now, so in the open batch at the latest.
+void Oracle::OweCancel(uint64_t session, uint64_t lease) {
+  owed_cancels_.push_back({batches_taken_ + 1, session, lease});
+}
+
+void Oracle::CheckOwedCancels() {
+  for (; !owed_cancels_.empty() && owed_cancels_.front().until_batch <= batches_reported_;
+       owed_cancels_.pop_front()) {
+    const OwedCancel& owed = owed_cancels_.front();
+    const WorkerSession& session = worker_sessions_[owed.session];
+    if (IsKnown(session) && !session.broken && session.outstanding.contains(owed.lease) &&
+        !session.told.contains(owed.lease))
+      Fail("the worker of " + LeaseName(owed.lease) + " is not told that its task is cancelled");
   }
 }
 
@@ -244,6 +302,9 @@ void Oracle::CheckOutcomes(const wire::Outcomes& outcomes) {
   for (const wire::Outcome* outcome : *outcomes.outcomes()) {
     if (outcome->error_code() != static_cast<uint16_t>(ErrorCode::kNotFound)) {
       CheckOutcome(outcome->id(), outcome->state(), BytesOf(outcome->result()));
+      if ((outcome->state() == TaskState::kCancelled) !=
+          (outcome->error_code() == static_cast<uint16_t>(ErrorCode::kCancelled)))
+        Fail(Name(outcome->id()) + ": its state and its error do not agree about a cancel");
       continue;
     }
     auto it = tasks_.find(outcome->id());
@@ -294,6 +355,8 @@ void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
       return Fail(Name(id) + " was handed out with another payload");
     if (!leases_.try_emplace(lease, LeaseFacts{id, task->attempt(), task->timeout_ms()}).second)
       return Fail(LeaseName(lease) + " was used before");
+    if (facts.cancel_acked)
+      return Fail(Name(id) + " was handed out after its cancel was acknowledged");
     CheckEarly(id, facts);
     CheckHandOut(std::string(TextOf(task->queue())));
     live_lease_[id] = lease;
@@ -347,7 +410,10 @@ void Oracle::CheckAccepted(const ReportedResult& result) {
   const uint16_t attempt = leases_[result.lease].attempt;
   bool known = task.has_row && row.attempt >= attempt &&
                !(row.state == TaskState::kLeased && row.lease == result.lease);
-  if (known && result.done) known = row.state == TaskState::kSucceeded && row.lease == result.lease;
+  const bool cancelled = row.state == TaskState::kCancelled;
+  if (known && result.done)
+    known = (row.state == TaskState::kSucceeded || cancelled) && row.lease == result.lease;
+  if (known && result.done && cancelled) ++reached_["cancelled_successes"];
   if (!known)
     Fail(absl::StrCat(Name(result.task), ": the result under ", LeaseName(result.lease),
                       " was acknowledged before it was durable"));
@@ -379,6 +445,10 @@ void Oracle::WorkerWelcomed(std::string_view routing_id, const wire::WorkerWelco
     }
     live_lease_[held.task] = held.lease;
     session.outstanding[held.lease] = tasks_[held.task].bytes;
+    const TaskRow& row = tasks_[held.task].row;
+    if (row.lease != held.lease || row.cancelling == 0) continue;
+    ++reached_["cancelled_away"];
+    OweCancel(welcome.session(), held.lease);
   }
 }
 

@@ -39,6 +39,7 @@ void Oracle::BrokerStarted() {
   broker_started_us_ = steady_since_us_ = round_us_ = scheduler_.now_us();
   batch_at_journal_ = credit_given_ = false;
   worker_sessions_.clear();
+  owed_cancels_.clear();
   greeted_.clear();
   named_.clear();
   started_.clear();
@@ -56,6 +57,7 @@ void Oracle::RoundOver() {
   round_us_ = now_us;
   SettleRules();
   CheckOverdue();
+  CheckOwedCancels();
   // With nothing at the journal since the round before, the rows say all that was decided until then.
   if (!batch_at_journal_) CheckLate(now_us);
 }
@@ -139,7 +141,7 @@ bool Oracle::WasFound(const Greeting& greeting, const HeldLease& held) {
     return row->second.lease == held.lease &&
            worker_of_number_[row->second.worker] == greeting.worker;
   return row->second.state == TaskState::kReady && row->second.attempt + 1u == held.attempt &&
-         !credit_given_ && !named_.contains(held.task);
+         !credit_given_ && !named_.contains(held.task) && !tasks_[held.task].cancel_asked;
 }
 
 // --- When a task may start --------------------------------------------------------------------------------------------
@@ -161,7 +163,7 @@ void Oracle::NoteWish(const wire::TaskSpec& spec, const std::string& marker) {
 // An accepted failure, of which the row is on disk: docs/protocol.md §6 says how long the task waits at least.
 void Oracle::NoteFailure(const ReportedResult& result, TaskFacts& task) {
   const broker::TaskRow& row = task.row;
-  if (row.state == TaskState::kDead) return;
+  if (row.state == TaskState::kDead || row.state == TaskState::kCancelled) return;
   if (result.never && !task.retry_asked)
     return Fail(Name(result.task) + " goes on, but its handler said never again");
   const Wish& wish = wishes_[task.marker];

@@ -83,6 +83,19 @@ constexpr PlantedBug kBugs[] = {
     {"settings-not-stored", "a restart forgets the rules of queues", 20, "flapping-broker",
      "ruled"},
 
+    // --- Cancels
+    {"cancelled-succeeds", "an attempt that succeeds while it is cancelled counts", 20, "",
+     "cancels"},
+    {"cancel-not-recorded", "after a restart nothing says that running tasks are cancelled", 10,
+     "flapping-broker", "cancels"},
+    {"cancel-not-resent", "a worker that was away is not told what was cancelled", 20, "network",
+     "cancels"},
+    {"cancelled-tried-again", "an attempt that fails while it is cancelled is tried again", 10, "",
+     "cancels"},
+    {"cancelled-returned", "a cancelled task that is lost or given back is ready again", 10,
+     "workers", "cancels"},
+    {"cancel-ack-early", "a cancel is acknowledged before its record is durable", 5, "", "cancels"},
+
     // --- Time
     {"overdue-not-ended", "an attempt that is overdue is not ended", 80, "stragglers", "retries"},
     {"timers-early", "timers fire 0.3 s early", 5, "none"},

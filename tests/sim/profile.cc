@@ -225,6 +225,18 @@ constexpr WorkloadProfile kWorkloads[] = {
      .queues = 3,
      .fails = 0.2,
      .rule = 0.5},
+    // Slow handlers, so that many cancels find their task running, and workers may be away meanwhile.
+    {.name = "cancels",
+     .tasks = 100,
+     .batch_max = 6,
+     .delayed = 0.2,
+     .delay_max_ms = 3'000,
+     .max_attempts = 4,
+     .retry_cap_max_ms = 1'000,
+     .handler_min_us = 1'000,
+     .handler_max_us = 3'000'000,
+     .fails = 0.2,
+     .cancel = 0.8},
     {.name = "volatile", .tasks = 150, .batch_max = 6, .memory = 0.8},
 };
 

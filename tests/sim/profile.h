@@ -108,6 +108,7 @@ struct WorkloadProfile {
   double wait_later = 0.3;  // of the others: waited for after the ack
   double query = 0.1;       // of calls: followed by a GET, a LIST or STATUS
   double retry_dead = 0.3;  // of dead tasks that the client hears of
+  double cancel = 0.05;     // of calls: followed by a cancel of some of the latest tasks
   double leave = 0.3;       // of clients: GOODBYE once they are done
   double rule = 0;          // of calls: followed by a change of a queue's rules
 

@@ -22,6 +22,8 @@ constexpr uint64_t kFirstRequest = uint64_t{1} << 62;
 
 constexpr int64_t kLiftEveryMs = 5'000;
 constexpr int kPriorityChoices = 3;
+// A cancel takes some of so many tasks, the latest: most of them are not over.
+constexpr size_t kCancelAmong = 12, kCancelMost = 3;
 constexpr int64_t kPaceSpread = 4;  // clients differ in how often they call
 
 }  // namespace
@@ -258,6 +260,7 @@ void SimClient::NextCall() {
     SubmitBatch(notify, wait);
   if (random_.Chance(workload.query)) RandomQuery();
   if (random_.Chance(workload.rule)) RandomRule();
+  if (random_.Chance(workload.cancel)) CancelSome();
 }
 
 TaskSpec SimClient::MakeTask(std::string* marker) {
@@ -402,6 +405,26 @@ void SimClient::Retry(TaskId id) {
         if (!wait_at_once) WaitFor(id);
       });
   if (wait_at_once) WaitFor(id);
+}
+
+void SimClient::CancelSome() {
+  std::vector<TaskId> latest, ids;
+  for (auto it = marker_of_.rbegin(); it != marker_of_.rend() && latest.size() < kCancelAmong; ++it)
+    latest.push_back(it->first);
+  if (latest.empty()) return;
+  for (uint64_t i = 1 + random_.Below(kCancelMost); i > 0; --i)
+    ids.push_back(latest[random_.Below(latest.size())]);
+  AskBroker<wire::ItemReply>(
+      MessageType::kCancelTasks, MessageType::kItemReply,
+      [&ids](uint64_t number) { return EncodeCancel(number, ids); },
+      [this, ids](const wire::ItemReply* reply) {
+        if (reply == nullptr) return;
+        const size_t items = reply->items() == nullptr ? 0 : reply->items()->size();
+        bool same = items == ids.size();
+        for (uint32_t i = 0; same && i < items; ++i)
+          same = reply->items()->Get(i)->id() == ids[i].value();
+        if (!same) world_.oracle.Fail("an ITEM_REPLY to other ids than asked for");
+      });
 }
 
 void SimClient::RandomQuery() {

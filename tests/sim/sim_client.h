@@ -69,6 +69,7 @@ class SimClient final : public Process {
   void SetQueue(int queue, const QueueChange& change);
   void WaitForOneOf(const wire::TaskInfos* infos);
   void Retry(TaskId id);
+  void CancelSome();
   void AskNext();
   template <class Reply>
   void AskBroker(MessageType type, MessageType reply_type,

@@ -59,6 +59,7 @@ class Simulation {
     for (auto& worker : parts_.workers) worker->Crash();
     for (auto& client : parts_.clients) client->Crash();
     result.reached = reached_;
+    for (const auto& [name, count] : oracle_.reached()) result.reached[name] += count;
     return result;
   }
 
