@@ -1,4 +1,5 @@
-// `zsched-ctl task`: look at tasks, list them, wait for them, try them again.
+// `zsched-ctl task`: look at tasks, list them, wait for them, try them again, cancel
+// them.
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
@@ -41,7 +42,8 @@ void PrintPage(const Context& context, const TaskInfo& task) {
     if (ms != 0) line(name, FormatTimeMs(ms) + " (" + RelativeTime(ms, now_ms) + ")");
   };
   line("id", ToString(task.id));
-  line("state", std::string(NameOf(task.state)), ColorOf(task.state));
+  line("state", std::string(NameOf(task.state)) + (task.cancelling ? ", being cancelled" : ""),
+       ColorOf(task.state));
   line("queue", task.queue);
   line("type", task.type);
   line("priority", std::to_string(task.priority));
@@ -240,31 +242,39 @@ class WaitJob {
   std::unique_ptr<Client> client_;  // destroyed first: its thread uses the above
 };
 
-// --- retry -----------------------------------------------------------------------------------------
+// --- retry, cancel ---------------------------------------------------------------------------------
 
-int Retry(const Context& context, const std::vector<std::string>& texts) {
+struct ItemCommand {
+  absl::StatusOr<std::vector<ItemResult>> (Client::*run)(std::span<const TaskId> ids);
+  const char *one_done, *many_done;  // behind the number of tasks for which it worked
+};
+constexpr ItemCommand kRetry{&Client::Retry, " task is ready again", " tasks are ready again"};
+constexpr ItemCommand kCancel{&Client::Cancel, " task is cancelled", " tasks are cancelled"};
+
+int RunItems(const Context& context, const ItemCommand& command,
+             const std::vector<std::string>& texts) {
   absl::StatusOr<std::vector<TaskId>> ids = ParseIds(texts);
   if (!ids.ok()) return context.Usage(MessageOf(ids.status()));
   absl::StatusOr<std::unique_ptr<Client>> client = context.Connect();
   if (!client.ok()) return context.Fail(client.status());
   ItemStream stream(context.form(), "items");
   absl::Status first_error;
-  uint64_t retried = 0;
+  uint64_t done = 0;
   for (size_t from = 0; from < ids->size(); from += kMaxQueryIds) {
     size_t size = std::min(kMaxQueryIds, ids->size() - from);
     absl::StatusOr<std::vector<ItemResult>> items =
-        (*client)->Retry(std::span(*ids).subspan(from, size));
+        ((**client).*command.run)(std::span(*ids).subspan(from, size));
     if (!items.ok()) return context.Fail(items.status());
     for (const ItemResult& item : *items) {
-      retried += item.status.ok();
+      done += item.status.ok();
       if (item.status.ok() || context.form() != Form::kId)
         stream.Add(ItemJson(item), ToString(item.id));
       if (!item.status.ok() && first_error.ok()) first_error = item.status;
     }
   }
   stream.Finish();
-  if (context.form() == Form::kTable && retried > 0)
-    Print(std::to_string(retried) + (retried == 1 ? " task is" : " tasks are") + " ready again\n");
+  if (context.form() == Form::kTable && done > 0)
+    Print(std::to_string(done) + (done == 1 ? command.one_done : command.many_done) + "\n");
   if (int code = FinishOutput(); code != 0) return code;
   return first_error.ok() ? 0 : context.Fail(first_error);
 }
@@ -319,18 +329,38 @@ void AddRetry(Context& context, Flags& family, Actions& actions) {
   command.Notes(
       "Exit code 4 when a task is not dead, 3 when one does not exist; the others are retried.");
   command.Example("zsched-ctl task retry 4-17");
-  actions["task retry"] = [&context, ids] { return Retry(context, *ids); };
+  actions["task retry"] = [&context, ids] { return RunItems(context, kRetry, *ids); };
+}
+
+void AddCancel(Context& context, Flags& family, Actions& actions) {
+  Flags& command = family.Command("cancel", "Cancel tasks, whether they wait or run");
+  auto ids = std::make_shared<std::vector<std::string>>();
+  command.Positionals("ID", ids.get(), "Task ids, such as 4-17");
+  command.Notes(
+      "A task that waits is over at once. One that runs is told to end, a program by SIGTERM and\n"
+      "then SIGKILL, and is over when it has; in no case does it succeed any more. `task wait`\n"
+      "waits for that.\n"
+      "Exit code 4 when a task has succeeded or is dead, 3 when one does not exist; the others "
+      "are\n"
+      "cancelled.");
+  command.Example("zsched-ctl task cancel 4-17 4-18");
+  command.Example(
+      "zsched-ctl task list --queue mail --state ready,leased --limit 0 -o id | xargs zsched-ctl "
+      "task cancel");
+  actions["task cancel"] = [&context, ids] { return RunItems(context, kCancel, *ids); };
 }
 
 }  // namespace
 
 void AddTask(Context& context, Actions& actions) {
-  Flags& family = context.flags().Command("task", "Look at tasks, wait for them, retry them");
+  Flags& family =
+      context.flags().Command("task", "Look at tasks, wait for them, retry or cancel them");
   family.Example("zsched-ctl task list --state ready,leased");
   AddGet(context, family, actions);
   AddList(context, family, actions);
   AddWait(context, family, actions);
   AddRetry(context, family, actions);
+  AddCancel(context, family, actions);
 }
 
 }  // namespace zsched::ctl

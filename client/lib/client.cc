@@ -193,13 +193,19 @@ absl::StatusOr<ListPageResult> Client::ListPage(const ListQuery& query) {
   return result;
 }
 
-absl::StatusOr<std::vector<ItemResult>> Client::Retry(std::span<const TaskId> ids) {
+namespace {
+
+// Asks for something to be done to each of the ids, in as many requests as it takes. `encode` is one
+// of codec.h. (Core is private to Client.)
+template <class Core, class Encode>
+absl::StatusOr<std::vector<ItemResult>> AskItems(Core& core, MessageType type, Encode encode,
+                                                 std::span<const TaskId> ids) {
   std::vector<ItemResult> results;
   while (!ids.empty()) {
     const auto part = ids.first(std::min(ids.size(), kMaxQueryIds));
-    ZS_RETURN_IF_ERROR(core_->Ask<wire::ItemReply>(
-        MessageType::kRetry, MessageType::kItemReply,
-        [part](uint64_t number) { return EncodeRetry(number, part); },
+    ZS_RETURN_IF_ERROR(core.template Ask<wire::ItemReply>(
+        type, MessageType::kItemReply,
+        [part, encode](uint64_t number) { return encode(number, part); },
         [&results](const wire::ItemReply& reply) {
           if (reply.items() != nullptr)
             for (const wire::ItemResult* item : *reply.items())
@@ -209,6 +215,16 @@ absl::StatusOr<std::vector<ItemResult>> Client::Retry(std::span<const TaskId> id
     ids = ids.subspan(part.size());
   }
   return results;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<ItemResult>> Client::Retry(std::span<const TaskId> ids) {
+  return AskItems(*core_, MessageType::kRetry, EncodeRetry, ids);
+}
+
+absl::StatusOr<std::vector<ItemResult>> Client::Cancel(std::span<const TaskId> ids) {
+  return AskItems(*core_, MessageType::kCancelTasks, EncodeCancel, ids);
 }
 
 absl::StatusOr<std::vector<QueueInfo>> Client::Queues() {

@@ -702,15 +702,13 @@ TEST_F(ClientTest, ListHidesShortAndEmptyPages) {
   EXPECT_EQ(ids(1), (std::vector<uint64_t>{10}));
 }
 
-TEST_F(ClientTest, RetryAndDrainTellPerItem) {
+TEST_F(ClientTest, RetryCancelAndDrainTellPerItem) {
   broker_.SetHandler([&](const FakeBroker::Peer& peer, const FrameView& frame) {
-    uint64_t request = 0;
-    if (frame.header.type == MessageType::kRetry)
-      request = flatbuffers::GetRoot<wire::Retry>(frame.body.data())->request();
-    else if (frame.header.type == MessageType::kWorkerDrain)
-      request = flatbuffers::GetRoot<wire::WorkerDrain>(frame.body.data())->request();
-    else
+    const MessageType type = frame.header.type;
+    if (type != MessageType::kRetry && type != MessageType::kCancelTasks &&
+        type != MessageType::kWorkerDrain)
       return false;
+    auto request = flatbuffers::GetRoot<wire::Retry>(frame.body.data())->request();  // as in all
     Builder builder;
     std::vector<flatbuffers::Offset<wire::ItemResult>> items{
         wire::CreateItemResultDirect(builder, 1, 4, "not dead")};
@@ -719,9 +717,11 @@ TEST_F(ClientTest, RetryAndDrainTellPerItem) {
     return true;
   });
   auto client = Connect();
-  auto results = client->Retry(std::vector{TaskId(1)});
-  ASSERT_TRUE(results.ok());
-  EXPECT_EQ(CodeOf(results->at(0).status), ErrorCode::kConflict);
+  for (auto ask : {&Client::Retry, &Client::Cancel}) {
+    auto results = ((*client).*ask)(std::vector{TaskId(1)});
+    ASSERT_TRUE(results.ok());
+    EXPECT_EQ(CodeOf(results->at(0).status), ErrorCode::kConflict);
+  }
   EXPECT_EQ(CodeOf(client->DrainWorker("w")), ErrorCode::kConflict);
 }
 

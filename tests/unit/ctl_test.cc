@@ -70,6 +70,13 @@ TEST(TaskJson, WhatIsNotThereIsNull) {
   EXPECT_EQ(parsed["labels"], json::object());
 }
 
+TEST(TaskJson, CancellingIsThereOnlyWhileItIsTrue) {
+  TaskInfo task = FinishedTask();
+  EXPECT_FALSE(json::parse(TaskJson(task)).contains("cancelling"));
+  task.cancelling = true;
+  EXPECT_EQ(json::parse(TaskJson(task))["cancelling"], true);
+}
+
 TEST(TaskJson, FailuresHaveCodeAndMessage) {
   TaskInfo task = FinishedTask();
   task.state = TaskState::kDead;

@@ -169,6 +169,12 @@ class Client {
   TaskLister ListTasks(ListQuery query);
   // Gives dead tasks a new budget of attempts. Per id: OK, CONFLICT (not dead), NOT_FOUND.
   absl::StatusOr<std::vector<ItemResult>> Retry(std::span<const TaskId> ids);
+  // Cancels tasks for good, in any state. A task that waits is over at once; one that runs when its
+  // attempt has been ended (Get shows `cancelling` until then). From the return on none of those that
+  // are OK succeeds or starts again, whatever fails. Per id: OK (also when it was cancelled before),
+  // CONFLICT (it has succeeded or is dead), NOT_FOUND. After an error: some may be cancelled; the
+  // same call again is safe.
+  absl::StatusOr<std::vector<ItemResult>> Cancel(std::span<const TaskId> ids);
   // All queues by name, or the one of that name (NOT_FOUND).
   absl::StatusOr<std::vector<QueueInfo>> Queues();
   absl::StatusOr<QueueInfo> GetQueue(const std::string& name);

@@ -134,6 +134,7 @@ struct TaskInfo {
   std::string error_message{};
   std::vector<Label> labels{};
   Durability durability = Durability::kReplicated;
+  bool cancelling = false;  // leased, and cancelled: it ends as cancelled with its attempt
 };
 
 struct GetResult {
