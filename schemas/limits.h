@@ -26,6 +26,7 @@ inline constexpr size_t kMaxErrorMessageBytes = 4096;  // a longer message is cu
 inline constexpr size_t kMaxLabels = 16;
 inline constexpr size_t kMaxLabelKeyBytes = 64;
 inline constexpr size_t kMaxLabelValueBytes = 256;
+inline constexpr size_t kMaxKeyBytes = 128;  // of an idempotency key
 inline constexpr int kPriorities = 10;  // 0..9, 9 first
 inline constexpr int kDefaultPriority = 5;
 inline constexpr int kDefaultMaxAttempts = 25;

@@ -53,6 +53,8 @@ class Applier {
         return WorkersGone();
       case RecordKind::kCancelled:
         return Cancelled();
+      case RecordKind::kKeysGone:
+        return KeysGone();
       case RecordKind::kQueueSet:
         return QueueSet();
     }
@@ -102,6 +104,8 @@ class Applier {
       uint32_t lane = state_.lanes().Find(queue, TextOf(spec.type()));
       if (lane == 0) lane = state_.CreateLane(batch_, queue, TextOf(spec.type()));
       if (state_.tasks().Find(TaskId(id)) != kNil) return Corrupt("a task id is taken");
+      if (spec.key() != nullptr && state_.keys().Find(HashKey(TextOf(spec.key()))).any())
+        return Corrupt("a key is held by another task");
       state_.Submitted(batch_, TaskId(id++), lane, spec, now_ms_);
     }
     return id - record.first_id == record.accepted ? absl::OkStatus()
@@ -249,7 +253,7 @@ class Applier {
       if (entry.row.lane == 0 || entry.row.lane >= state_.lanes().next_number() ||
           entry.row.priority >= kPriorities || state_.tasks().Find(TaskId(entry.task)) != kNil)
         return Corrupt("a retried task does not fit");
-      state_.Retried(entry, batch_.next_lsn());
+      state_.Retried(batch_, entry, batch_.next_lsn());
     }
     return absl::OkStatus();
   }
@@ -282,6 +286,19 @@ class Applier {
       if (!in_.Read(number) || !state_.producers().contains(number))
         return Corrupt("an unknown client is forgotten");
       state_.ProducerGone(batch_, number);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status KeysGone() {
+    IdsRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      uint64_t task;
+      if (!in_.Read(task)) return Corrupt("too short");
+      const KeyRow* row = state_.keys().OfTask(task);
+      if (row == nullptr || row->finished_ms == 0) return Corrupt("a key that is held goes");
+      state_.KeyGone(batch_, task);
     }
     return absl::OkStatus();
   }

@@ -43,10 +43,11 @@ enum class Table : uint8_t {
   kWorkers = 6,    // worker number → who it is
   kProducers = 7,  // producer number → client id and the submits it may ask about again
   kQueues = 8,     // number → settings of a queue that has any
+  kKeys = 9,       // task id → the idempotency key that it holds
 };
-inline constexpr size_t kTables = 9;
+inline constexpr size_t kTables = 10;
 inline constexpr std::array<const char*, kTables> kTableNames = {
-    "meta", "specs", "tasks", "outcomes", "finished", "lanes", "workers", "producers", "queues"};
+    "meta", "specs", "tasks", "outcomes", "finished", "lanes", "workers", "producers", "queues", "keys"};
 
 struct Mutation {
   static constexpr uint32_t kErase = UINT32_MAX;

@@ -56,7 +56,9 @@ struct CoreConfig {
   uint64_t max_workers = 20'000;
   uint64_t max_queues = 100'000;
   uint64_t max_lanes = 200'000;
-  uint64_t max_producers = 100'000;  // clients whose submits are remembered
+  uint64_t max_producers = 100'000;         // clients whose submits are remembered
+  int64_t keep_keys_ms = 24 * 3600 * 1000;  // an idempotency key, after its task is over
+  uint64_t max_keys = 5'000'000;            // some 150 bytes each
   int64_t keep_producer_ms = 24 * 3600 * 1000;
   int64_t keep_worker_ms = 24 * 3600 * 1000;  // a worker that left, for the names in finished tasks
 };
@@ -64,9 +66,12 @@ struct CoreConfig {
 // --- Effects: what is to be told, once `wait` is durable (Lsn 0: at once) ------------------------
 struct Reject {
   uint32_t index;
-  ErrorCode code;
+  ErrorCode code;  // kOk: its key is held by a task of the same body
   std::string message;
   uint32_t retry_after_ms;
+  uint64_t existing = 0;  // the task that holds its key
+
+  bool created() const { return code == ErrorCode::kOk && existing == 0; }
 };
 struct SubmitAckEffect {
   SessionId to;
@@ -75,8 +80,8 @@ struct SubmitAckEffect {
   uint32_t accepted = 0;
   bool duplicate = false;
   Durability reached{};
-  std::vector<Reject> rejected;
-  uint32_t tasks = 0;  // of the frame, to give back to the client's window
+  std::vector<Reject> rejected;  // not created: refused, or there already
+  uint32_t tasks = 0;            // of the frame, to give back to the client's window
   uint64_t bytes = 0;
 };
 struct Assign {
@@ -356,6 +361,8 @@ class Core {
   void RefuseAll(ClientSession& client, const wire::Submit& submit, const std::string& why);
   Reject Judge(const wire::TaskSpec& spec, uint32_t lane, std::string_view queue_name,
                Now now) const;
+  Reject JudgeKey(const wire::TaskSpec& spec) const;
+  Reject JudgeRoom(const wire::TaskSpec& spec, uint32_t lane, std::string_view queue_name) const;
   SubmitMemory AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now now,
                            SubmitAckEffect& ack);
 
@@ -397,6 +404,7 @@ class Core {
   void EndOverdue(Now now);
   void ExpireSessions(Now now);
   void ForgetOld(Now now);
+  void ForgetKeys(Now now);
 
   // dispatch.cc
   void Dispatch(Now now);

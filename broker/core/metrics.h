@@ -23,6 +23,7 @@ namespace zsched::broker {
   X(kSubmitDuplicates, "submit_duplicates_total")                              \
   X(kTasksSubmitted, "tasks_submitted_total")                                  \
   X(kTasksRejected, "tasks_rejected_total")                                    \
+  X(kTasksRepeated, "tasks_repeated_total") /* submitted with a key that was held */ \
   X(kTasksDispatched, "tasks_dispatched_total")                                \
   X(kTasksAdopted, "tasks_adopted_total")                                      \
   X(kTasksSucceeded, "tasks_succeeded_total")                                  \

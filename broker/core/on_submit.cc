@@ -67,6 +67,10 @@ void Core::OnSubmit(SessionId from, const wire::Submit& submit, std::string_view
   ack.bytes = body.size();
   auto watcher = submit.notify() ? static_cast<uint32_t>(CounterOf(from)) : 0;
   SubmitMemory memory = AcceptTasks(submit, watcher, now, ack);
+  const auto repeated = static_cast<uint64_t>(
+      std::count_if(ack.rejected.begin(), ack.rejected.end(),
+                    [](const Reject& reject) { return reject.code == ErrorCode::kOk; }));
+  if (repeated > 0) ack.reached = Durability::kDisk;
   memory.first_id = record.first_id;
   record.accepted = memory.accepted;
   record.rejected = static_cast<uint32_t>(memory.rejected.size());
@@ -74,6 +78,8 @@ void Core::OnSubmit(SessionId from, const wire::Submit& submit, std::string_view
     // Nothing happened: a resend may be judged anew.
     DropRecord(opened);
     ack.first_id = 0;
+    // The tasks that hold the keys may not be durable yet.
+    if (repeated > 0) ack.wait = appended();
   } else {
     for (const ProducerReject& reject : memory.rejected) AppendStruct(batch_.OpenRecord(), reject);
     state_.SubmitRemembered(record.client, std::move(memory), record.acked_below, now.wall_ms);
@@ -82,7 +88,8 @@ void Core::OnSubmit(SessionId from, const wire::Submit& submit, std::string_view
     if (ZS_PLANTED("submit-ack-early")) ack.wait = Lsn(0);
   }
   metrics_.Add(Metric::kTasksSubmitted, record.accepted);
-  metrics_.Add(Metric::kTasksRejected, ack.rejected.size());
+  metrics_.Add(Metric::kTasksRejected, ack.rejected.size() - repeated);
+  metrics_.Add(Metric::kTasksRepeated, repeated);
   ++client->unacked_frames;
   client->unacked_tasks += ack.tasks;
   client->unacked_bytes += ack.bytes;
@@ -109,9 +116,9 @@ SubmitMemory Core::AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now
     last_queue = spec.queue();
     last_type = spec.type();
     Reject reject = Judge(spec, lane, QueueOf(spec), now);
-    if (reject.code != ErrorCode::kOk) {
+    if (!reject.created()) {
       reject.index = i;
-      memory.rejected.push_back({i, static_cast<uint16_t>(reject.code), 0});
+      memory.rejected.push_back({i, static_cast<uint16_t>(reject.code), 0, reject.existing});
       ack.rejected.push_back(std::move(reject));
       continue;
     }
@@ -133,6 +140,31 @@ Reject Core::Judge(const wire::TaskSpec& spec, uint32_t lane, std::string_view q
                    Now now) const {
   Verdict verdict = ValidateSpec(spec, config_.max_payload_bytes, now.wall_ms);
   if (verdict.code != ErrorCode::kOk) return {0, verdict.code, std::move(verdict.message), 0};
+  if (spec.key() != nullptr)
+    if (Reject reject = JudgeKey(spec); !reject.created()) return reject;
+  return JudgeRoom(spec, lane, queue_name);
+}
+
+// What is there already needs no room.
+Reject Core::JudgeKey(const wire::TaskSpec& spec) const {
+  const std::string_view key = TextOf(spec.key());
+  const Keys& keys = state_.keys();
+  const Keys::Holder held = keys.Find(HashKey(key));
+  if (!held.any()) {
+    if (keys.size() < config_.max_keys) return {};
+    return {0, ErrorCode::kResourceExhausted, "the broker remembers as many keys as it may",
+            kFullRetryMs};
+  }
+  if (held.row->body_hash == HashBody(spec) || ZS_PLANTED("key-hides-body"))
+    return {0, ErrorCode::kOk, {}, 0, held.task};
+  return {0, ErrorCode::kConflict,
+          "key: '" + std::string(key) + "' belongs to task " + ToString(TaskId(held.task)) +
+              ", which has another type, queue or payload",
+          0, held.task};
+}
+
+Reject Core::JudgeRoom(const wire::TaskSpec& spec, uint32_t lane,
+                       std::string_view queue_name) const {
   auto full = [](std::string what) {
     return Reject{0, ErrorCode::kResourceExhausted, std::move(what), kFullRetryMs};
   };
@@ -226,8 +258,9 @@ void Core::AckAgain(const ClientSession& client, const SubmitMemory& memory,
   for (const ProducerReject& reject : memory.rejected) {
     if (ZS_PLANTED("refusals-forgotten")) break;
     ErrorCode code = ErrorFromNumber(reject.code);
-    ack.rejected.push_back({reject.index, code, "refused when it was first submitted",
-                            IsRetryable(code) ? kFullRetryMs : 0});
+    ack.rejected.push_back({reject.index, code,
+                            code == ErrorCode::kOk ? "" : "refused when it was first submitted",
+                            IsRetryable(code) ? kFullRetryMs : 0, reject.existing});
   }
   if (submit.notify()) {
     auto watcher = static_cast<uint32_t>(CounterOf(client.id));

@@ -27,6 +27,7 @@ void Core::OnTick(Now now) {
     ExpireSessions(now);
     next_expiry_ms_ = now.mono_ms + kExpiryIntervalMs;
   }
+  ForgetKeys(now);
   if (now.mono_ms >= next_forget_ms_) {
     ForgetOld(now);
     next_forget_ms_ = now.mono_ms + kForgetIntervalMs;
@@ -152,6 +153,20 @@ void Core::ForgetOld(Now now) {
     }
     CloseRecord(opened, record, now);
   }
+}
+
+void Core::ForgetKeys(Now now) {
+  if (ZS_PLANTED("keys-forgotten-early")) now.wall_ms += config_.keep_keys_ms + 1;
+  std::vector<uint64_t> tasks =
+      state_.OldKeys(now.wall_ms - config_.keep_keys_ms, kMaxForgottenPerScan);
+  if (tasks.empty()) return;
+  IdsRecord record{tasks.size()};
+  OpenedRecord opened = OpenRecord(RecordKind::kKeysGone, record);
+  for (uint64_t task : tasks) {
+    AppendStruct(batch_.OpenRecord(), task);
+    state_.KeyGone(batch_, task);
+  }
+  CloseRecord(opened, record, now);
 }
 
 uint64_t Core::PruneFrom(Now now) const {

@@ -173,6 +173,19 @@ absl::Status State::Rebuild(const ScanTable& scan) {
     return RebuildTask(TaskId(key), row, ready);
   }));
   LinkReady(ready);
+  ZS_RETURN_IF_ERROR(scan(Table::kKeys, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+    RowReader in(bytes);
+    KeyRow row;
+    if (!in.Read(row) || row.version != kRowVersion ||
+        keys_.Find({row.hash_low, row.hash_high}).any())
+      return BadRow("keys", key);
+    keys_.Add(key, row);
+    const uint32_t slot = tasks_.Find(TaskId(key));
+    if ((slot == kNil) != (row.finished_ms != 0)) return BadRow("keys", key);
+    if (slot != kNil) tasks_[slot].keyed = 1;
+    return absl::OkStatus();
+  }));
+  keys_.SortByAge();
   return absl::OkStatus();
 }
 
@@ -196,6 +209,10 @@ std::string State::Fingerprint() const {
         num(row.retry_base_ms), num(row.retry_cap_ms), num(row.worker), num(row.attempt),
         num(row.max_attempts), num(row.failures), num(row.lost), num(row.priority),
         num(static_cast<int>(row.durability)), num(static_cast<int>(row.cancelling)), num(before));
+  });
+  keys_.ForEach([&](uint64_t task, const KeyRow& row) {
+    add("key", num(task), num(row.hash_low), num(row.hash_high), num(row.body_hash),
+        num(row.finished_ms));
   });
   for (const Queue& queue : lanes_.queues()) {
     std::string counts;

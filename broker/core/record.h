@@ -34,6 +34,7 @@ enum class RecordKind : uint8_t {
   kProducersGone = 11,  // IdsRecord, producer numbers
   kWorkersGone = 12,    // IdsRecord, worker numbers
   kCancelled = 13,      // IdsRecord, task ids by rising id: over, or over when their attempt is
+  kKeysGone = 15,       // IdsRecord, tasks whose keys are free again
   kQueueSet = 14,       // QueueRow, name: all of the queue's settings
 };
 

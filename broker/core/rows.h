@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "schemas/ids.h"
+#include "schemas/limits.h"
 #include "schemas/wire_generated.h"
 
 namespace zsched::broker {
@@ -57,15 +58,17 @@ struct TaskRow {
 };
 static_assert(sizeof(TaskRow) == 72);
 
-// kSpecs: what was submitted. Followed by payload, content type, labels (LabelHead, key, value)*.
+// kSpecs: what was submitted. Followed by payload, content type, key, labels (LabelHead, key, value)*.
 struct SpecRow {
   int64_t submitted_ms = 0;
   uint32_t payload_bytes = 0;
-  uint16_t content_type_bytes = 0;
+  uint8_t content_type_bytes = 0;
+  uint8_t key_bytes = 0;  // of the idempotency key
   uint8_t labels = 0;
   uint8_t version = kRowVersion;
 };
 static_assert(sizeof(SpecRow) == 16);
+static_assert(kMaxContentTypeBytes <= UINT8_MAX && kMaxKeyBytes <= UINT8_MAX);
 struct LabelHead {
   uint16_t key_bytes = 0;
   uint16_t value_bytes = 0;
@@ -115,6 +118,15 @@ struct LaneRow {
   uint32_t version = kRowVersion;
 };
 static_assert(sizeof(LaneRow) == 8);
+
+// kKeys: a task that was submitted with an idempotency key, until the key is free again.
+struct KeyRow {
+  uint64_t hash_low = 0, hash_high = 0;  // of the key
+  uint64_t body_hash = 0;
+  int64_t finished_ms = 0;  // when the task ended; 0: it has not
+  uint64_t version = kRowVersion;
+};
+static_assert(sizeof(KeyRow) == 40);
 
 // kQueues: what an operator set for a queue; 0 means what QueueSettings says of it. Followed by the
 // queue's name.
@@ -166,12 +178,14 @@ struct ProducerSubmit {
   uint32_t rejected = 0;
 };
 static_assert(sizeof(ProducerSubmit) == 24);
+// A task of the frame that was not created: refused, or, with code 0, there under another id.
 struct ProducerReject {
   uint32_t index = 0;
   uint16_t code = 0;
   uint16_t reserved = 0;
+  uint64_t existing = 0;  // what holds its key; 0: it was not about a key
 };
-static_assert(sizeof(ProducerReject) == 8);
+static_assert(sizeof(ProducerReject) == 16);
 
 // kMeta, key kMetaState: one row, rewritten with every batch.
 inline constexpr uint64_t kMetaState = 1;
@@ -230,14 +244,15 @@ struct LabelView {
 
 struct SpecView {
   SpecRow head;
-  std::string_view payload, content_type, label_bytes;
+  std::string_view payload, content_type, key, label_bytes;
 };
 inline std::optional<SpecView> ReadSpec(std::string_view row) {
   SpecView view;
   RowReader in(row);
   if (!in.Read(view.head) || view.head.version != kRowVersion ||
       !in.Take(view.head.payload_bytes, view.payload) ||
-      !in.Take(view.head.content_type_bytes, view.content_type))
+      !in.Take(view.head.content_type_bytes, view.content_type) ||
+      !in.Take(view.head.key_bytes, view.key))
     return std::nullopt;
   view.label_bytes = in.rest();
   return view;

@@ -18,13 +18,15 @@ T OrDefault(T value, T fallback) {
 
 void AppendSpecRow(std::string& rows, const wire::TaskSpec& spec, int64_t now_ms) {
   std::string_view payload = BytesOf(spec.payload()), content_type = TextOf(spec.content_type());
+  std::string_view key = TextOf(spec.key());
   SpecRow head;
   head.submitted_ms = now_ms;
   head.payload_bytes = static_cast<uint32_t>(payload.size());
-  head.content_type_bytes = static_cast<uint16_t>(content_type.size());
+  head.content_type_bytes = static_cast<uint8_t>(content_type.size());
+  head.key_bytes = static_cast<uint8_t>(key.size());
   head.labels = static_cast<uint8_t>(spec.labels() != nullptr ? spec.labels()->size() : 0);
   AppendStruct(rows, head);
-  rows.append(payload).append(content_type);
+  rows.append(payload).append(content_type).append(key);
   if (head.labels == 0) return;
   for (const wire::Label* label : *spec.labels()) {
     LabelHead lengths{static_cast<uint16_t>(label->key()->size()),
@@ -172,6 +174,14 @@ uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::Ta
   AppendSpecRow(batch.OpenRows(), spec, now_ms);
   batch.PutTail(Table::kSpecs, id.value(), offset);
 
+  if (spec.key() != nullptr) {
+    const KeyHash hash = HashKey(TextOf(spec.key()));
+    KeyRow row{hash.low, hash.high, HashBody(spec)};
+    keys_.Add(id.value(), row);
+    task.keyed = 1;
+    PutKey(batch, id.value(), row);
+  }
+
   Queue& queue = lanes_.queue_of(lane);
   ++queue.counts[static_cast<size_t>(task.state)];
   ++queue.unfinished;
@@ -286,8 +296,20 @@ void State::ReleaseLease(Task& task) {
   task.lease = kNil;
 }
 
-void State::Finish(uint32_t slot) {
+void State::PutKey(Batch& batch, uint64_t task, const KeyRow& row) {
+  auto offset = static_cast<uint32_t>(batch.OpenRows().size());
+  AppendStruct(batch.OpenRows(), row);
+  batch.PutTail(Table::kKeys, task, offset);
+}
+
+void State::KeyGone(Batch& batch, uint64_t task) {
+  keys_.Erase(task);
+  batch.Erase(Table::kKeys, task);
+}
+
+void State::Finish(Batch& batch, uint32_t slot, int64_t now_ms) {
   Task& task = tasks_[slot];
+  if (task.keyed) PutKey(batch, task.id, *keys_.SetFinished(task.id, now_ms));
   Queue& queue = lanes_.queue_of(task.lane);
   --queue.unfinished;
   queue.bytes -= task.bytes;
@@ -330,7 +352,7 @@ bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::str
   // The row of an outcome is written with its attempt, and a second attempt means that there was a
   // first.
   if (task.state != TaskState::kDead) AddFinished(task, !outcome.empty() || task.attempt > 1);
-  Finish(slot);
+  Finish(batch, slot, now_ms);
   return true;
 }
 
@@ -355,7 +377,7 @@ bool State::Cancelled(Batch& batch, uint32_t slot, int64_t now_ms) {
   SetState(task, TaskState::kCancelled);
   WriteTaskRow(batch, task, now_ms, 0);
   AddFinished(task, /*outcomes=*/true);
-  Finish(slot);
+  Finish(batch, slot, now_ms);
   return true;
 }
 
@@ -370,9 +392,13 @@ void State::Fired(uint32_t slot, Lsn lsn) {
   MakeReady(slot, lsn, /*front=*/false);
 }
 
-void State::Retried(const RetriedEntry& entry, Lsn lsn) {
+void State::Retried(Batch& batch, const RetriedEntry& entry, Lsn lsn) {
   uint32_t slot = tasks_.Insert(TaskId(entry.task));
   Task& task = tasks_[slot];
+  if (const KeyRow* key = keys_.SetFinished(entry.task, 0)) {
+    task.keyed = 1;
+    PutKey(batch, entry.task, *key);
+  }
   const TaskRow& row = entry.row;
   task.lane = row.lane;
   task.priority = row.priority & 0xF;

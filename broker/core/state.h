@@ -22,6 +22,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "broker/core/batch.h"
+#include "broker/core/keys.h"
 #include "broker/core/lanes.h"
 #include "broker/core/record.h"
 #include "broker/core/rows.h"
@@ -104,6 +105,11 @@ class State {
   Producer* FindProducer(const Uuid& client);
   absl::flat_hash_map<uint64_t, Producer>& producers() { return producers_; }
   const absl::flat_hash_map<uint64_t, Producer>& producers() const { return producers_; }
+  const Keys& keys() const { return keys_; }
+  // Those whose tasks were over before then; the caller records that they go.
+  std::vector<uint64_t> OldKeys(int64_t before_ms, size_t limit) {
+    return keys_.Old(before_ms, limit);
+  }
   const MetaRow& meta() const { return meta_; }
   Epoch epoch() const { return Epoch(meta_.epoch); }
   Lsn lsn() const { return Lsn(meta_.lsn); }
@@ -135,7 +141,8 @@ class State {
   // The outcome row of a task that was cancelled while no attempt ran.
   static const std::string& CancelledWaiting();
   void Fired(uint32_t slot, Lsn lsn);
-  void Retried(const RetriedEntry& entry, Lsn lsn);
+  void Retried(Batch& batch, const RetriedEntry& entry, Lsn lsn);
+  void KeyGone(Batch& batch, uint64_t task);
   // `keys`: uint64_t of kFinished; `runs`: FinishedRun. Checked by the caller.
   void Pruned(Batch& batch, std::string_view keys, std::string_view runs);
   void ProducerGone(Batch& batch, uint64_t number);
@@ -169,7 +176,8 @@ class State {
   void MakeReady(uint32_t slot, Lsn lsn, bool front);
   void WaitUntil(uint32_t slot, TaskState state, int64_t due_ms);
   void ReleaseLease(Task& task);
-  void Finish(uint32_t slot);
+  void Finish(Batch& batch, uint32_t slot, int64_t now_ms);
+  void PutKey(Batch& batch, uint64_t task, const KeyRow& row);
   void AddFinished(const Task& task, bool outcomes);
   void LinkToWorker(uint32_t slot, Worker& worker);
   void UnlinkFromWorker(uint32_t slot, Worker& worker);
@@ -184,6 +192,7 @@ class State {
   TaskIndex tasks_;
   Lanes lanes_;
   TimerWheel<TaskLinks> timers_;
+  Keys keys_;
   std::deque<Lease> leases_;
   std::vector<uint32_t> free_leases_;
   absl::flat_hash_map<uint32_t, Worker> workers_;

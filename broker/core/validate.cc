@@ -71,6 +71,9 @@ Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64
       type.size() > kMaxContentTypeBytes || !IsUtf8(type))
     return Invalid("content_type: must be at most " + Num(kMaxContentTypeBytes) +
                    " bytes of UTF-8");
+  if (spec.key() != nullptr && !IsValidName(TextOf(spec.key())))
+    return Invalid("key: must be 1.." + Num(kMaxKeyBytes) +
+                   " bytes of UTF-8 without control characters");
   if (spec.priority() >= kPriorities)
     return Invalid("priority: " + Num(spec.priority()) + " is not in 0..9");
   if (spec.durability() > wire::Durability::MAX)

@@ -81,13 +81,15 @@ Offset<wire::TaskInfo> BuildInfo(FlatBufferBuilder& b, const TaskRows& rows, std
     pairs.push_back(wire::CreateLabel(b, key, value));
   });
   auto labels = b.CreateVector(pairs);
+  Offset<flatbuffers::String> key;
+  if (!rows.spec.key.empty()) key = Str(b, rows.spec.key);
   bool waits = rows.task.state == TaskState::kScheduled || rows.task.state == TaskState::kRetryWait;
   return wire::CreateTaskInfo(
       b, rows.id, queue_name, type_name, rows.task.state, rows.task.priority, rows.task.attempt,
       rows.task.max_attempts, rows.task.timeout_ms, rows.spec.head.submitted_ms,
       waits ? rows.task.order : 0, StartedMs(rows.task), rows.task.finished_ms, worker, payload,
       content_type, result, result_type, error, error_message, labels, rows.task.durability,
-      rows.task.cancelling != 0);
+      rows.task.cancelling != 0, key);
 }
 
 absl::Status ReadRows(JournalView& view, uint64_t id, TaskRows& rows) {

@@ -86,7 +86,7 @@ std::string_view Encoder::SubmitAck(const SubmitAckEffect& ack) {
   for (const Reject& r : ack.rejected) {
     auto message = Str(builder_, r.message);
     rejected.push_back(wire::CreateRejected(builder_, r.index, static_cast<uint16_t>(r.code),
-                                            message, r.retry_after_ms));
+                                            message, r.retry_after_ms, r.existing));
   }
   flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Rejected>>> list;
   if (!rejected.empty()) list = builder_.CreateVector(rejected);

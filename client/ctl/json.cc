@@ -143,6 +143,7 @@ std::string TaskJson(const TaskInfo& task) {
       : json.Raw("error", Dump(ErrorFields(task.error, task.error_message)));
   json.Raw("labels", task.labels.empty() ? "{}" : Dump(LabelsJson(task.labels)));
   json.Text("durability", NameOf(task.durability));
+  if (!task.key.empty()) json.Text("key", task.key);
   if (task.cancelling) json.Raw("cancelling", "true");
   return std::move(json).Finish();
 }

@@ -24,6 +24,7 @@ struct SubmitFlags {
   std::optional<std::string> at;
   uint32_t max_attempts = 0;  // 0: what the broker has for it
   uint32_t timeout_ms = 0;
+  std::string key;
   std::vector<std::string> labels;
   bool wait = false;
 };
@@ -65,6 +66,10 @@ absl::Status CheckTogether(const SubmitFlags& flags,
   if (flags.each_line && flags.payload)
     return Usage("with --each-line each line is the payload; leave --payload out");
   if (flags.each_line && flags.count) return Usage("give --count or --each-line, not both");
+  const bool many = flags.each_line || flags.count.value_or(1) > 1;
+  if (!flags.key.empty() && many && (flags.key.find("{}") == std::string::npos || !flags.each_line))
+    return Usage(
+        "a key names one task: with --each-line put {} into --key, which stands for the line");
   if (flags.delay_ms && flags.at) return Usage("give --delay or --at, not both");
   return absl::OkStatus();
 }
@@ -83,6 +88,7 @@ absl::StatusOr<SubmitPlan> MakePlan(const SubmitFlags& flags,
   task.delay_ms = static_cast<uint64_t>(flags.delay_ms.value_or(0));
   task.max_attempts = flags.max_attempts;
   task.timeout_ms = flags.timeout_ms;
+  task.key = flags.key;
   if (flags.at) {
     ZS_ASSIGN_OR_RETURN(task.run_at_ms, ParseTimeMs(*flags.at));
   }
@@ -120,6 +126,9 @@ void AddOptions(Flags& command, SubmitFlags* flags) {
   command
       .Duration("--timeout", &flags->timeout_ms, "Time that one attempt may take", 1, kMaxTimeoutMs)
       .default_text = FormatDurationMs(kDefaultTimeoutMs);
+  command.Text("--key", &flags->key,
+               "Idempotency key: while a task with it is known, submitting it again gives its id",
+               "KEY");
   command.Texts("--label", &flags->labels, "Label of the task", "KEY=VALUE");
   command.Switch("--wait", &flags->wait, "Wait until all are finished and print them");
   command.AcceptRest("PROGRAM ARG...");

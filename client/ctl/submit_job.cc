@@ -128,6 +128,7 @@ absl::Status SubmitJob::ReadLines(int fd) {
 
 absl::StatusOr<TaskSpec> SubmitJob::TaskOfLine(std::string_view line, uint64_t number) const {
   TaskSpec task = plan_.task;
+  if (!task.key.empty()) task.key = Substitute({task.key}, line).front();
   if (!plan_.argv) {
     task.payload = std::string(line);
     return task;
@@ -178,6 +179,7 @@ void SubmitJob::OnAck(uint64_t batch, uint64_t first_task, BatchAck ack) {
   std::erase(ack.ids, TaskId(0));
   accepted_ += ack.ids.size();
   rejected_ += ack.rejected.size();
+  repeated_ += ack.repeated.size();
   for (TaskId id : ack.ids)
     if (some_ids_.size() < kHintIds) some_ids_.push_back(id);
   if (!ack.rejected.empty()) {
@@ -293,12 +295,16 @@ int SubmitJob::Finish() {
   if (plan_.wait) {
     task_writer_.Finish();
   } else if (context_.form() != Form::kTable) {
-    id_stream_.Finish();
+    id_stream_.Finish("\"repeated\":" + std::to_string(repeated_));
   } else if (accepted_ > 0) {
-    Print(accepted_ == 1 ? "task " + ToString(first_id_) + " submitted\n"
-                         : std::to_string(accepted_) + " tasks submitted: " + ToString(first_id_) +
-                               " … " + ToString(last_id_) + "\n");
+    Print(accepted_ == 1
+              ? "task " + ToString(first_id_) +
+                    (repeated_ > 0 ? " was submitted before with this key\n" : " submitted\n")
+              : std::to_string(accepted_) + " tasks submitted: " + ToString(first_id_) + " … " +
+                    ToString(last_id_) + "\n");
   }
+  if (accepted_ > 1 && repeated_ > 0)
+    context_.Note(std::to_string(repeated_) + " of them were submitted before with their keys");
   client_->Close(context_.connect_timeout_ms()).IgnoreError();
   if (int code = FinishOutput(); code != 0) return code;
   const uint64_t failed = ended_.counts().failed;

@@ -78,6 +78,7 @@ class SubmitJob {
   // --- guarded by mutex_
   uint64_t sent_batches_ = 0, sent_tasks_ = 0, pending_batches_ = 0;
   uint64_t accepted_ = 0, rejected_ = 0;
+  uint64_t repeated_ = 0;  // of the accepted ones: there already, under the same key
   bool produced_all_ = false;
   absl::Status error_;                             // the first that happened
   std::map<uint64_t, std::vector<TaskId>> acked_;  // by batch, not printed yet

@@ -137,6 +137,7 @@ TaskInfo ReadTaskInfo(const wire::TaskInfo& from) {
   task.error = ErrorFromNumber(from.error_code());
   task.error_message = Text(from.error_message());
   task.labels = ReadLabels(from.labels());
+  task.key = Text(from.key());
   task.durability = ReadEnum(from.durability(), Durability::kReplicated);
   task.cancelling = from.cancelling();
   return task;

@@ -37,10 +37,13 @@ void FrameBuilder::Add(const TaskRecord& task) {
                                     task.payload.size());
   flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Label>>> label_vector;
   if (!labels_.empty()) label_vector = builder_.CreateVector(labels_);
-  tasks_.push_back(wire::CreateTaskSpec(
-      builder_, type, queue, payload, content_type, header.priority,
-      static_cast<wire::Durability>(header.durability), header.max_attempts, header.timeout_ms,
-      header.delay_ms, header.run_at_ms, header.retry_base_ms, header.retry_cap_ms, label_vector));
+  Text key;
+  if (!task.key.empty()) key = builder_.CreateString(task.key.data(), task.key.size());
+  tasks_.push_back(
+      wire::CreateTaskSpec(builder_, type, queue, payload, content_type, header.priority,
+                           static_cast<wire::Durability>(header.durability), header.max_attempts,
+                           header.timeout_ms, header.delay_ms, header.run_at_ms,
+                           header.retry_base_ms, header.retry_cap_ms, label_vector, key));
   bytes_ += BodyBytesFor(header);
 }
 
@@ -71,6 +74,7 @@ void AppendRecord(const wire::TaskSpec& task, std::string* out) {
   spec.run_at_ms = task.run_at_ms();
   spec.retry_base_ms = task.retry_base_ms();
   spec.retry_cap_ms = task.retry_cap_ms();
+  spec.key = Text(task.key());
   if (task.labels() != nullptr)
     for (const wire::Label* label : *task.labels())
       spec.labels.push_back({label->key()->str(), label->value()->str()});

@@ -13,7 +13,20 @@ constexpr uint32_t kMinAskAgainMs = 20;
 
 }  // namespace
 
+// Another call of ours may wait for the same task, so it is no range.
+void OutcomeTracker::AddRepeated(TaskId id, OutcomeCallback callback) {
+  if (callback == nullptr && on_outcomes_ == nullptr) return;
+  auto group = std::make_shared<WaitGroup>();
+  group->ids = {id};
+  group->deadline_ms = Session::kNever;
+  group->on_outcome = std::move(callback);
+  if (group->on_outcome == nullptr)
+    group->on_outcome = [this](Outcome& outcome) { on_outcomes_(std::span(&outcome, 1)); };
+  AddWait(std::move(group));
+}
+
 void OutcomeTracker::AddRange(AwaitedRange awaited) {
+  for (auto& [id, callback] : awaited.repeated) AddRepeated(id, std::move(callback));
   if (awaited.tasks == 0) return;
   if (awaited.callbacks.empty() && on_outcomes_ == nullptr) return;
   // The broker never names an id twice; if a broken one does, the first range keeps its place.

@@ -83,6 +83,7 @@ class OutcomeTracker {
     int64_t due_ms = 0;  // asked again when there was no answer by then
   };
 
+  void AddRepeated(TaskId id, OutcomeCallback callback);
   Ranges::iterator FindRange(TaskId id);
   void Deliver(Outcome& outcome);
   void DeliverToRange(Outcome& outcome);

@@ -210,10 +210,10 @@ bool Submitter::OnAck(const wire::SubmitAck& ack, int64_t now_mono_ms, OnRange o
   range.first = TaskId(ack.first_id());
   range.tasks = ack.accepted();
   range.ask = ack.duplicate() || frame->transmissions > 1;
-  const bool notify = frame->notify && ack.accepted() > 0;
+  const bool notify = frame->notify;
   Judge(frame, ack, now_mono_ms, &range);
   CloseFrame(frame);
-  if (notify) on_range(std::move(range));
+  if (notify && (range.tasks > 0 || !range.repeated.empty())) on_range(std::move(range));
   return true;
 }
 
@@ -227,7 +227,7 @@ bool Submitter::ReadRefusals(const wire::SubmitAck& ack, uint32_t tasks) {
       last = refusal->index();
       refusals_.push_back({refusal->index(), ErrorFromNumber(refusal->code()),
                            refusal->message() != nullptr ? refusal->message()->str() : "",
-                           refusal->retry_after_ms()});
+                           refusal->retry_after_ms(), TaskId(refusal->existing())});
     }
   }
   return uint64_t{ack.accepted()} + refusals_.size() == tasks &&
@@ -252,7 +252,9 @@ void Submitter::Judge(Frame* frame, const wire::SubmitAck& ack, int64_t now_ms,
         ++accepted;
         continue;
       }
-      if (refusal->code == ErrorCode::kResourceExhausted && options_.retry_exhausted) {
+      if (refusal->repeats()) {
+        Repeat(&segment, segment.first + i, refusal->existing, frame->notify, range);
+      } else if (refusal->code == ErrorCode::kResourceExhausted && options_.retry_exhausted) {
         wait_ms = std::max(wait_ms, refusal->retry_after_ms);
         Requeue(*tasks->Get(index), &segment, segment.first + i, &again);
       } else {
@@ -281,6 +283,18 @@ void Submitter::Accept(Segment* segment, uint32_t index, TaskId id, uint32_t pos
     range->callbacks.resize(position);
     range->callbacks.push_back(std::move(segment->on_outcome));
   }
+  if (segment->on_ack) segment->on_ack(id);
+}
+
+void Submitter::Repeat(Segment* segment, uint32_t index, TaskId id, bool notify,
+                       AwaitedRange* range) {
+  if (segment->batch != nullptr) {
+    segment->batch->ack.ids[index] = id;
+    segment->batch->ack.repeated.push_back(index);
+    if (notify) range->repeated.emplace_back(id, nullptr);
+    return;
+  }
+  if (segment->on_outcome) range->repeated.emplace_back(id, std::move(segment->on_outcome));
   if (segment->on_ack) segment->on_ack(id);
 }
 
@@ -362,6 +376,7 @@ void Submitter::CountJudged(const Segment& segment, size_t tasks) {
   BatchState& batch = *segment.batch;
   std::sort(batch.ack.rejected.begin(), batch.ack.rejected.end(),
             [](const Rejection& a, const Rejection& b) { return a.index < b.index; });
+  std::sort(batch.ack.repeated.begin(), batch.ack.repeated.end());
   if (batch.on_ack) batch.on_ack(std::move(batch.ack));
 }
 

@@ -35,6 +35,8 @@ struct AwaitedRange {
   std::vector<OutcomeCallback> callbacks;  // empty, or one per task (null: to on_outcomes)
   // The broker answered from memory: it may have pushed outcomes to a session that is gone. Ask.
   bool ask = false;
+  // Tasks that were there already, under the same key: asked for one by one. Null: to on_outcomes.
+  std::vector<std::pair<TaskId, OutcomeCallback>> repeated;
 };
 
 class Submitter {
@@ -117,6 +119,8 @@ class Submitter {
     ErrorCode code;
     std::string message;
     uint32_t retry_after_ms;
+    TaskId existing;  // holds its key
+    bool repeats() const { return code == ErrorCode::kOk && existing; }
   };
 
   void TakeIntake();
@@ -136,6 +140,7 @@ class Submitter {
   bool ReadRefusals(const wire::SubmitAck& ack, uint32_t tasks);
   void Judge(Frame* frame, const wire::SubmitAck& ack, int64_t now_ms, AwaitedRange* range);
   void Accept(Segment* segment, uint32_t index, TaskId id, uint32_t position, AwaitedRange* range);
+  void Repeat(Segment* segment, uint32_t index, TaskId id, bool notify, AwaitedRange* range);
   void Refuse(Segment* segment, uint32_t index, absl::Status status);
   void Requeue(const wire::TaskSpec& task, Segment* segment, uint32_t index, Lot* lot);
   void FailSegment(Segment* segment, uint32_t skip, const absl::Status& status);

@@ -14,8 +14,8 @@ struct LabelLengths {
 };
 
 size_t TextBytes(const TaskSpec& task) {
-  size_t bytes =
-      task.type.size() + task.queue.size() + task.payload.size() + task.content_type.size();
+  size_t bytes = task.type.size() + task.queue.size() + task.payload.size() +
+                 task.content_type.size() + task.key.size();
   for (const Label& label : task.labels)
     bytes += sizeof(LabelLengths) + label.key.size() + label.value.size();
   return bytes;
@@ -46,6 +46,7 @@ void AppendRecord(const TaskSpec& task, std::string* out) {
                       .queue_bytes = static_cast<uint32_t>(task.queue.size()),
                       .payload_bytes = static_cast<uint32_t>(task.payload.size()),
                       .content_type_bytes = static_cast<uint32_t>(task.content_type.size()),
+                      .key_bytes = static_cast<uint32_t>(task.key.size()),
                       .labels = static_cast<uint32_t>(task.labels.size()),
                       .timeout_ms = task.timeout_ms,
                       .retry_base_ms = task.retry_base_ms,
@@ -56,7 +57,11 @@ void AppendRecord(const TaskSpec& task, std::string* out) {
                       .delay_ms = task.delay_ms,
                       .run_at_ms = task.run_at_ms};
   out->append(reinterpret_cast<const char*>(&header), sizeof(header));
-  out->append(task.type).append(task.queue).append(task.payload).append(task.content_type);
+  out->append(task.type)
+      .append(task.queue)
+      .append(task.payload)
+      .append(task.content_type)
+      .append(task.key);
   for (const Label& label : task.labels) {
     LabelLengths lengths{static_cast<uint32_t>(label.key.size()),
                          static_cast<uint32_t>(label.value.size())};
@@ -78,6 +83,7 @@ TaskRecord ReadRecord(std::string_view bytes) {
   task.queue = take(task.header.queue_bytes);
   task.payload = take(task.header.payload_bytes);
   task.content_type = take(task.header.content_type_bytes);
+  task.key = take(task.header.key_bytes);
   task.labels = bytes;
   return task;
 }

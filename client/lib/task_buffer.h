@@ -24,13 +24,14 @@ namespace zsched {
 inline constexpr size_t kMaxTaskBytes = kMaxFrameBytes / 2;
 
 // The numbers of a task, and the lengths of what follows them in this order: type, queue, payload,
-// content type, then for each label key length, value length, key, value.
+// content type, key, then for each label key length, value length, key, value.
 struct RecordHeader {
   uint32_t size = 0;  // of the whole record
   uint32_t type_bytes = 0;
   uint32_t queue_bytes = 0;
   uint32_t payload_bytes = 0;
   uint32_t content_type_bytes = 0;
+  uint32_t key_bytes = 0;
   uint32_t labels = 0;
   uint32_t timeout_ms = 0;
   uint32_t retry_base_ms = 0;
@@ -49,6 +50,7 @@ struct TaskRecord {
   std::string_view queue;
   std::string_view payload;
   std::string_view content_type;
+  std::string_view key;
   std::string_view labels;  // see ReadLabel
 };
 

@@ -73,6 +73,10 @@ struct TaskSpec {
   uint32_t retry_base_ms = 0;  // 0: default
   uint32_t retry_cap_ms = 0;   // 0: default
   std::vector<Label> labels{};
+  // Idempotency key. While a task with this key is known (until it is over and a day has passed, as the
+  // broker is set), another submit with the same type, queue, content type and payload is answered with
+  // that task's id and creates nothing; one that differs is refused with CONFLICT, which names the id.
+  std::string key{};
 };
 
 // One task of a batch that was not accepted.
@@ -85,6 +89,8 @@ struct Rejection {
 struct BatchAck {
   // One id per task, in the order of the batch; TaskId(0) where the task was rejected.
   std::vector<TaskId> ids{};
+  // Of the batch, by rising index: tasks that were there already under the same key.
+  std::vector<uint32_t> repeated{};
   std::vector<Rejection> rejected{};  // by rising index
   // The weakest that all accepted tasks have reached.
   Durability durability = Durability::kReplicated;
@@ -133,6 +139,7 @@ struct TaskInfo {
   ErrorCode error = ErrorCode::kOk;  // of the last failed attempt
   std::string error_message{};
   std::vector<Label> labels{};
+  std::string key{};
   Durability durability = Durability::kReplicated;
   bool cancelling = false;  // leased, and cancelled: it ends as cancelled with its attempt
 };

@@ -29,6 +29,7 @@ struct TestTask {
   uint32_t timeout_ms = 0;
   uint32_t retry_base_ms = 0;
   Durability durability = Durability::kReplicated;
+  std::string key = {};
 };
 
 // Settings to change; what is not given stays.
@@ -102,11 +103,13 @@ class CoreHarness {
     std::vector<flatbuffers::Offset<wire::TaskSpec>> specs;
     for (const TestTask& task : tasks) {
       auto type = b.CreateString(task.type), queue = b.CreateString(task.queue);
+      flatbuffers::Offset<flatbuffers::String> key;
+      if (!task.key.empty()) key = b.CreateString(task.key);
       auto payload = b.CreateVector(reinterpret_cast<const uint8_t*>(task.payload.data()),
                                     task.payload.size());
       specs.push_back(wire::CreateTaskSpec(
           b, type, queue, payload, 0, static_cast<uint8_t>(task.priority), task.durability,
-          task.max_attempts, task.timeout_ms, task.delay_ms, 0, task.retry_base_ms));
+          task.max_attempts, task.timeout_ms, task.delay_ms, 0, task.retry_base_ms, 0, 0, key));
     }
     auto list = b.CreateVector(specs);
     b.Finish(wire::CreateSubmit(b, seq, acked_below, notify, list));

@@ -100,6 +100,8 @@ class RandomLife {
       task.retry_base_ms = static_cast<uint32_t>(1 + Below(2000));
       if (Chance(30)) task.delay_ms = Below(4000);
       task.payload = Bytes();
+      if (Chance(20)) task.key = "k" + std::to_string(Below(30));
+      if (!task.key.empty() && Chance(70)) task.payload = task.key;
     }
     ++seq_;
     SubmitAckEffect ack =

@@ -10,7 +10,7 @@ namespace {
 class StateProperty : public testing::TestWithParam<uint64_t> {};
 
 TEST_P(StateProperty, LiveRebuiltAndReplayedAreEqual) {
-  CoreHarness harness({.keep_finished = 20});
+  CoreHarness harness({.keep_finished = 20, .keep_keys_ms = 5'000});
   RandomLife life(harness, GetParam());
   for (int step = 1; step <= 300 && !HasFatalFailure(); ++step) {
     life.Step();
