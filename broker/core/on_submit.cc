@@ -78,8 +78,6 @@ void Core::OnSubmit(SessionId from, const wire::Submit& submit, std::string_view
     // Nothing happened: a resend may be judged anew.
     DropRecord(opened);
     ack.first_id = 0;
-    // The tasks that hold the keys may not be durable yet.
-    if (repeated > 0) ack.wait = appended();
   } else {
     for (const ProducerReject& reject : memory.rejected) AppendStruct(batch_.OpenRecord(), reject);
     state_.SubmitRemembered(record.client, std::move(memory), record.acked_below, now.wall_ms);
@@ -87,6 +85,10 @@ void Core::OnSubmit(SessionId from, const wire::Submit& submit, std::string_view
     if (ack.reached != Durability::kMemory) ack.wait = lsn;
     if (ZS_PLANTED("submit-ack-early")) ack.wait = Lsn(0);
   }
+  // The tasks that hold the keys may not be durable yet.
+  const bool names_others = std::any_of(ack.rejected.begin(), ack.rejected.end(),
+                                        [](const Reject& reject) { return reject.existing != 0; });
+  if (names_others && !ZS_PLANTED("holder-not-awaited")) ack.wait = appended();
   metrics_.Add(Metric::kTasksSubmitted, record.accepted);
   metrics_.Add(Metric::kTasksRejected, ack.rejected.size() - repeated);
   metrics_.Add(Metric::kTasksRepeated, repeated);

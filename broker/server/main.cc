@@ -89,6 +89,10 @@ void AddFlags(Flags& flags, Settings& settings) {
                1'000'000'000);
   flags.Duration("--keep-finished-for", &core.keep_finished_ms,
                  "Age to which finished tasks are kept");
+  flags.Duration("--keep-keys-for", &core.keep_keys_ms,
+                 "Time that an idempotency key is held after its task is over");
+  flags.Number("--max-keys", &core.max_keys, "Idempotency keys held, some 150 bytes each", 0,
+               1'000'000'000);
   flags.Duration("--visibility-timeout", &core.visibility_timeout_ms,
                  "Silence after which a worker's tasks are given to others", 500, 3600 * 1000);
   flags.Duration("--heartbeat", &core.heartbeat_ms,

@@ -219,6 +219,33 @@ TEST_F(Ctl, ADeadTaskIsRetriedAndSucceeds) {
   EXPECT_EQ(Get(id)["attempt"], 3);
 }
 
+TEST_F(Ctl, AKeyNamesOneTask) {
+  const Args args = {"-o",        "json", "submit", "--type",  "echo",
+                     "--payload", "17",   "--key",  "order-17"};
+  const json first = json::parse(Run(0, args).out);
+  EXPECT_EQ(first["repeated"], 0);
+  json again = json::parse(Run(0, args).out);
+  EXPECT_EQ(again["ids"], first["ids"]);
+  EXPECT_EQ(again["repeated"], 1);
+  const std::string id = first["ids"][0];
+  EXPECT_EQ(Get(id)["key"], "order-17");
+  const std::string error =
+      Run(4, {"submit", "--type", "echo", "--payload", "18", "--key", "order-17"}).err;
+  EXPECT_NE(error.find("'order-17' belongs to task " + id), std::string::npos) << error;
+  EXPECT_EQ(Run(0, {"submit", "--type", "echo", "--payload", "17", "--key", "order-17"}).out,
+            "task " + id + " was submitted before with this key\n");
+  Run(2, {"submit", "--type", "noop", "--key", "k", "--count", "2"});
+
+  // The outcome is that of the first, also for one that waits for it, and after a restart.
+  cluster_.StartWorker("w");
+  Args wait = args;
+  wait.push_back("--wait");
+  EXPECT_EQ(json::parse(Run(0, wait).out)["tasks"][0]["result"], "17");
+  cluster_.KillBroker();
+  cluster_.StartBroker();
+  EXPECT_EQ(json::parse(Run(0, wait).out)["tasks"][0]["id"], id);
+}
+
 TEST_F(Ctl, QueuesArePausedAndRuled) {
   json queue = json::parse(
       Run(0, {"-o", "json", "queue", "set", "mail", "rate=90/m", "burst=2", "timeout=5s"}).out);

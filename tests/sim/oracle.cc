@@ -57,6 +57,10 @@ void Oracle::SpecStored(uint64_t id, std::string_view row) {
   task.durable = true;
   task.bytes = spec->head.payload_bytes;
   task.marker = std::string(spec->payload.substr(0, spec->payload.find('|')));
+  if (!spec->key.empty()) {
+    auto [holder, first] = id_of_key_.try_emplace(std::string(spec->key), id);
+    if (!first) Fail(Name(id) + " was created under the key of " + Name(holder->second));
+  }
   auto [it, is_new] = id_of_marker_.try_emplace(task.marker, id);
   if (!is_new)
     Fail(absl::StrCat(task.marker, " was created twice: as ", Name(it->second), " and as ",

@@ -6,6 +6,7 @@
 //   an ack means durable                      | SUBMIT_ACK, RESULT_ACK, OUTCOMES leave only after their rows
 //   no acknowledged task is lost              | rows on disk at every commit; GET of every id at the end
 //   (client, seq) creates its tasks once      | the marker in each payload stands in one spec row only; answers agree
+//   a key names one task, whoever submits it  | spec rows; the task that SUBMIT_ACK names instead of a new one
 //   one terminal state                        | a terminal row changes only after a RETRY of a dead task
 //   results under the live lease only         | terminal rows name a lease whose handler ended so; STALE when superseded
 //   lease ids are never reused                | TASKS
@@ -120,7 +121,7 @@ class Oracle {
   static constexpr int64_t kNotWaiting = -1;
 
   struct SubmittedTask {
-    std::string marker;
+    std::string marker, key;
     bool memory = false;
   };
   // What a client asked for, by marker.
@@ -222,6 +223,7 @@ class Oracle {
   bool Follows(std::string_view routing_id, const FrameHeader& header);
   void CheckNumber(std::string_view routing_id, const FrameHeader& header);
   void CheckSubmitAck(uint64_t session, const wire::SubmitAck& ack);
+  void CheckRepeated(const SubmittedTask& task, const wire::Rejected& answer);
   void CheckOutcomes(const wire::Outcomes& outcomes);
   void CheckOutcome(uint64_t id, broker::TaskState state, std::string_view result);
   void CheckInfos(const wire::TaskInfos& infos);
@@ -263,6 +265,7 @@ class Oracle {
   uint64_t batches_reported_ = 0;  // the last one of which the loop knows that it is durable
 
   absl::flat_hash_map<std::string, uint64_t> id_of_marker_;
+  absl::flat_hash_map<std::string, uint64_t> id_of_key_;
   absl::flat_hash_map<uint64_t, AttemptTruth> truths_;  // by lease
   absl::flat_hash_map<uint64_t, LeaseFacts> leases_;    // every one that TASKS named
   absl::flat_hash_map<uint64_t, uint64_t> live_lease_;  // task → lease as the broker last said

@@ -105,6 +105,7 @@ void Oracle::OnSubmit(const Uuid& client, const wire::Submit& submit, std::strin
   for (const wire::TaskSpec* spec : *submit.tasks()) {
     std::string_view payload = BytesOf(spec->payload());
     known.tasks.push_back({std::string(payload.substr(0, payload.find('|'))),
+                           std::string(TextOf(spec->key())),
                            spec->durability() == Durability::kMemory});
     NoteWish(*spec, known.tasks.back().marker);
   }
@@ -271,7 +272,11 @@ void Oracle::CheckSubmitAck(uint64_t session, const wire::SubmitAck& ack) {
   SubmittedFrame& frame = submit->second;
   absl::flat_hash_map<uint32_t, bool> rejected;
   if (ack.rejected() != nullptr)
-    for (const wire::Rejected* reject : *ack.rejected()) rejected[reject->index()] = true;
+    for (const wire::Rejected* reject : *ack.rejected()) {
+      rejected[reject->index()] = true;
+      if (reject->existing() != 0 && reject->index() < frame.tasks.size())
+        CheckRepeated(frame.tasks[reject->index()], *reject);
+    }
   if (ack.accepted() + rejected.size() != frame.tasks.size())
     return Fail(absl::StrCat("SUBMIT_ACK of seq ", ack.seq(), " does not judge every task"));
   const bool durable = ack.durability() != Durability::kMemory;
@@ -293,6 +298,18 @@ void Oracle::CheckSubmitAck(uint64_t session, const wire::SubmitAck& ack) {
     return Fail(absl::StrCat("two answers to seq ", ack.seq(), " differ"));
   frame.first_id = ack.first_id();
   frame.accepted = ack.accepted();
+}
+
+// Instead of a new task there is one that holds the key.
+void Oracle::CheckRepeated(const SubmittedTask& task, const wire::Rejected& answer) {
+  const uint64_t id = answer.existing();
+  auto holder = id_of_key_.find(task.key);
+  if (task.key.empty() || holder == id_of_key_.end() || holder->second != id)
+    return Fail(Name(id) + " is said to hold key '" + task.key + "', and does not");
+  const bool same = tasks_[id].marker == task.marker, repeats = answer.code() == 0;
+  if (repeats != same)
+    Fail(absl::StrCat(task.marker, " came under the key of ", Name(id), ", which is ",
+                      tasks_[id].marker, ", and was ", repeats ? "taken for it" : "refused"));
 }
 
 void Oracle::CheckOutcomes(const wire::Outcomes& outcomes) {

@@ -38,6 +38,13 @@ constexpr PlantedBug kBugs[] = {
      "workers", "pruned"},
     {"succeeded-retried", "RETRY runs a task again that succeeded", 10, "", "retries"},
 
+    {"key-hides-body", "another task under a key that is held is taken for its holder", 10, "",
+     "keyed"},
+    {"holder-not-awaited", "a task that is not durable yet is named as the holder of a key", 90,
+     "stillborn", "keyed"},
+    {"keys-forgotten-early", "a key is free as soon as its task is over", 10, "", "keyed"},
+    {"keys-not-stored", "a restart forgets who holds which key", 20, "flapping-broker", "keyed"},
+
     // --- Frames
     {"broker-ignores-gaps", "a broker takes the frame after one that was lost", 5, "lossy"},
     {"broker-takes-repeats", "a broker takes a frame of a session twice", 10, "lossy"},

@@ -237,6 +237,14 @@ constexpr WorkloadProfile kWorkloads[] = {
      .handler_max_us = 3'000'000,
      .fails = 0.2,
      .cancel = 0.8},
+    // Clients that are not sure whether they submitted something, and do it again under the same key.
+    {.name = "keyed",
+     .clients = 3,
+     .tasks = 120,
+     .batch_max = 6,
+     .pause_max_ms = 300,
+     .keyed = 0.7,
+     .repeat = 0.4},
     {.name = "volatile", .tasks = 150, .batch_max = 6, .memory = 0.8},
 };
 

@@ -110,7 +110,9 @@ struct WorkloadProfile {
   double retry_dead = 0.3;  // of dead tasks that the client hears of
   double cancel = 0.05;     // of calls: followed by a cancel of some of the latest tasks
   double leave = 0.3;       // of clients: GOODBYE once they are done
-  double rule = 0;          // of calls: followed by a change of a queue's rules
+  double keyed = 0;         // of tasks: with an idempotency key
+  double repeat = 0;  // of these: an earlier one again, from this life of the client or another
+  double rule = 0;    // of calls: followed by a change of a queue's rules
 
   // Broker limits.
   uint64_t max_queue_tasks = 10'000'000;

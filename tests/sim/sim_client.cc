@@ -295,6 +295,28 @@ TaskSpec SimClient::MakeTask(std::string* marker) {
   return task;
 }
 
+// A task with a key may come again as it was, or another may come under its key, which must be refused.
+// Not with notify: then the outcome would be pushed once for each.
+TaskSpec SimClient::MakeOrRepeat(std::string* marker, bool notify) {
+  const WorkloadProfile& workload = world_.workload;
+  constexpr double kOtherBody = 0.2;
+  if (!random_.Chance(workload.keyed)) return MakeTask(marker);
+  if (!notify && !keyed_.empty() && random_.Chance(workload.repeat)) {
+    const auto& [old_marker, old] = keyed_[random_.Below(keyed_.size())];
+    if (!random_.Chance(kOtherBody)) {
+      *marker = old_marker;
+      return old;
+    }
+    TaskSpec other = MakeTask(marker);
+    other.key = old.key;
+    return other;
+  }
+  TaskSpec task = MakeTask(marker);
+  task.key = *marker;
+  keyed_.emplace_back(*marker, task);
+  return task;
+}
+
 void SimClient::Put(const std::vector<TaskSpec>& tasks, Segment segment, bool notify) {
   std::string records;
   for (const TaskSpec& task : tasks) {
@@ -308,7 +330,7 @@ void SimClient::Put(const std::vector<TaskSpec>& tasks, Segment segment, bool no
 
 void SimClient::SubmitOne(bool notify, bool wait) {
   std::string marker;
-  TaskSpec task = MakeTask(&marker);
+  TaskSpec task = MakeOrRepeat(&marker, notify);
   unacked_.insert(marker);
   Segment segment;
   segment.on_ack = [this, marker, notify, wait](absl::StatusOr<TaskId> id) {
@@ -323,7 +345,7 @@ void SimClient::SubmitBatch(bool notify, bool wait) {
   std::vector<std::string> markers;
   int64_t count = random_.Between(1, std::min(world_.workload.batch_max, tasks_left_));
   for (int64_t i = 0; i < count; ++i) {
-    tasks.push_back(MakeTask(&markers.emplace_back()));
+    tasks.push_back(MakeOrRepeat(&markers.emplace_back(), notify));
     unacked_.insert(markers.back());
   }
   Segment segment;
@@ -338,9 +360,12 @@ void SimClient::SubmitBatch(bool notify, bool wait) {
 
 // `id` 0: refused.
 void SimClient::Acked(const std::string& marker, bool notify, bool wait, TaskId id) {
-  if (unacked_.erase(marker) == 0) return world_.oracle.Fail(marker + " was acknowledged twice");
+  auto unacked = unacked_.find(marker);
+  if (unacked == unacked_.end()) return world_.oracle.Fail(marker + " was acknowledged twice");
+  unacked_.erase(unacked);
   if (!id) return;
-  if (!marker_of_.emplace(id, marker).second)
+  auto [known, is_new] = marker_of_.emplace(id, marker);
+  if (!is_new && known->second != marker)
     return world_.oracle.Fail("two tasks of a client have the id " + ToString(id));
   if (notify && !pushed_.contains(id)) awaited_.insert(id);
   if (wait) WaitFor(id);

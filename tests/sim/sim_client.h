@@ -58,6 +58,7 @@ class SimClient final : public Process {
   void SubmitOne(bool notify, bool wait);
   void SubmitBatch(bool notify, bool wait);
   TaskSpec MakeTask(std::string* marker);
+  TaskSpec MakeOrRepeat(std::string* marker, bool notify);
   // Hands the tasks over as Client::Submit does; notes what is to be answered.
   void Put(const std::vector<TaskSpec>& tasks, Segment segment, bool notify);
   void Acked(const std::string& marker, bool notify, bool wait, TaskId id);
@@ -92,12 +93,13 @@ class SimClient final : public Process {
   int next_task_ = 0;  // over all lives, so that markers differ
   bool leaves_ = false;
   int64_t next_call_ms_ = 0;
-  int64_t pause_max_ms_ = 0;                 // some clients are quicker
-  std::set<std::string> unacked_;            // markers
-  std::map<TaskId, std::string> marker_of_;  // of acknowledged tasks
-  std::set<TaskId> awaited_;                 // by a push or a wait
-  std::set<TaskId> pushed_;                  // outcomes of tasks with notify, heard
-  int asking_ = 0;                           // requests without an answer
+  int64_t pause_max_ms_ = 0;                             // some clients are quicker
+  std::vector<std::pair<std::string, TaskSpec>> keyed_;  // by marker, over all lives
+  std::multiset<std::string> unacked_;                   // markers
+  std::map<TaskId, std::string> marker_of_;              // of acknowledged tasks
+  std::set<TaskId> awaited_;                             // by a push or a wait
+  std::set<TaskId> pushed_;                              // outcomes of tasks with notify, heard
+  int asking_ = 0;                                       // requests without an answer
   int64_t next_lift_ms_ = Session::kNever;
   std::vector<TaskId> to_get_;
   std::function<void(const wire::TaskInfos&)> on_infos_;

@@ -90,6 +90,7 @@ TEST_F(KeyTest, AnAckOfNothingNewWaitsForTheHolder) {
   SubmitAckEffect second = Submit({{.payload = "p", .key = "k"}});
   EXPECT_GE(second.wait, first.wait);
   EXPECT_EQ(second.reached, Durability::kDisk);
+  EXPECT_GE(Submit({{.payload = "q", .key = "k"}}).wait, first.wait) << "a conflict names it too";
 }
 
 TEST_F(KeyTest, AKeyIsFreeSomeTimeAfterItsTaskIsOver) {
