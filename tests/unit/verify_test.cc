@@ -138,6 +138,7 @@ bool Verifies(std::string_view body) {
 // Every table with such a vector, at any depth.
 const std::map<std::string, bool (*)(std::string_view)> kTables = {
     {"Cancel", Verifies<wire::Cancel>},
+    {"CancelTasks", Verifies<wire::CancelTasks>},
     {"Get", Verifies<wire::Get>},
     {"Heartbeat", Verifies<wire::Heartbeat>},
     {"Outcomes", Verifies<wire::Outcomes>},
