@@ -64,6 +64,12 @@ enum class MessageType : uint8_t {
   kQueueSet = 31,
   kQueueList = 32,
   kQueueInfos = 33,
+  kScheduleSet = 42,
+  kSchedulePause = 43,
+  kScheduleRun = 44,
+  kScheduleRemove = 45,
+  kScheduleList = 46,
+  kScheduleInfos = 47,
   // worker endpoint
   kWorkerHello = 64,
   kWorkerWelcome = 65,

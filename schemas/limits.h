@@ -49,6 +49,20 @@ inline constexpr uint32_t kMaxQueueRunning = 1'000'000'000;
 inline constexpr uint8_t kMaxQueueWeight = 100;
 inline constexpr size_t kMaxQueueListLimit = 1000;  // queues in one QUEUE_INFOS
 
+// --- Time schedules
+inline constexpr uint64_t kDefaultCatchUpMs = 3600 * 1000;
+// Less would take the lateness of a busy broker for downtime.
+inline constexpr uint64_t kMinCatchUpMs = 10 * 1000;
+inline constexpr uint64_t kMaxCatchUpMs = uint64_t{366} * 24 * 3600 * 1000;
+inline constexpr uint32_t kMaxJitterMs = 3600 * 1000;
+// Ticks of one schedule that wait for its task: more will not be worked off by waiting.
+inline constexpr uint32_t kMaxHeldTicks = 1000;
+inline constexpr size_t kMaxBackfillTicks = 1000;      // one SCHEDULE_RUN is one record
+inline constexpr size_t kMaxScheduleListLimit = 1000;  // schedules in one SCHEDULE_INFOS
+// What the broker adds to the labels of a tick's task.
+inline constexpr char kScheduleLabel[] = "schedule";
+inline constexpr char kTickLabel[] = "tick";
+
 // --- Submitting
 inline constexpr size_t kMaxSubmitTasks = 4096;  // tasks in one SUBMIT frame
 // Body of a SUBMIT frame, unless it has a single task. A frame is one commit's at least, and others wait

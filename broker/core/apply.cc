@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "broker/core/queue_settings.h"
+#include "broker/core/schedule_settings.h"
 #include "broker/core/state.h"
 #include "broker/core/validate.h"
 #include "schemas/errors.h"
@@ -57,6 +58,12 @@ class Applier {
         return KeysGone();
       case RecordKind::kQueueSet:
         return QueueSet();
+      case RecordKind::kScheduleSet:
+        return ScheduleSet();
+      case RecordKind::kTicked:
+        return Ticked();
+      case RecordKind::kSchedulesGone:
+        return SchedulesGone();
     }
     return Corrupt("its kind is unknown; a newer version wrote it");
   }
@@ -100,9 +107,7 @@ class Applier {
       const wire::TaskSpec& spec = *submit.tasks()->Get(i);
       if (ValidateSpec(spec, kMaxPayloadBytes, now_ms_).code != ErrorCode::kOk)
         return Corrupt("a task in it is invalid");
-      std::string_view queue = spec.queue() != nullptr ? TextOf(spec.queue()) : kDefaultQueue;
-      uint32_t lane = state_.lanes().Find(queue, TextOf(spec.type()));
-      if (lane == 0) lane = state_.CreateLane(batch_, queue, TextOf(spec.type()));
+      const uint32_t lane = LaneOf(spec);
       if (state_.tasks().Find(TaskId(id)) != kNil) return Corrupt("a task id is taken");
       if (spec.key() != nullptr && state_.keys().Find(HashKey(TextOf(spec.key()))).any())
         return Corrupt("a key is held by another task");
@@ -110,6 +115,76 @@ class Applier {
     }
     return id - record.first_id == record.accepted ? absl::OkStatus()
                                                    : Corrupt("its count does not match");
+  }
+
+  uint32_t LaneOf(const wire::TaskSpec& spec) {
+    const std::string_view queue = QueueOf(spec), type = TextOf(spec.type());
+    const uint32_t lane = state_.lanes().Find(queue, type);
+    return lane != 0 ? lane : state_.CreateLane(batch_, queue, type);
+  }
+
+  absl::Status ScheduleSet() {
+    ScheduleSetRecord record;
+    std::string_view body;
+    if (!in_.Read(record) || !in_.Take(record.body_bytes, body)) return Corrupt("too short");
+    if (record.schedule == 0 || record.schedule == UINT32_MAX || !AreSane(record.row))
+      return Corrupt("a schedule is out of range");
+    const bool known = state_.schedules().contains(record.schedule);
+    if (body.empty() && !known) return Corrupt("an unknown schedule is changed");
+    if (!body.empty()) {
+      AlignedCopy copy;
+      const auto* set = VerifyBody<wire::ScheduleSet>(copy.Align(body));
+      if (set == nullptr ||
+          ValidateSchedule(*set, kMaxPayloadBytes, now_ms_).code != ErrorCode::kOk)
+        return Corrupt("its SCHEDULE_SET is invalid");
+      const Schedule* namesake = state_.FindSchedule(TextOf(set->name()));
+      if (known ? namesake == nullptr || namesake->number != record.schedule : namesake != nullptr)
+        return Corrupt("a schedule's name is another's");
+    }
+    state_.ScheduleSet(batch_, record.schedule, record.row, body);
+    return absl::OkStatus();
+  }
+
+  absl::Status Ticked() {
+    TickedRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      TickedEntry entry;
+      if (!in_.Read(entry)) return Corrupt("too short");
+      auto it = state_.schedules().find(entry.schedule);
+      if (it == state_.schedules().end()) return Corrupt("an unknown schedule ticked");
+      ZS_RETURN_IF_ERROR(CheckTick(entry, it->second.row));
+      const uint32_t lane = entry.MakesTask() ? LaneOf(*it->second.set().task()) : 0;
+      state_.Ticked(batch_, entry, lane, now_ms_);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckTick(const TickedEntry& entry, const TicksRow& row) {
+    if (entry.fate > TickFate::kExtra || entry.ticks == 0 || entry.MakesTask() != (entry.task != 0))
+      return Corrupt("a tick is unknown");
+    if (entry.MakesTask() && (entry.ticks != 1 || state_.IsUnfinished(entry.task)))
+      return Corrupt("a tick's task does not fit");
+    if (entry.MovesCursor() && entry.tick_ms <= row.cursor_ms) return Corrupt("a tick comes again");
+    const bool holds = entry.fate == TickFate::kHeld, releases = entry.fate == TickFate::kReleased;
+    const uint64_t left = uint64_t{row.held} + (holds ? entry.ticks : 0);
+    if (left > kMaxHeldTicks || (releases && left == 0) ||
+        ((holds || releases) && (entry.held_ms == 0) != (left == (releases ? 1 : 0))))
+      return Corrupt("ticks that wait do not fit");
+    return absl::OkStatus();
+  }
+
+  absl::Status SchedulesGone() {
+    IdsRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      uint64_t number;
+      if (!in_.Read(number) || number > UINT32_MAX ||
+          !state_.schedules().contains(static_cast<uint32_t>(number)))
+        return Corrupt("an unknown schedule is removed");
+      state_.ScheduleGone(batch_, static_cast<uint32_t>(number));
+    }
+    return absl::OkStatus();
   }
 
   absl::Status QueueSet() {

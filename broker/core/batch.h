@@ -34,20 +34,23 @@ namespace zsched::broker {
 // The tables that hold the applied state. Numbers name LMDB databases and seed row checksums: never
 // reused.
 enum class Table : uint8_t {
-  kMeta = 0,       // MetaKey → value
-  kSpecs = 1,      // task id → what was submitted; immutable
-  kTasks = 2,      // task id → where the task stands; rewritten on each change
-  kOutcomes = 3,   // task id → result or last error
-  kFinished = 4,   // LSN of the ending record → what it ended: the order of retention
-  kLanes = 5,      // lane number → (queue, type)
-  kWorkers = 6,    // worker number → who it is
-  kProducers = 7,  // producer number → client id and the submits it may ask about again
-  kQueues = 8,     // number → settings of a queue that has any
-  kKeys = 9,       // task id → the idempotency key that it holds
+  kMeta = 0,        // MetaKey → value
+  kSpecs = 1,       // task id → what was submitted; immutable
+  kTasks = 2,       // task id → where the task stands; rewritten on each change
+  kOutcomes = 3,    // task id → result or last error
+  kFinished = 4,    // LSN of the ending record → what it ended: the order of retention
+  kLanes = 5,       // lane number → (queue, type)
+  kWorkers = 6,     // worker number → who it is
+  kProducers = 7,   // producer number → client id and the submits it may ask about again
+  kQueues = 8,      // number → settings of a queue that has any
+  kKeys = 9,        // task id → the idempotency key that it holds
+  kSchedules = 10,  // schedule number → what was set: a SCHEDULE_SET
+  kTicks = 11,      // schedule number → how far it has come; rewritten on each tick
 };
-inline constexpr size_t kTables = 10;
+inline constexpr size_t kTables = 12;
 inline constexpr std::array<const char*, kTables> kTableNames = {
-    "meta", "specs", "tasks", "outcomes", "finished", "lanes", "workers", "producers", "queues", "keys"};
+    "meta",    "specs",     "tasks",  "outcomes", "finished",  "lanes",
+    "workers", "producers", "queues", "keys",     "schedules", "ticks"};
 
 struct Mutation {
   static constexpr uint32_t kErase = UINT32_MAX;

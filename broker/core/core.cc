@@ -8,6 +8,7 @@ namespace zsched::broker {
 Core::Core(CoreConfig config)
     : config_(config),
       gates_(state_.lanes()),
+      schedules_(state_),
       dispatcher_(state_.tasks(), state_.lanes(), gates_),
       deadlines_(LeaseLinks{&state_.leases()}, 0) {}
 
@@ -36,6 +37,7 @@ absl::Status Core::Start(const Uuid& cluster, uint64_t node, Now now) {
   if (ZS_PLANTED("orphans-keep-leases")) orphans_.clear();
   deadlines_.Advance(now.mono_ms);
   state_.timers().Advance(now.wall_ms);
+  schedules_.Load();
   return absl::OkStatus();
 }
 

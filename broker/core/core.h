@@ -7,7 +7,7 @@
 // Every decision is a record in the open batch and applied to State in the same breath. What others
 // are to be told is an Effect, which names the LSN it must wait for: an ack must not leave before
 // its record is on disk. The families of events have a file each: on_client.cc, on_submit.cc,
-// on_worker.cc, on_results.cc, on_cancel.cc, on_queue.cc, on_tick.cc, dispatch.cc.
+// on_worker.cc, on_results.cc, on_cancel.cc, on_queue.cc, on_schedule.cc, on_tick.cc, dispatch.cc.
 //
 // Example (one round of the loop):
 //   core.OnSubmit(session, *submit, body, now);  core.OnResults(…);
@@ -33,8 +33,10 @@
 #include "broker/core/dispatcher.h"
 #include "broker/core/gates.h"
 #include "broker/core/metrics.h"
+#include "broker/core/schedules.h"
 #include "broker/core/state.h"
 #include "broker/core/timer_wheel.h"
+#include "broker/core/validate.h"
 #include "schemas/errors.h"
 #include "schemas/ids.h"
 #include "schemas/limits.h"
@@ -56,6 +58,7 @@ struct CoreConfig {
   uint64_t max_workers = 20'000;
   uint64_t max_queues = 100'000;
   uint64_t max_lanes = 200'000;
+  uint64_t max_schedules = 200'000;
   uint64_t max_producers = 100'000;         // clients whose submits are remembered
   int64_t keep_keys_ms = 24 * 3600 * 1000;  // an idempotency key, after its task is over
   uint64_t max_keys = 5'000'000;            // some 150 bytes each
@@ -154,6 +157,13 @@ struct QueueSetEffect {
   uint64_t request = 0;
   std::string queue;
 };
+// The schedule is as it was asked to be.
+struct ScheduleEffect {
+  SessionId to;
+  Lsn wait;
+  uint64_t request = 0;
+  std::string name;
+};
 struct ItemCode {
   uint64_t id;
   ErrorCode code;
@@ -174,7 +184,7 @@ struct ClosedEffect {
 using Effect =
     std::variant<SubmitAckEffect, TasksEffect, ResultAckEffect, OutcomesEffect, WelcomeEffect,
                  WorkerWelcomeEffect, CancelEffect, DrainEffect, HeartbeatAckEffect, ErrorEffect,
-                 ItemReplyEffect, QueueSetEffect, ClosedEffect>;
+                 ItemReplyEffect, QueueSetEffect, ScheduleEffect, ClosedEffect>;
 
 // --- Live sessions -------------------------------------------------------------------------------
 struct ClientSession {
@@ -248,6 +258,11 @@ class Core {
   // False: one went on when its row was read (by a RETRY) and has ended since. To be read again.
   bool OnCancelRows(SessionId from, uint64_t request, const std::vector<RowItem>& items, Now now);
   void OnQueueSet(SessionId from, const wire::QueueSet& set, Now now);
+  // `body`: the frame's, which `set` is the root of.
+  void OnScheduleSet(SessionId from, const wire::ScheduleSet& set, std::string_view body, Now now);
+  void OnSchedulePause(SessionId from, const wire::SchedulePause& pause, Now now);
+  void OnScheduleRun(SessionId from, const wire::ScheduleRun& run, Now now);
+  void OnScheduleRemove(SessionId from, const wire::ScheduleRemove& remove, Now now);
   void OnWorkerDrain(SessionId from, uint64_t request, std::string_view worker);
   void OnClientGoodbye(SessionId from, Now now);
 
@@ -299,6 +314,7 @@ class Core {
   State& state() { return state_; }
   const State& state() const { return state_; }
   const Gates& gates() const { return gates_; }
+  const Schedules& schedules() const { return schedules_; }
   const CoreConfig& config() const { return config_; }
   // New limits and times; they hold from the next event on.
   void Reconfigure(const CoreConfig& config) { config_ = config; }
@@ -339,6 +355,8 @@ class Core {
   Lsn CloseRecord(const OpenedRecord& opened, const Record& record, Now now);
   void DropRecord(const OpenedRecord& opened);
 
+  static constexpr char kNoTaskIds[] = "this epoch has no task ids left; restart the broker";
+
   // on_client.cc
   SessionId NewSessionId();
   void CloseClient(uint32_t slot, bool echo);
@@ -363,8 +381,19 @@ class Core {
                Now now) const;
   Reject JudgeKey(const wire::TaskSpec& spec) const;
   Reject JudgeRoom(const wire::TaskSpec& spec, uint32_t lane, std::string_view queue_name) const;
+  uint32_t NewLane(const wire::TaskSpec& spec);
   SubmitMemory AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now now,
                            SubmitAckEffect& ack);
+
+  // on_schedule.cc
+  void RefuseSchedule(SessionId from, uint64_t request, ErrorCode code, std::string message);
+  const Schedule* ScheduleOrRefuse(SessionId from, uint64_t request, std::string_view name);
+  Verdict JudgeSchedule(const wire::ScheduleSet& set, const Schedule* old, Now now) const;
+  void SetPaused(TicksRow& row, bool paused, Now now) const;
+  Lsn RecordSchedule(uint32_t number, const TicksRow& row, std::string_view body, Now now);
+  Reject Tick(TickedEntry& entry, Now now);
+  void FireSchedules(Now now);
+  void CountTicks(const TickedEntry& entry);
 
   // on_worker.cc
   void RegisterWorker(const wire::WorkerHello& hello, Now now);
@@ -415,6 +444,7 @@ class Core {
   State state_;
   Batch batch_;
   Gates gates_;
+  Schedules schedules_;
   Dispatcher dispatcher_;
   TimerWheel<LeaseLinks> deadlines_;
   Metrics metrics_;

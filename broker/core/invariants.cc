@@ -110,6 +110,7 @@ absl::Status Core::CheckInvariants() const {
     return Broken("the totals are not the sum of the queues");
   if (const Queue* queue = dispatcher_.FindForgotten())
     return Broken("queue " + queue->name + " has ready tasks, an open gate, and no turn");
+  ZS_RETURN_IF_ERROR(schedules_.Check());
   for (const WorkerSession& session : workers_) {
     if (!session.id) continue;
     const Worker& worker = state_.workers().at(session.worker);

@@ -38,6 +38,9 @@ namespace zsched::broker {
   X(kLeasesStale, "leases_stale_total")     /* refused at WORKER_HELLO */      \
   X(kQueuesSet, "queues_set_total")         /* changes of rules */             \
   X(kTimersFired, "timers_fired_total")                                        \
+  X(kTicksFired, "schedule_ticks_fired_total")                                 \
+  X(kTicksSkipped, "schedule_ticks_skipped_total") /* the earlier task was not over */ \
+  X(kTicksMissed, "schedule_ticks_missed_total") /* before the catch-up window */ \
   X(kPushesDropped, "pushes_dropped_total")                                    \
   X(kCommits, "commits_total")                                                 \
   X(kCommitBytes, "commit_bytes_total")                                        \

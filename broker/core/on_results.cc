@@ -278,7 +278,8 @@ void Core::ApplyEnded(uint32_t slot, const EndedEntry& entry, Now now) {
   if (entry.charge == Charge::kRelease) metrics_.Add(Metric::kAttemptsReleased);
   const uint32_t queue = state_.lanes()[task.lane].queue;
   // State::Ended puts the outcome row first, at the offset that Notify was given.
-  state_.Ended(batch_, slot, entry, outcome_, now.wall_ms);
+  const uint64_t id = task.id;
+  if (state_.Ended(batch_, slot, entry, outcome_, now.wall_ms)) schedules_.OnTaskOver(id);
   gates_.OnLeaseEnded(queue);
 }
 

@@ -14,10 +14,6 @@ namespace {
 constexpr uint32_t kFullRetryMs = 100;
 constexpr char kWindowUsedUp[] = "the submit window is used up; wait for acknowledgements";
 
-std::string_view QueueOf(const wire::TaskSpec& spec) {
-  return spec.queue() != nullptr ? TextOf(spec.queue()) : std::string_view(kDefaultQueue);
-}
-
 const SubmitMemory* FindSubmit(const Producer* producer, uint64_t seq) {
   if (ZS_PLANTED("seq-taken-twice")) return nullptr;
   if (producer == nullptr) return nullptr;
@@ -124,10 +120,7 @@ SubmitMemory Core::AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now
       ack.rejected.push_back(std::move(reject));
       continue;
     }
-    if (lane == 0) {
-      lane = state_.CreateLane(batch_, QueueOf(spec), TextOf(spec.type()));
-      dispatcher_.LaneCreated(lane);
-    }
+    if (lane == 0) lane = NewLane(spec);
     TaskId id = MakeId<TaskId>(state_.epoch(), state_.meta().next_task);
     uint32_t slot = state_.Submitted(batch_, id, lane, spec, now.wall_ms);
     state_.tasks()[slot].watcher = watcher;
@@ -136,6 +129,12 @@ SubmitMemory Core::AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now
   }
   ack.accepted = memory.accepted;
   return memory;
+}
+
+uint32_t Core::NewLane(const wire::TaskSpec& spec) {
+  const uint32_t lane = state_.CreateLane(batch_, QueueOf(spec), TextOf(spec.type()));
+  dispatcher_.LaneCreated(lane);
+  return lane;
 }
 
 Reject Core::Judge(const wire::TaskSpec& spec, uint32_t lane, std::string_view queue_name,
@@ -232,7 +231,7 @@ bool Core::RefuseSubmit(ClientSession& client, const wire::Submit& submit, const
     return true;
   }
   if (state_.meta().next_task + count > kMaxIdCounter) {
-    RefuseAll(client, submit, "this epoch has no task ids left; restart the broker");
+    RefuseAll(client, submit, kNoTaskIds);
     return true;
   }
   return false;

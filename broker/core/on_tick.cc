@@ -22,6 +22,7 @@ constexpr size_t kMaxPrunedPerRecord = 16'384;
 
 void Core::OnTick(Now now) {
   FireTimers(now);
+  FireSchedules(now);
   EndOverdue(now);
   if (now.mono_ms >= next_expiry_ms_) {
     ExpireSessions(now);
@@ -35,8 +36,9 @@ void Core::OnTick(Now now) {
 }
 
 int64_t Core::next_tick_ms(Now now) const {
-  int64_t next = std::min({next_expiry_ms_, deadlines_.next_ms(), gates_.next_ms()});
-  int64_t timer = state_.timers().next_ms();
+  int64_t next =
+      std::min({next_expiry_ms_, deadlines_.next_ms(), gates_.next_ms(), schedules_.retry_ms()});
+  int64_t timer = std::min(state_.timers().next_ms(), schedules_.next_ms());
   if (timer != INT64_MAX)
     next = std::min(next, now.mono_ms + std::max<int64_t>(0, timer - now.wall_ms));
   return next;

@@ -5,8 +5,11 @@
 
 #include "base/planted.h"
 #include "broker/core/queue_settings.h"
+#include "broker/core/schedule_settings.h"
 #include "broker/core/state.h"
 #include "schemas/errors.h"
+#include "schemas/frame.h"
+#include "schemas/verify.h"
 
 namespace zsched::broker {
 namespace {
@@ -88,6 +91,38 @@ void State::LinkReady(std::vector<uint32_t>& ready) {
   for (uint32_t slot : ready) lanes_.PushBack(slot);
 }
 
+absl::Status State::RebuildSchedules(const ScanTable& scan) {
+  AlignedCopy copy;
+  ZS_RETURN_IF_ERROR(
+      scan(Table::kSchedules, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+        RowReader in(bytes);
+        ScheduleRow row;
+        std::string_view body;
+        if (!in.Read(row) || row.version != kRowVersion || !in.Take(row.body_bytes, body) ||
+            key == 0 || key >= UINT32_MAX ||
+            VerifyBody<wire::ScheduleSet>(copy.Align(body)) == nullptr)
+          return BadRow("schedules", key);
+        const auto number = static_cast<uint32_t>(key);
+        Schedule& schedule = schedules_[number];
+        schedule.number = number;
+        schedule.body = Text(body);
+        schedule_by_name_[Text(schedule.name())] = number;
+        return absl::OkStatus();
+      }));
+  size_t rows = 0;
+  ZS_RETURN_IF_ERROR(scan(Table::kTicks, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+    auto it = key > UINT32_MAX ? schedules_.end() : schedules_.find(static_cast<uint32_t>(key));
+    if (it == schedules_.end() || !RowReader(bytes).Read(it->second.row) ||
+        !AreSane(it->second.row))
+      return BadRow("ticks", key);
+    if (ZS_PLANTED("cursor-not-stored")) it->second.row.cursor_ms = it->second.row.created_ms;
+    ++rows;
+    return absl::OkStatus();
+  }));
+  // A schedule without a cursor would fire everything again.
+  return rows == schedules_.size() ? absl::OkStatus() : BadRow("ticks", rows);
+}
+
 absl::Status State::Rebuild(const ScanTable& scan) {
   ZS_CHECK(tasks_.size() == 0 && lanes_.size() == 0);
   ZS_RETURN_IF_ERROR(scan(Table::kMeta, [&](uint64_t key, std::string_view row) -> absl::Status {
@@ -165,6 +200,7 @@ absl::Status State::Rebuild(const ScanTable& scan) {
         producers_[key] = std::move(producer);
         return absl::OkStatus();
       }));
+  ZS_RETURN_IF_ERROR(RebuildSchedules(scan));
   std::vector<uint32_t> ready;
   ZS_RETURN_IF_ERROR(scan(Table::kTasks, [&](uint64_t key, std::string_view bytes) -> absl::Status {
     RowReader in(bytes);
@@ -237,6 +273,12 @@ std::string State::Fingerprint() const {
                  num(s.rejected.size()) + ",";
     add("producer", num(number), ToString(producer.client), num(producer.acked_below),
         num(producer.used_ms), submits);
+  }
+  for (const auto& [number, schedule] : schedules_) {
+    const TicksRow& row = schedule.row;
+    add("schedule", num(number), std::string(schedule.name()), schedule.body, num(row.created_ms),
+        num(row.cursor_ms), num(row.held_ms), num(row.task), num(row.fired), num(row.skipped),
+        num(row.missed), num(row.held), num(row.paused));
   }
   add("finished", num(finished_), num(unfinished_bytes_));
   std::string text;

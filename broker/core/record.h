@@ -36,6 +36,9 @@ enum class RecordKind : uint8_t {
   kCancelled = 13,      // IdsRecord, task ids by rising id: over, or over when their attempt is
   kKeysGone = 15,       // IdsRecord, tasks whose keys are free again
   kQueueSet = 14,       // QueueRow, name: all of the queue's settings
+  kScheduleSet = 17,    // ScheduleSetRecord, SCHEDULE_SET body: none when the definition stays
+  kTicked = 18,         // TickedRecord, TickedEntry*
+  kSchedulesGone = 20,  // IdsRecord, schedule numbers
 };
 
 struct RecordHead {
@@ -137,6 +140,41 @@ struct RetriedEntry {
   TaskRow row;  // as it was while dead
 };
 static_assert(sizeof(RetriedEntry) == 80);
+
+struct ScheduleSetRecord {
+  uint32_t schedule = 0;  // its number
+  uint32_t body_bytes = 0;
+  TicksRow row;  // as it is from now on
+};
+static_assert(sizeof(ScheduleSetRecord) == 72);
+
+struct TickedRecord {
+  uint64_t count = 0;
+};
+// What became of ticks, always all those between the schedule's cursor and tick_ms.
+enum class TickFate : uint8_t {
+  kFired = 0,     // one tick, a task
+  kSkipped = 1,   // the earlier task was not over
+  kMissed = 2,    // the broker was down for longer than the catch-up window
+  kHeld = 3,      // they wait until the earlier task is over
+  kReleased = 4,  // the first of those that waited: a task; the cursor stays
+  kExtra = 5,     // asked for, whatever the schedule says: a task; the cursor stays
+};
+struct TickedEntry {
+  int64_t tick_ms = 0;  // the last of them
+  int64_t held_ms = 0;  // kHeld, kReleased: the first tick that waits from now on; 0: none
+  uint64_t task = 0;    // 0: none
+  uint32_t schedule = 0;
+  uint32_t ticks = 0;
+  TickFate fate{};
+  uint8_t reserved[7] = {};
+
+  bool MakesTask() const {
+    return fate == TickFate::kFired || fate == TickFate::kReleased || fate == TickFate::kExtra;
+  }
+  bool MovesCursor() const { return fate <= TickFate::kHeld; }
+};
+static_assert(sizeof(TickedRecord) == 8 && sizeof(TickedEntry) == 40);
 
 struct PrunedRecord {
   uint64_t keys = 0;  // of kFinished, spent

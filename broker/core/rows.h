@@ -148,6 +148,30 @@ struct QueueRow {
 };
 static_assert(sizeof(QueueRow) == 56);
 
+// kSchedules: followed by a SCHEDULE_SET body.
+struct ScheduleRow {
+  uint32_t body_bytes = 0;
+  uint32_t version = kRowVersion;
+};
+static_assert(sizeof(ScheduleRow) == 8);
+
+// kTicks: how far a schedule has come.
+struct TicksRow {
+  int64_t created_ms = 0;  // the anchor of @every
+  int64_t cursor_ms = 0;   // ticks up to here have been decided
+  int64_t held_ms = 0;     // the first tick that waits for `task`; 0: none does
+  uint64_t task = 0;       // of the last tick that got one; 0: none
+  uint64_t fired = 0;
+  uint64_t skipped = 0;
+  uint64_t missed = 0;
+  uint32_t held = 0;  // ticks that wait
+  uint8_t paused = 0;
+  uint8_t reserved[2] = {};
+  uint8_t version = kRowVersion;
+  bool operator==(const TicksRow&) const = default;
+};
+static_assert(sizeof(TicksRow) == 64);
+
 // kWorkers: followed by name, host, version.
 struct WorkerRow {
   Uuid id;

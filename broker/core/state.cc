@@ -16,7 +16,14 @@ T OrDefault(T value, T fallback) {
   return value == 0 ? fallback : value;
 }
 
-void AppendSpecRow(std::string& rows, const wire::TaskSpec& spec, int64_t now_ms) {
+void AppendLabel(std::string& rows, std::string_view key, std::string_view value) {
+  AppendStruct(rows,
+               LabelHead{static_cast<uint16_t>(key.size()), static_cast<uint16_t>(value.size())});
+  rows.append(key).append(value);
+}
+
+void AppendSpecRow(std::string& rows, const wire::TaskSpec& spec, int64_t now_ms,
+                   std::span<const LabelView> more_labels) {
   std::string_view payload = BytesOf(spec.payload()), content_type = TextOf(spec.content_type());
   std::string_view key = TextOf(spec.key());
   SpecRow head;
@@ -24,16 +31,15 @@ void AppendSpecRow(std::string& rows, const wire::TaskSpec& spec, int64_t now_ms
   head.payload_bytes = static_cast<uint32_t>(payload.size());
   head.content_type_bytes = static_cast<uint8_t>(content_type.size());
   head.key_bytes = static_cast<uint8_t>(key.size());
-  head.labels = static_cast<uint8_t>(spec.labels() != nullptr ? spec.labels()->size() : 0);
+  const size_t own_labels = spec.labels() != nullptr ? spec.labels()->size() : 0;
+  head.labels = static_cast<uint8_t>(own_labels + more_labels.size());
   AppendStruct(rows, head);
   rows.append(payload).append(content_type).append(key);
   if (head.labels == 0) return;
-  for (const wire::Label* label : *spec.labels()) {
-    LabelHead lengths{static_cast<uint16_t>(label->key()->size()),
-                      static_cast<uint16_t>(label->value()->size())};
-    AppendStruct(rows, lengths);
-    rows.append(TextOf(label->key())).append(TextOf(label->value()));
-  }
+  if (own_labels > 0)
+    for (const wire::Label* label : *spec.labels())
+      AppendLabel(rows, TextOf(label->key()), TextOf(label->value()));
+  for (const LabelView& label : more_labels) AppendLabel(rows, label.key, label.value);
 }
 
 std::string BuildCancelledWaiting() {
@@ -152,7 +158,7 @@ uint32_t State::QueueSet(Batch& batch, std::string_view name, const QueueRow& se
 }
 
 uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::TaskSpec& spec,
-                          int64_t now_ms) {
+                          int64_t now_ms, std::span<const LabelView> more_labels) {
   uint32_t slot = tasks_.Insert(id);
   Task& task = tasks_[slot];
   task.lane = lane;
@@ -171,7 +177,7 @@ uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::Ta
   task.bytes = spec.payload() != nullptr ? spec.payload()->size() : 0;
 
   auto offset = static_cast<uint32_t>(batch.OpenRows().size());
-  AppendSpecRow(batch.OpenRows(), spec, now_ms);
+  AppendSpecRow(batch.OpenRows(), spec, now_ms, more_labels);
   batch.PutTail(Table::kSpecs, id.value(), offset);
 
   if (spec.key() != nullptr) {

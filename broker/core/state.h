@@ -15,10 +15,13 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "broker/core/batch.h"
@@ -75,6 +78,18 @@ struct Producer {
   bool dirty = false;
 };
 
+// A time schedule: its definition, as it was set, and how far it has come.
+struct Schedule {
+  uint32_t number = 0;
+  TicksRow row;
+  std::string body;  // a verified SCHEDULE_SET; long enough to lie aligned on the heap
+
+  const wire::ScheduleSet& set() const {
+    return *flatbuffers::GetRoot<wire::ScheduleSet>(body.data());
+  }
+  std::string_view name() const { return {set().name()->c_str(), set().name()->size()}; }
+};
+
 class State {
  public:
   State() : lanes_(tasks_), timers_(TaskLinks{&tasks_}, 0) {}
@@ -110,6 +125,13 @@ class State {
   std::vector<uint64_t> OldKeys(int64_t before_ms, size_t limit) {
     return keys_.Old(before_ms, limit);
   }
+  const std::map<uint32_t, Schedule>& schedules() const { return schedules_; }
+  // Numbers in the order of names.
+  const absl::btree_map<std::string, uint32_t>& schedule_names() const { return schedule_by_name_; }
+  const Schedule* FindSchedule(std::string_view name) const;
+  uint32_t next_schedule() const;  // the number that a new one gets
+  // False for 0.
+  bool IsUnfinished(uint64_t task) const;
   const MetaRow& meta() const { return meta_; }
   Epoch epoch() const { return Epoch(meta_.epoch); }
   Lsn lsn() const { return Lsn(meta_.lsn); }
@@ -122,11 +144,17 @@ class State {
   // batch.next_lsn() is its LSN.
   void EpochStarted(Epoch epoch, const Uuid& cluster);
   // A new task of a SUBMIT. Writes its spec row; returns its slot.
+  // With `more_labels` behind its own.
   uint32_t Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::TaskSpec& spec,
-                     int64_t now_ms);
+                     int64_t now_ms, std::span<const LabelView> more_labels = {});
   uint32_t CreateLane(Batch& batch, std::string_view queue, std::string_view type);
   // All of the queue's settings, as the record says them. Returns the queue's index.
   uint32_t QueueSet(Batch& batch, std::string_view name, const QueueRow& settings);
+  // A new schedule or a changed one. `body`: empty when the definition stays.
+  void ScheduleSet(Batch& batch, uint32_t number, const TicksRow& row, std::string_view body);
+  // `lane`: of the task, when it makes one.
+  void Ticked(Batch& batch, const TickedEntry& entry, uint32_t lane, int64_t now_ms);
+  void ScheduleGone(Batch& batch, uint32_t number);
   void SubmitRemembered(const Uuid& client, SubmitMemory submit, uint64_t acked_below,
                         int64_t now_ms);
   void WorkerSeen(Batch& batch, Worker worker);
@@ -184,6 +212,8 @@ class State {
   uint32_t NewLease();
   TaskRow RowOf(const Task& task) const;
   void WriteTaskRow(Batch& batch, const Task& task, int64_t finished_ms, uint32_t run_us);
+  void WriteTicks(Batch& batch, const Schedule& schedule);
+  absl::Status RebuildSchedules(const ScanTable& scan);
   void WriteProducer(Batch& batch, const Producer& producer);
   absl::Status RebuildTask(TaskId id, const TaskRow& row, std::vector<uint32_t>& ready);
   void LinkReady(std::vector<uint32_t>& ready);
@@ -199,6 +229,8 @@ class State {
   absl::flat_hash_map<Uuid, uint32_t> worker_by_id_;
   absl::flat_hash_map<uint64_t, Producer> producers_;
   absl::flat_hash_map<Uuid, uint64_t> producer_by_client_;
+  std::map<uint32_t, Schedule> schedules_;
+  absl::btree_map<std::string, uint32_t> schedule_by_name_;
   uint64_t finished_ = 0;
   uint64_t unfinished_bytes_ = 0;
 

@@ -56,6 +56,10 @@ Verdict CheckTime(const wire::TaskSpec& spec, int64_t now_ms) {
 
 }  // namespace
 
+std::string_view QueueOf(const wire::TaskSpec& spec) {
+  return spec.queue() != nullptr ? TextOf(spec.queue()) : std::string_view(kDefaultQueue);
+}
+
 Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64_t now_ms) {
   if (!IsValidName(TextOf(spec.type())))
     return Invalid("type: must be 1.." + Num(kMaxNameBytes) +

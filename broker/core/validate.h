@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "schemas/errors.h"
 #include "schemas/wire_generated.h"
@@ -17,5 +18,8 @@ struct Verdict {
 // Requires a verified buffer. `max_payload_bytes` is the broker's setting, at most
 // kMaxPayloadBytes. Allocates only when it refuses.
 Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64_t now_ms);
+
+// The queue that the task is for: "default" unless it names one.
+std::string_view QueueOf(const wire::TaskSpec& spec);
 
 }  // namespace zsched::broker

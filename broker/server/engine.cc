@@ -39,6 +39,11 @@ bool IsRequest(Endpoint endpoint, MessageType type) {
     case MessageType::kCancelTasks:
     case MessageType::kQueueSet:
     case MessageType::kQueueList:
+    case MessageType::kScheduleSet:
+    case MessageType::kSchedulePause:
+    case MessageType::kScheduleRun:
+    case MessageType::kScheduleRemove:
+    case MessageType::kScheduleList:
       return endpoint == Endpoint::kClient;
     case MessageType::kCredit:
     case MessageType::kResults:
@@ -317,6 +322,12 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
                             .limit = list->limit()}));
       return true;
     }
+    case MessageType::kScheduleSet:
+    case MessageType::kSchedulePause:
+    case MessageType::kScheduleRun:
+    case MessageType::kScheduleRemove:
+    case MessageType::kScheduleList:
+      return OnScheduleFrame(from, frame, now);
     case MessageType::kList:
       return OnList(from, frame);
     case MessageType::kWait:
@@ -692,6 +703,9 @@ absl::Status Engine::Release(Effect& effect) {
         } else if constexpr (std::is_same_v<E, QueueSetEffect>) {
           Send(e.to, MessageType::kQueueInfos,
                encoder_.Queues(e.request, core_, {.only = e.queue}));
+        } else if constexpr (std::is_same_v<E, ScheduleEffect>) {
+          Send(e.to, MessageType::kScheduleInfos,
+               encoder_.Schedules(e.request, core_, {.only = e.name}));
         } else {
           static_assert(std::is_same_v<E, ClosedEffect>);
           if (e.echo) Send(e.to, MessageType::kGoodbye, "");

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "base/planted.h"
+#include "broker/core/schedule_settings.h"
 #include "schemas/limits.h"
+#include "schemas/verify.h"
 
 namespace zsched::broker {
 namespace {
@@ -251,6 +253,80 @@ std::string_view Encoder::Queues(uint64_t request, const Core& core, const Queue
   }
   auto queues = builder_.CreateVector(list);
   return Finish(wire::CreateQueueInfos(builder_, request, queues, limit == chosen.size()));
+}
+
+flatbuffers::Offset<wire::TaskSpec> Encoder::CopySpec(const wire::TaskSpec& spec) {
+  auto text = [&](const flatbuffers::String* from) {
+    return from == nullptr ? 0 : Str(builder_, TextOf(from));
+  };
+  const auto type = text(spec.type()), queue = text(spec.queue());
+  flatbuffers::Offset<flatbuffers::Vector<uint8_t>> payload;
+  if (spec.payload() != nullptr) payload = Bytes(builder_, BytesOf(spec.payload()));
+  const auto content_type = text(spec.content_type());
+  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Label>>> labels;
+  if (spec.labels() != nullptr) {
+    std::vector<flatbuffers::Offset<wire::Label>> pairs;
+    for (const wire::Label* label : *spec.labels()) {
+      const auto key = text(label->key()), value = text(label->value());
+      pairs.push_back(wire::CreateLabel(builder_, key, value));
+    }
+    labels = builder_.CreateVector(pairs);
+  }
+  return wire::CreateTaskSpec(builder_, type, queue, payload, content_type, spec.priority(),
+                              spec.durability(), spec.max_attempts(), spec.timeout_ms(),
+                              spec.delay_ms(), spec.run_at_ms(), spec.retry_base_ms(),
+                              spec.retry_cap_ms(), labels);
+}
+
+flatbuffers::Offset<wire::ScheduleInfo> Encoder::CopySchedule(const Schedule& schedule,
+                                                              const Core& core) {
+  const wire::ScheduleSet& set = schedule.set();
+  const TicksRow& row = schedule.row;
+  const auto name = Str(builder_, schedule.name());
+  const auto expression = Str(builder_, TextOf(set.expression()));
+  const auto zone = Str(builder_, ZoneOf(set));
+  const auto task = CopySpec(*set.task());
+  flatbuffers::Offset<flatbuffers::String> error;
+  if (const std::string& text = core.schedules().ErrorOf(schedule.number); !text.empty())
+    error = Str(builder_, text);
+  wire::ScheduleInfoBuilder info(builder_);
+  info.add_name(name);
+  info.add_expression(expression);
+  info.add_zone(zone);
+  info.add_task(task);
+  info.add_overlap(set.overlap());
+  info.add_catch_up_ms(static_cast<uint64_t>(CatchUpOf(set)));
+  info.add_jitter_ms(set.jitter_ms());
+  info.add_paused(row.paused != 0);
+  info.add_created_ms(row.created_ms);
+  info.add_cursor_ms(row.cursor_ms);
+  info.add_next_ms(core.schedules().NextTick(schedule).value_or(0));
+  info.add_last_task(row.task);
+  info.add_running(core.state().IsUnfinished(row.task));
+  info.add_held(row.held);
+  info.add_fired(row.fired);
+  info.add_skipped(row.skipped);
+  info.add_missed(row.missed);
+  info.add_error(error);
+  return info.Finish();
+}
+
+std::string_view Encoder::Schedules(uint64_t request, const Core& core,
+                                    const ScheduleFilter& filter) {
+  builder_.Clear();
+  const auto& names = core.state().schedule_names();
+  const size_t most = filter.limit == 0 ? kMaxScheduleListLimit
+                                        : std::min<size_t>(filter.limit, kMaxScheduleListLimit);
+  std::vector<flatbuffers::Offset<wire::ScheduleInfo>> list;
+  auto it = filter.only.empty() ? names.upper_bound(std::string(filter.after))
+                                : names.find(std::string(filter.only));
+  while (it != names.end() && list.size() < most &&
+         (list.empty() || builder_.GetSize() < kBatchTargetBytes)) {
+    list.push_back(CopySchedule(core.state().schedules().at(it->second), core));
+    it = filter.only.empty() ? std::next(it) : names.end();
+  }
+  const auto schedules = builder_.CreateVector(list);
+  return Finish(wire::CreateScheduleInfos(builder_, request, schedules, it == names.end()));
 }
 
 std::string_view Encoder::Workers(uint64_t request, const Core& core, int64_t mono_ms) {

@@ -72,12 +72,21 @@ class Encoder {
     uint32_t limit = 0;           // at most kMaxQueueListLimit, which 0 means
   };
   std::string_view Queues(uint64_t request, const Core& core, const QueueFilter& filter);
+  struct ScheduleFilter {
+    std::string_view only = {};   // this schedule; empty: all
+    std::string_view after = {};  // in the order of names
+    uint32_t limit = 0;           // at most kMaxScheduleListLimit, which 0 means
+  };
+  // Ends earlier when the frame is full.
+  std::string_view Schedules(uint64_t request, const Core& core, const ScheduleFilter& filter);
   std::string_view Workers(uint64_t request, const Core& core, int64_t mono_ms);
 
  private:
   static constexpr size_t kInitialBytes = 64 << 10;
   using Brokers = flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::BrokerInfo>>>;
   Brokers BrokerList(const ClusterView& view);
+  flatbuffers::Offset<wire::TaskSpec> CopySpec(const wire::TaskSpec& spec);
+  flatbuffers::Offset<wire::ScheduleInfo> CopySchedule(const Schedule& schedule, const Core& core);
   template <class Table>
   std::string_view Finish(flatbuffers::Offset<Table> root);
 

@@ -22,41 +22,47 @@ using Json = nlohmann::ordered_json;
 
 // One row a message: name, type, table, may the body be empty (kMust: it has to be).
 enum class Empty { kNever, kMay, kMust };
-#define ZSCHED_MESSAGES(X)                                   \
-  X("DISCOVER", kDiscover, Discover, kMay)                   \
-  X("VIEW", kView, View, kNever)                             \
-  X("HELLO", kHello, Hello, kNever)                          \
-  X("WELCOME", kWelcome, Welcome, kNever)                    \
-  X("HEARTBEAT", kHeartbeat, Heartbeat, kMay)                \
-  X("HEARTBEAT_ACK", kHeartbeatAck, HeartbeatAck, kNever)    \
-  X("ERROR", kError, Error, kNever)                          \
-  X("GOODBYE", kGoodbye, Drain, kMust)                       \
-  X("SUBMIT", kSubmit, Submit, kNever)                       \
-  X("SUBMIT_ACK", kSubmitAck, SubmitAck, kNever)             \
-  X("WAIT", kWait, Wait, kNever)                             \
-  X("OUTCOMES", kOutcomes, Outcomes, kNever)                 \
-  X("GET", kGet, Get, kNever)                                \
-  X("LIST", kList, List, kNever)                             \
-  X("TASK_INFOS", kTaskInfos, TaskInfos, kNever)             \
-  X("RETRY", kRetry, Retry, kNever)                          \
-  X("ITEM_REPLY", kItemReply, ItemReply, kNever)             \
-  X("STATUS", kStatus, Status, kNever)                       \
-  X("STATUS_REPLY", kStatusReply, StatusReply, kNever)       \
-  X("WORKER_LIST", kWorkerList, WorkerList, kNever)          \
-  X("WORKER_INFOS", kWorkerInfos, WorkerInfos, kNever)       \
-  X("WORKER_DRAIN", kWorkerDrain, WorkerDrain, kNever)       \
-  X("CANCEL_TASKS", kCancelTasks, CancelTasks, kNever)       \
-  X("QUEUE_SET", kQueueSet, QueueSet, kNever)                \
-  X("QUEUE_LIST", kQueueList, QueueList, kNever)             \
-  X("QUEUE_INFOS", kQueueInfos, QueueInfos, kNever)          \
-  X("WORKER_HELLO", kWorkerHello, WorkerHello, kNever)       \
-  X("WORKER_WELCOME", kWorkerWelcome, WorkerWelcome, kNever) \
-  X("CREDIT", kCredit, Credit, kNever)                       \
-  X("TASKS", kTasks, Tasks, kNever)                          \
-  X("RESULTS", kResults, Results, kNever)                    \
-  X("RESULT_ACK", kResultAck, ResultAck, kNever)             \
-  X("RELEASE", kRelease, Release, kNever)                    \
-  X("DRAIN", kDrain, Drain, kMay)                            \
+#define ZSCHED_MESSAGES(X)                                      \
+  X("DISCOVER", kDiscover, Discover, kMay)                      \
+  X("VIEW", kView, View, kNever)                                \
+  X("HELLO", kHello, Hello, kNever)                             \
+  X("WELCOME", kWelcome, Welcome, kNever)                       \
+  X("HEARTBEAT", kHeartbeat, Heartbeat, kMay)                   \
+  X("HEARTBEAT_ACK", kHeartbeatAck, HeartbeatAck, kNever)       \
+  X("ERROR", kError, Error, kNever)                             \
+  X("GOODBYE", kGoodbye, Drain, kMust)                          \
+  X("SUBMIT", kSubmit, Submit, kNever)                          \
+  X("SUBMIT_ACK", kSubmitAck, SubmitAck, kNever)                \
+  X("WAIT", kWait, Wait, kNever)                                \
+  X("OUTCOMES", kOutcomes, Outcomes, kNever)                    \
+  X("GET", kGet, Get, kNever)                                   \
+  X("LIST", kList, List, kNever)                                \
+  X("TASK_INFOS", kTaskInfos, TaskInfos, kNever)                \
+  X("RETRY", kRetry, Retry, kNever)                             \
+  X("ITEM_REPLY", kItemReply, ItemReply, kNever)                \
+  X("STATUS", kStatus, Status, kNever)                          \
+  X("STATUS_REPLY", kStatusReply, StatusReply, kNever)          \
+  X("WORKER_LIST", kWorkerList, WorkerList, kNever)             \
+  X("WORKER_INFOS", kWorkerInfos, WorkerInfos, kNever)          \
+  X("WORKER_DRAIN", kWorkerDrain, WorkerDrain, kNever)          \
+  X("CANCEL_TASKS", kCancelTasks, CancelTasks, kNever)          \
+  X("QUEUE_SET", kQueueSet, QueueSet, kNever)                   \
+  X("QUEUE_LIST", kQueueList, QueueList, kNever)                \
+  X("QUEUE_INFOS", kQueueInfos, QueueInfos, kNever)             \
+  X("SCHEDULE_SET", kScheduleSet, ScheduleSet, kNever)          \
+  X("SCHEDULE_PAUSE", kSchedulePause, SchedulePause, kNever)    \
+  X("SCHEDULE_RUN", kScheduleRun, ScheduleRun, kNever)          \
+  X("SCHEDULE_REMOVE", kScheduleRemove, ScheduleRemove, kNever) \
+  X("SCHEDULE_LIST", kScheduleList, ScheduleList, kNever)       \
+  X("SCHEDULE_INFOS", kScheduleInfos, ScheduleInfos, kNever)    \
+  X("WORKER_HELLO", kWorkerHello, WorkerHello, kNever)          \
+  X("WORKER_WELCOME", kWorkerWelcome, WorkerWelcome, kNever)    \
+  X("CREDIT", kCredit, Credit, kNever)                          \
+  X("TASKS", kTasks, Tasks, kNever)                             \
+  X("RESULTS", kResults, Results, kNever)                       \
+  X("RESULT_ACK", kResultAck, ResultAck, kNever)                \
+  X("RELEASE", kRelease, Release, kNever)                       \
+  X("DRAIN", kDrain, Drain, kMay)                               \
   X("CANCEL", kCancel, Cancel, kNever)
 
 struct Message {

@@ -47,6 +47,21 @@ struct TestQueue {
   std::optional<uint32_t> retry_cap_ms = {};
 };
 
+struct TestSchedule {
+  std::string expression = "@every 10s";
+  std::string zone = {};
+  wire::Overlap overlap = wire::Overlap::kSkip;
+  std::optional<uint64_t> catch_up_ms = {};
+  uint32_t jitter_ms = 0;
+  std::optional<bool> paused = {};
+  bool replace = false;
+  std::string type = "t";
+  std::string queue = "q";
+  std::string payload = {};
+  uint64_t delay_ms = 0;
+  std::vector<std::pair<std::string, std::string>> labels = {};
+};
+
 class CoreHarness {
  public:
   // Called at each start, with this harness; what was committed before must be in the journal again.
@@ -162,6 +177,65 @@ class CoreHarness {
                                   opt(rules.max_attempts), opt(rules.timeout_ms),
                                   opt(rules.retry_base_ms), opt(rules.retry_cap_ms)));
     core->OnQueueSet(from, *flatbuffers::GetRoot<wire::QueueSet>(b.GetBufferPointer()), now);
+    Commit();
+  }
+
+  // --- Schedules. What the core answers is in `schedules_set`, `replies` or `errors`.
+  void SetSchedule(SessionId from, const std::string& schedule_name, const TestSchedule& schedule) {
+    flatbuffers::FlatBufferBuilder b;
+    auto type = b.CreateString(schedule.type), queue = b.CreateString(schedule.queue);
+    auto payload = b.CreateVector(reinterpret_cast<const uint8_t*>(schedule.payload.data()),
+                                  schedule.payload.size());
+    std::vector<flatbuffers::Offset<wire::Label>> pairs;
+    for (const auto& [key, value] : schedule.labels) {
+      auto k = b.CreateString(key), v = b.CreateString(value);
+      pairs.push_back(wire::CreateLabel(b, k, v));
+    }
+    auto labels = b.CreateVector(pairs);
+    auto task =
+        wire::CreateTaskSpec(b, type, queue, payload, 0, kDefaultPriority, Durability::kReplicated,
+                             0, 0, schedule.delay_ms, 0, 0, 0, labels);
+    auto name = b.CreateString(schedule_name), expression = b.CreateString(schedule.expression);
+    flatbuffers::Offset<flatbuffers::String> zone;
+    if (!schedule.zone.empty()) zone = b.CreateString(schedule.zone);
+    wire::ScheduleSetBuilder set(b);
+    set.add_request(1);
+    set.add_name(name);
+    set.add_expression(expression);
+    set.add_zone(zone);
+    set.add_task(task);
+    set.add_overlap(schedule.overlap);
+    if (schedule.catch_up_ms) set.add_catch_up_ms(*schedule.catch_up_ms);
+    set.add_jitter_ms(schedule.jitter_ms);
+    if (schedule.paused) set.add_paused(*schedule.paused);
+    set.add_replace(schedule.replace);
+    b.Finish(set.Finish());
+    std::string_view body(reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize());
+    core->OnScheduleSet(from, *flatbuffers::GetRoot<wire::ScheduleSet>(body.data()), body, now);
+    Commit();
+  }
+  void PauseSchedule(SessionId from, const std::string& schedule, bool paused) {
+    flatbuffers::FlatBufferBuilder b;
+    auto name = b.CreateString(schedule);
+    b.Finish(wire::CreateSchedulePause(b, 1, name, paused));
+    core->OnSchedulePause(from, *flatbuffers::GetRoot<wire::SchedulePause>(b.GetBufferPointer()),
+                          now);
+    Commit();
+  }
+  void RunSchedule(SessionId from, const std::string& schedule, int64_t from_ms = 0,
+                   int64_t to_ms = 0) {
+    flatbuffers::FlatBufferBuilder b;
+    auto name = b.CreateString(schedule);
+    b.Finish(wire::CreateScheduleRun(b, 1, name, from_ms, to_ms));
+    core->OnScheduleRun(from, *flatbuffers::GetRoot<wire::ScheduleRun>(b.GetBufferPointer()), now);
+    Commit();
+  }
+  void RemoveSchedule(SessionId from, const std::string& schedule) {
+    flatbuffers::FlatBufferBuilder b;
+    auto name = b.CreateString(schedule);
+    b.Finish(wire::CreateScheduleRemove(b, 1, name));
+    core->OnScheduleRemove(from, *flatbuffers::GetRoot<wire::ScheduleRemove>(b.GetBufferPointer()),
+                           now);
     Commit();
   }
 
@@ -304,6 +378,7 @@ class CoreHarness {
   std::vector<CancelEffect> cancels;
   std::vector<ItemReplyEffect> replies;
   std::vector<QueueSetEffect> queues_set;
+  std::vector<ScheduleEffect> schedules_set;
   std::vector<WorkerWelcomeEffect> welcomes;
   std::map<uint64_t, std::vector<Assign>> assigned;  // by session
 
@@ -339,6 +414,7 @@ class CoreHarness {
     if (auto* e = std::get_if<CancelEffect>(&effect)) cancels.push_back(*e);
     if (auto* e = std::get_if<ItemReplyEffect>(&effect)) replies.push_back(*e);
     if (auto* e = std::get_if<QueueSetEffect>(&effect)) queues_set.push_back(*e);
+    if (auto* e = std::get_if<ScheduleEffect>(&effect)) schedules_set.push_back(*e);
     if (auto* e = std::get_if<WorkerWelcomeEffect>(&effect)) welcomes.push_back(*e);
     if (auto* e = std::get_if<TasksEffect>(&effect)) {
       auto& list = assigned[e->to.value()];

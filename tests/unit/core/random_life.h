@@ -1,5 +1,5 @@
 // A core's life in random order: submits, workers that come and go, results of every kind, timers,
-// retries, cancels, retention, restarts. Owned by the tests.
+// retries, cancels, retention, rules of queues, time schedules, restarts. Owned by the tests.
 //
 // Example:
 //   CoreHarness harness({.keep_finished = 20});
@@ -32,7 +32,7 @@ class RandomLife {
       : random_(seed), h_(harness), sizes_(sizes) {}
 
   void Step() {
-    switch (Below(14)) {
+    switch (Below(15)) {
       case 0:
       case 1:
       case 2:
@@ -57,6 +57,8 @@ class RandomLife {
         return SetQueue();
       case 13:
         return Cancel();
+      case 14:
+        return ChangeSchedule();
     }
   }
 
@@ -121,6 +123,36 @@ class RandomLife {
     if (Chance(20)) rules.weight = static_cast<uint8_t>(Below(5));
     if (Chance(20)) rules.max_attempts = static_cast<uint16_t>(Below(4));
     h_.SetQueue(client_, "q" + std::to_string(Below(5)), rules);
+  }
+
+  void ChangeSchedule() {
+    if (!client_) return;
+    const std::string name = "s" + std::to_string(Below(5));
+    switch (Below(6)) {
+      case 0:
+        return h_.PauseSchedule(client_, name, Chance(50));
+      case 1:
+        return h_.RunSchedule(client_, name);
+      case 2:
+        return h_.RunSchedule(client_, name, h_.now.wall_ms - static_cast<int64_t>(Below(20'000)),
+                              h_.now.wall_ms);
+      case 3:
+        return Chance(30) ? h_.RemoveSchedule(client_, name) : void();
+      default:
+        break;
+    }
+    TestSchedule schedule;
+    schedule.expression = Chance(50) ? "@every 1s" : "*/2 * * * * *";
+    constexpr wire::Overlap kOverlaps[] = {wire::Overlap::kSkip, wire::Overlap::kQueueOne,
+                                           wire::Overlap::kQueueAll, wire::Overlap::kCancelOld,
+                                           wire::Overlap::kAllow};
+    schedule.overlap = kOverlaps[Below(5)];
+    schedule.jitter_ms = static_cast<uint32_t>(Below(2) * 700);
+    schedule.replace = Chance(70);
+    schedule.queue = "q" + std::to_string(Below(3));
+    schedule.payload = Bytes();
+    if (Chance(20)) schedule.labels = {{"team", "night"}};
+    h_.SetSchedule(client_, name, schedule);
   }
 
   void WorkerComes() {

@@ -1,0 +1,42 @@
+// Frames about time schedules: read here, judged by the core.
+#include "broker/server/engine.h"
+#include "schemas/verify.h"
+
+namespace zsched::broker {
+
+bool Engine::OnScheduleFrame(SessionId from, const FrameView& frame, Now now) {
+  switch (frame.header.type) {
+    case MessageType::kScheduleSet: {
+      const auto* set = VerifyBody<wire::ScheduleSet>(frame.body);
+      if (set != nullptr) core_.OnScheduleSet(from, *set, frame.body, now);
+      return set != nullptr;
+    }
+    case MessageType::kSchedulePause: {
+      const auto* pause = VerifyBody<wire::SchedulePause>(frame.body);
+      if (pause != nullptr) core_.OnSchedulePause(from, *pause, now);
+      return pause != nullptr;
+    }
+    case MessageType::kScheduleRun: {
+      const auto* run = VerifyBody<wire::ScheduleRun>(frame.body);
+      if (run != nullptr) core_.OnScheduleRun(from, *run, now);
+      return run != nullptr;
+    }
+    case MessageType::kScheduleRemove: {
+      const auto* remove = VerifyBody<wire::ScheduleRemove>(frame.body);
+      if (remove != nullptr) core_.OnScheduleRemove(from, *remove, now);
+      return remove != nullptr;
+    }
+    default: {
+      const auto* list = VerifyBody<wire::ScheduleList>(frame.body);
+      if (list == nullptr) return false;
+      Send(from, MessageType::kScheduleInfos,
+           encoder_.Schedules(list->request(), core_,
+                              {.only = TextOf(list->name()),
+                               .after = TextOf(list->cursor()),
+                               .limit = list->limit()}));
+      return true;
+    }
+  }
+}
+
+}  // namespace zsched::broker
