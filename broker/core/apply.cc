@@ -167,6 +167,7 @@ class Applier {
       return Corrupt("a tick's task does not fit");
     if (entry.MovesCursor() && entry.tick_ms <= row.cursor_ms) return Corrupt("a tick comes again");
     const bool holds = entry.fate == TickFate::kHeld, releases = entry.fate == TickFate::kReleased;
+    if (holds && row.gap != 0) return Corrupt("a tick waits out of order");
     const uint64_t left = uint64_t{row.held} + (holds ? entry.ticks : 0);
     if (left > kMaxHeldTicks || (releases && left == 0) ||
         ((holds || releases) && (entry.held_ms == 0) != (left == (releases ? 1 : 0))))

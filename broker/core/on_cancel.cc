@@ -95,7 +95,7 @@ const Lease* Core::Cancel(uint32_t slot, Now now) {
   metrics_.Add(Metric::kTasksCancelled);
   const uint64_t id = task.id;
   state_.Cancelled(batch_, slot, now.wall_ms);
-  schedules_.OnTaskOver(id);
+  schedules_.OnTaskTurned(id);
   return nullptr;
 }
 

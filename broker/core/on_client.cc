@@ -193,6 +193,7 @@ void Core::OnRetry(SessionId from, uint64_t request, const std::vector<RowItem>&
     for (const RetriedEntry& entry : entries) {
       AppendStruct(batch_.OpenRecord(), entry);
       state_.Retried(batch_, entry, batch_.next_lsn());
+      schedules_.OnTaskTurned(entry.task);
     }
     reply.wait = CloseRecord(opened, record, now);
     metrics_.Add(Metric::kTasksRetried, entries.size());

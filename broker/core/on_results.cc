@@ -279,7 +279,7 @@ void Core::ApplyEnded(uint32_t slot, const EndedEntry& entry, Now now) {
   const uint32_t queue = state_.lanes()[task.lane].queue;
   // State::Ended puts the outcome row first, at the offset that Notify was given.
   const uint64_t id = task.id;
-  if (state_.Ended(batch_, slot, entry, outcome_, now.wall_ms)) schedules_.OnTaskOver(id);
+  if (state_.Ended(batch_, slot, entry, outcome_, now.wall_ms)) schedules_.OnTaskTurned(id);
   gates_.OnLeaseEnded(queue);
 }
 

@@ -1,5 +1,4 @@
 // Time schedules: made, changed, run by hand, removed; and their ticks.
-#include "base/planted.h"
 #include "broker/core/core.h"
 #include "broker/core/record_writer.h"
 #include "broker/core/schedule_settings.h"
@@ -56,6 +55,7 @@ void Core::OnScheduleSet(SessionId from, const wire::ScheduleSet& set, std::stri
       row.skipped += row.held;
       row.held = 0;
       row.held_ms = 0;
+      row.gap = 0;
     }
   }
   SetPaused(row, set.paused().value_or(row.paused != 0), now);
@@ -66,7 +66,10 @@ void Core::OnScheduleSet(SessionId from, const wire::ScheduleSet& set, std::stri
 
 // What comes while it is paused is not caught up.
 void Core::SetPaused(TicksRow& row, bool paused, Now now) const {
-  if (row.paused != 0 && !paused) row.cursor_ms = std::max(row.cursor_ms, now.wall_ms);
+  if (row.paused != 0 && !paused) {
+    row.cursor_ms = std::max(row.cursor_ms, now.wall_ms);
+    row.gap = row.held > 0 ? 1 : 0;
+  }
   row.paused = paused ? 1 : 0;
 }
 
@@ -156,7 +159,6 @@ Reject Core::Tick(TickedEntry& entry, Now now) {
 }
 
 void Core::FireSchedules(Now now) {
-  if (ZS_PLANTED("ticks-early")) now.wall_ms += 300;
   schedules_.RetryDelayed(now.mono_ms);
   if (schedules_.Due(now.wall_ms) == 0) return;
   std::vector<uint64_t> cancelled;
@@ -166,6 +168,10 @@ void Core::FireSchedules(Now now) {
     const uint32_t number = schedules_.Due(now.wall_ms);
     if (number == 0) break;
     TickedEntry entry = schedules_.Decide(number, now.wall_ms);
+    if (entry.ticks == 0) {
+      schedules_.Place(number);
+      continue;
+    }
     if (Tick(entry, now).code != ErrorCode::kOk) {
       schedules_.Delay(number, now.mono_ms + kFullRetryMs);
       continue;

@@ -115,7 +115,6 @@ absl::Status State::RebuildSchedules(const ScanTable& scan) {
     if (it == schedules_.end() || !RowReader(bytes).Read(it->second.row) ||
         !AreSane(it->second.row))
       return BadRow("ticks", key);
-    if (ZS_PLANTED("cursor-not-stored")) it->second.row.cursor_ms = it->second.row.created_ms;
     ++rows;
     return absl::OkStatus();
   }));
@@ -278,7 +277,7 @@ std::string State::Fingerprint() const {
     const TicksRow& row = schedule.row;
     add("schedule", num(number), std::string(schedule.name()), schedule.body, num(row.created_ms),
         num(row.cursor_ms), num(row.held_ms), num(row.task), num(row.fired), num(row.skipped),
-        num(row.missed), num(row.held), num(row.paused));
+        num(row.missed), num(row.held), num(row.paused), num(row.gap));
   }
   add("finished", num(finished_), num(unfinished_bytes_));
   std::string text;

@@ -166,7 +166,8 @@ struct TicksRow {
   uint64_t missed = 0;
   uint32_t held = 0;  // ticks that wait
   uint8_t paused = 0;
-  uint8_t reserved[2] = {};
+  uint8_t gap = 0;  // a tick after those that wait does not: no more may join them
+  uint8_t reserved = 0;
   uint8_t version = kRowVersion;
   bool operator==(const TicksRow&) const = default;
 };

@@ -70,7 +70,8 @@ Verdict ValidateFiring(const wire::ScheduleSet& set) {
 }
 
 bool AreSane(const TicksRow& row) {
-  return row.version == kRowVersion && row.paused <= 1 && row.held <= kMaxHeldTicks &&
+  return row.version == kRowVersion && row.paused <= 1 && row.gap <= (row.held > 0 ? 1 : 0) &&
+         row.held <= kMaxHeldTicks &&
          (row.held == 0) == (row.held_ms == 0);
 }
 

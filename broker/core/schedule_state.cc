@@ -51,9 +51,11 @@ void State::Ticked(Batch& batch, const TickedEntry& entry, uint32_t lane, int64_
       break;
     case TickFate::kSkipped:
       row.skipped += entry.ticks;
+      row.gap = row.held > 0 ? 1 : 0;
       break;
     case TickFate::kMissed:
       row.missed += entry.ticks;
+      row.gap = row.held > 0 ? 1 : 0;
       break;
     case TickFate::kHeld:
       row.held += entry.ticks;
@@ -63,6 +65,7 @@ void State::Ticked(Batch& batch, const TickedEntry& entry, uint32_t lane, int64_
       ++row.fired;
       --row.held;
       row.held_ms = entry.held_ms;
+      if (row.held == 0) row.gap = 0;
       break;
     case TickFate::kExtra:
       break;

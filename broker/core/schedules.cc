@@ -1,6 +1,5 @@
 #include "broker/core/schedules.h"
 
-#include "base/planted.h"
 #include "broker/core/schedule_settings.h"
 #include "schemas/errors.h"
 #include "schemas/verify.h"
@@ -55,11 +54,8 @@ void Schedules::Place(uint32_t number) {
   if (entry.due_ms != kNever) due_.erase({entry.due_ms, number});
   if (entry.awaited != 0) awaited_.erase(entry.awaited);
   const Schedule& schedule = state_.schedules().at(number);
-  entry.awaited = 0;
-  if (schedule.row.held > 0 && state_.IsUnfinished(schedule.row.task)) {
-    entry.awaited = schedule.row.task;
-    awaited_[entry.awaited] = number;
-  }
+  entry.awaited = schedule.row.held > 0 ? schedule.row.task : 0;
+  if (entry.awaited != 0) awaited_[entry.awaited] = number;
   entry.due_ms = DueOf(schedule);
   if (entry.due_ms != kNever) due_.insert({entry.due_ms, number});
 }
@@ -72,7 +68,7 @@ void Schedules::Remove(uint32_t number) {
   entries_.erase(number);
 }
 
-void Schedules::Release(uint64_t task) {
+void Schedules::PlaceWaiting(uint64_t task) {
   auto it = awaited_.find(task);
   if (it != awaited_.end()) Place(it->second);
 }
@@ -101,11 +97,13 @@ int64_t Schedules::DueOf(const Schedule& schedule) const {
 TickFate Schedules::Judge(const Schedule& schedule, int64_t tick_ms, uint32_t held,
                           int64_t wall_ms) const {
   const wire::ScheduleSet& set = schedule.set();
-  if (wall_ms - tick_ms - JitterOf(set, tick_ms) > CatchUpOf(set)) return TickFate::kMissed;
+  // Not by the tick's own jitter: ticks keep their order, so one with a short delay may have to wait
+  // for one before it that has a long one.
+  if (wall_ms - tick_ms > CatchUpOf(set) + int64_t{set.jitter_ms()}) return TickFate::kMissed;
   const bool busy = held > 0 || state_.IsUnfinished(schedule.row.task);
-  if (!busy || set.overlap() == wire::Overlap::kAllow || ZS_PLANTED("overlap-ignored"))
-    return TickFate::kFired;
-  return held < MostHeld(set.overlap()) ? TickFate::kHeld : TickFate::kSkipped;
+  if (!busy || set.overlap() == wire::Overlap::kAllow) return TickFate::kFired;
+  const bool room = held < MostHeld(set.overlap()) && schedule.row.gap == 0;
+  return room ? TickFate::kHeld : TickFate::kSkipped;
 }
 
 TickedEntry Schedules::Decide(uint32_t number, int64_t wall_ms) const {
@@ -179,8 +177,9 @@ absl::Status Schedules::Check() const {
       return broken(schedule, "is due at another time");
     if ((entry.due_ms != kNever) != due_.contains({entry.due_ms, number}))
       return broken(schedule, "has no place in the order of firing");
-    const bool waits = row.held > 0 && state_.IsUnfinished(row.task);
-    if ((entry.awaited != 0) != waits || (waits && !awaited_.contains(row.task)))
+    auto awaited = awaited_.find(entry.awaited);
+    if (entry.awaited != (row.held > 0 ? row.task : 0) ||
+        (entry.awaited != 0 && (awaited == awaited_.end() || awaited->second != number)))
       return broken(schedule, "holds ticks for a task whose end it does not watch");
   }
   return absl::OkStatus();

@@ -43,15 +43,15 @@ class Schedules {
   // Its expression or zone may be another one.
   void Redefine(uint32_t number);
   void Remove(uint32_t number);
-  // A task left the index of unfinished ones.
-  void OnTaskOver(uint64_t task) {
-    if (!awaited_.empty()) Release(task);
+  // A task left the index of unfinished ones, or came back to it by a RETRY.
+  void OnTaskTurned(uint64_t task) {
+    if (!awaited_.empty()) PlaceWaiting(task);
   }
 
   // The schedule that is due first, if at or before `wall_ms`; 0: none.
   uint32_t Due(int64_t wall_ms) const;
   // What to record of a due schedule, the task's id left out: one task, or ticks that fare alike.
-  // `ticks` 0: nothing is due after all, Place it again.
+  // `ticks` 0: nothing is due after all, as when the earlier task is tried again. Place it then.
   TickedEntry Decide(uint32_t number, int64_t wall_ms) const;
   // The tick cannot have its task now: looked at again at `mono_ms`.
   void Delay(uint32_t number, int64_t mono_ms);
@@ -85,12 +85,12 @@ class Schedules {
   std::optional<int64_t> TickAfter(const Schedule& schedule, int64_t from_ms) const;
   int64_t DueOf(const Schedule& schedule) const;
   TickFate Judge(const Schedule& schedule, int64_t tick_ms, uint32_t held, int64_t wall_ms) const;
-  void Release(uint64_t task);
+  void PlaceWaiting(uint64_t task);
 
   const State& state_;
   absl::flat_hash_map<uint32_t, Entry> entries_;
   absl::btree_set<std::pair<int64_t, uint32_t>> due_;  // Unix ms, schedule
-  absl::flat_hash_map<uint64_t, uint32_t> awaited_;    // task → schedule that holds ticks for it
+  absl::flat_hash_map<uint64_t, uint32_t> awaited_;    // task → schedule whose ticks wait for it
   std::vector<uint32_t> delayed_;
   int64_t retry_ms_ = 0;
 };

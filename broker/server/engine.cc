@@ -307,21 +307,9 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
       if (drain != nullptr) core_.OnWorkerDrain(from, drain->request(), TextOf(drain->worker()));
       return drain != nullptr;
     }
-    case MessageType::kQueueSet: {
-      const auto* set = VerifyBody<wire::QueueSet>(frame.body);
-      if (set != nullptr) core_.OnQueueSet(from, *set, now);
-      return set != nullptr;
-    }
-    case MessageType::kQueueList: {
-      const auto* list = VerifyBody<wire::QueueList>(frame.body);
-      if (list == nullptr) return false;
-      Send(from, MessageType::kQueueInfos,
-           encoder_.Queues(list->request(), core_,
-                           {.only = TextOf(list->queue()),
-                            .after = TextOf(list->cursor()),
-                            .limit = list->limit()}));
-      return true;
-    }
+    case MessageType::kQueueSet:
+    case MessageType::kQueueList:
+      return OnQueueFrame(from, frame, now);
     case MessageType::kScheduleSet:
     case MessageType::kSchedulePause:
     case MessageType::kScheduleRun:

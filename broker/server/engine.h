@@ -130,6 +130,8 @@ class Engine {
   bool OnWorkerFrame(SessionId from, const FrameView& frame, Now now);
   bool OnQuery(SessionId from, const FrameView& frame);
   bool OnCancel(SessionId from, const FrameView& frame, Now now);
+  // engine_rules.cc
+  bool OnQueueFrame(SessionId from, const FrameView& frame, Now now);
   bool OnScheduleFrame(SessionId from, const FrameView& frame, Now now);
   bool OnList(SessionId from, const FrameView& frame);
   void RefuseQuery(const Query& query, ErrorCode code, std::string_view message,

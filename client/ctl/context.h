@@ -83,6 +83,8 @@ void AddQueue(Context& context, Actions& actions);
 void AddWorker(Context& context, Actions& actions);
 void AddCluster(Context& context, Actions& actions);
 void AddCron(Context& context, Actions& actions);
+// Those of `cron` that ask a broker.
+void AddSchedules(Context& context, Flags& cron, Actions& actions);
 void AddConfig(Context& context, Actions& actions);
 
 }  // namespace zsched::ctl

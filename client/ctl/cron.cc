@@ -81,8 +81,9 @@ int ShowNext(const Context& context, const NextArgs& args) {
 }  // namespace
 
 void AddCron(Context& context, Actions& actions) {
-  Flags& family = context.flags().Command("cron", "See when a time schedule fires");
+  Flags& family = context.flags().Command("cron", "Time schedules: make, see, change, preview");
   family.Example("zsched-ctl cron next \"30 2 * * MON-FRI\" --tz Europe/Berlin");
+  AddSchedules(context, family, actions);
   Flags& next = family.Command("next", "Show the coming firings of an expression, and oddities");
   auto args = std::make_shared<NextArgs>();
   next.Positional("EXPR", &args->expression,

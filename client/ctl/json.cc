@@ -206,6 +206,39 @@ std::string QueueJson(const QueueInfo& queue) {
                {"retry_cap_ms", RuleJson(rules.retry_cap_ms)}});
 }
 
+std::string ScheduleJson(const ScheduleInfo& schedule) {
+  const ScheduleSpec& spec = schedule.spec;
+  ObjectWriter task;
+  task.Text("queue", spec.task.queue);
+  task.Text("type", spec.task.type);
+  task.Bytes("payload", spec.task.payload);
+  task.TextOrNull("content_type", spec.task.content_type);
+  task.Number("priority", spec.task.priority);
+  task.Raw("max_attempts", Dump(RuleJson(spec.task.max_attempts)));
+  task.Raw("timeout_ms", Dump(RuleJson(spec.task.timeout_ms)));
+  task.Raw("labels", spec.task.labels.empty() ? "{}" : Dump(LabelsJson(spec.task.labels)));
+  ObjectWriter json;
+  json.Text("name", spec.name);
+  json.Text("cron", spec.expression);
+  json.Text("tz", spec.zone);
+  json.Raw("task", std::move(task).Finish());
+  json.Text("overlap", NameOf(spec.overlap));
+  json.Number("catch_up_ms", static_cast<int64_t>(spec.catch_up_ms));
+  json.Number("jitter_ms", spec.jitter_ms);
+  json.Raw("paused", spec.paused.value_or(false) ? "true" : "false");
+  json.Time("created_at", schedule.created_at_ms);
+  json.Time("next", schedule.next_ms);
+  schedule.last_task ? json.Text("last_task", ToString(schedule.last_task))
+                     : json.Raw("last_task", "null");
+  json.Raw("running", schedule.running ? "true" : "false");
+  json.Number("held", schedule.held);
+  json.Number("fired", static_cast<int64_t>(schedule.fired));
+  json.Number("skipped", static_cast<int64_t>(schedule.skipped));
+  json.Number("missed", static_cast<int64_t>(schedule.missed));
+  json.TextOrNull("error", schedule.error);
+  return std::move(json).Finish();
+}
+
 std::string ClusterJson(const StatusInfo& status) {
   return Dump({{"cluster", ToString(status.cluster)},
                {"epoch", status.epoch.value()},

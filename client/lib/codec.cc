@@ -14,6 +14,7 @@ static_assert(static_cast<int>(wire::TaskState::kCancelled) ==
 static_assert(static_cast<int>(wire::TaskState::MAX) + 1 == kTaskStates);
 static_assert(static_cast<int>(wire::Durability::kReplicated) ==
               static_cast<int>(Durability::kReplicated));
+static_assert(static_cast<int>(wire::Overlap::MAX) == static_cast<int>(Overlap::kAllow));
 static_assert(static_cast<int>(wire::QueueGate::MAX) == static_cast<int>(QueueGate::kDry));
 static_assert(static_cast<int>(wire::Role::kFenced) == static_cast<int>(BrokerRole::kFenced));
 
@@ -90,6 +91,44 @@ flatbuffers::Offset<flatbuffers::Vector<uint64_t>> WriteIds(Builder* builder,
 
 flatbuffers::Offset<flatbuffers::String> WriteOptional(Builder* builder, const std::string& text) {
   return text.empty() ? 0 : builder->CreateString(text);
+}
+
+TaskSpec ReadTask(const wire::TaskSpec& from) {
+  TaskSpec task;
+  task.type = Text(from.type());
+  if (from.queue() != nullptr) task.queue = Text(from.queue());
+  task.payload = Text(from.payload());
+  task.content_type = Text(from.content_type());
+  task.priority = from.priority();
+  task.durability = ReadEnum(from.durability(), Durability::kReplicated);
+  task.max_attempts = from.max_attempts();
+  task.timeout_ms = from.timeout_ms();
+  task.retry_base_ms = from.retry_base_ms();
+  task.retry_cap_ms = from.retry_cap_ms();
+  task.labels = ReadLabels(from.labels());
+  return task;
+}
+
+flatbuffers::Offset<wire::TaskSpec> WriteTask(Builder* builder, const TaskSpec& task) {
+  std::vector<flatbuffers::Offset<wire::Label>> pairs;
+  for (const Label& label : task.labels) {
+    const auto key = builder->CreateString(label.key), value = builder->CreateString(label.value);
+    pairs.push_back(wire::CreateLabel(*builder, key, value));
+  }
+  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Label>>> labels;
+  if (!pairs.empty()) labels = builder->CreateVector(pairs);
+  flatbuffers::Offset<flatbuffers::Vector<uint8_t>> payload;
+  if (!task.payload.empty())
+    payload = builder->CreateVector(reinterpret_cast<const uint8_t*>(task.payload.data()),
+                                    task.payload.size());
+  const auto type = builder->CreateString(task.type), queue = builder->CreateString(task.queue);
+  const auto content_type = WriteOptional(builder, task.content_type);
+  const auto key = WriteOptional(builder, task.key);
+  return wire::CreateTaskSpec(
+      *builder, type, queue, payload, content_type, static_cast<uint8_t>(task.priority),
+      static_cast<wire::Durability>(task.durability), static_cast<uint16_t>(task.max_attempts),
+      task.timeout_ms, task.delay_ms, task.run_at_ms, task.retry_base_ms, task.retry_cap_ms, labels,
+      key);
 }
 
 }  // namespace
@@ -213,6 +252,29 @@ QueueInfo ReadQueue(const wire::QueueInfo& from) {
   return queue;
 }
 
+ScheduleInfo ReadSchedule(const wire::ScheduleInfo& from) {
+  ScheduleInfo info;
+  info.spec.name = Text(from.name());
+  info.spec.expression = Text(from.expression());
+  info.spec.zone = Text(from.zone());
+  if (from.task() != nullptr) info.spec.task = ReadTask(*from.task());
+  info.spec.overlap = ReadEnum(from.overlap(), Overlap::kSkip);
+  info.spec.catch_up_ms = from.catch_up_ms();
+  info.spec.jitter_ms = from.jitter_ms();
+  info.spec.paused = from.paused();
+  info.created_at_ms = from.created_ms();
+  info.cursor_ms = from.cursor_ms();
+  info.next_ms = from.next_ms();
+  info.last_task = TaskId(from.last_task());
+  info.running = from.running();
+  info.held = from.held();
+  info.fired = from.fired();
+  info.skipped = from.skipped();
+  info.missed = from.missed();
+  info.error = Text(from.error());
+  return info;
+}
+
 absl::Status ReadItemStatus(const wire::ItemResult& from) {
   return Error(ErrorFromNumber(from.code()), Text(from.message()));
 }
@@ -280,6 +342,44 @@ std::string EncodeQueueSet(uint64_t request, const std::string& queue, const Que
                            ToWire(change.retry_base_ms), ToWire(change.retry_cap_ms)));
 }
 
+std::string EncodeScheduleSet(uint64_t request, const ScheduleSpec& spec, bool replace) {
+  Builder builder(kSmallBody);
+  const auto name = builder.CreateString(spec.name);
+  const auto expression = builder.CreateString(spec.expression);
+  const auto zone = WriteOptional(&builder, spec.zone);
+  const auto task = WriteTask(&builder, spec.task);
+  return Finish(&builder,
+                wire::CreateScheduleSet(builder, request, name, expression, zone, task,
+                                        static_cast<wire::Overlap>(spec.overlap), spec.catch_up_ms,
+                                        spec.jitter_ms, ToWire(spec.paused), replace));
+}
+
+std::string EncodeSchedulePause(uint64_t request, const std::string& name, bool paused) {
+  Builder builder(kSmallBody);
+  const auto text = builder.CreateString(name);
+  return Finish(&builder, wire::CreateSchedulePause(builder, request, text, paused));
+}
+
+std::string EncodeScheduleRun(uint64_t request, const std::string& name, int64_t from_ms,
+                              int64_t to_ms) {
+  Builder builder(kSmallBody);
+  const auto text = builder.CreateString(name);
+  return Finish(&builder, wire::CreateScheduleRun(builder, request, text, from_ms, to_ms));
+}
+
+std::string EncodeScheduleRemove(uint64_t request, const std::string& name) {
+  Builder builder(kSmallBody);
+  const auto text = builder.CreateString(name);
+  return Finish(&builder, wire::CreateScheduleRemove(builder, request, text));
+}
+
+std::string EncodeScheduleList(uint64_t request, const std::string& only,
+                               const std::string& cursor) {
+  Builder builder(kSmallBody);
+  const auto name = WriteOptional(&builder, only), after = WriteOptional(&builder, cursor);
+  return Finish(&builder, wire::CreateScheduleList(builder, request, name, after));
+}
+
 std::string EncodeStatus(uint64_t request) {
   Builder builder(kSmallBody);
   return Finish(&builder, wire::CreateStatus(builder, request));
@@ -312,6 +412,13 @@ std::string_view NameOf(Durability durability) {
 std::string_view NameOf(QueueGate gate) {
   static constexpr std::string_view kNames[] = {"open", "paused", "full", "dry"};
   const auto index = static_cast<size_t>(gate);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
+}
+
+std::string_view NameOf(Overlap overlap) {
+  static constexpr std::string_view kNames[] = {"skip", "queue_one", "queue_all", "cancel_old",
+                                                "allow"};
+  const auto index = static_cast<size_t>(overlap);
   return index < std::size(kNames) ? kNames[index] : "unknown";
 }
 

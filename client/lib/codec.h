@@ -23,6 +23,7 @@ TaskInfo ReadTaskInfo(const wire::TaskInfo& from);
 StatusInfo ReadStatus(const wire::StatusReply& from);
 WorkerSummary ReadWorker(const wire::WorkerInfo& from);
 QueueInfo ReadQueue(const wire::QueueInfo& from);
+ScheduleInfo ReadSchedule(const wire::ScheduleInfo& from);
 absl::Status ReadItemStatus(const wire::ItemResult& from);
 
 std::string EncodeHello(Uuid id, const std::string& name, const std::string& version);
@@ -33,6 +34,15 @@ std::string EncodeCancel(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeList(uint64_t request, const ListQuery& query);
 std::string EncodeQueueList(uint64_t request, const std::string& only, const std::string& cursor);
 std::string EncodeQueueSet(uint64_t request, const std::string& queue, const QueueChange& change);
+// Requires CheckEncodable(spec.task).ok().
+std::string EncodeScheduleSet(uint64_t request, const ScheduleSpec& spec, bool replace);
+std::string EncodeSchedulePause(uint64_t request, const std::string& name, bool paused);
+// 0, 0: at once.
+std::string EncodeScheduleRun(uint64_t request, const std::string& name, int64_t from_ms,
+                              int64_t to_ms);
+std::string EncodeScheduleRemove(uint64_t request, const std::string& name);
+std::string EncodeScheduleList(uint64_t request, const std::string& only,
+                               const std::string& cursor);
 std::string EncodeStatus(uint64_t request);
 std::string EncodeWorkerList(uint64_t request);
 std::string EncodeWorkerDrain(uint64_t request, const std::string& worker);

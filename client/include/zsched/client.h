@@ -181,6 +181,26 @@ class Client {
   // Changes what `change` gives, durably, and makes the queue when there is none. Returns what holds
   // then. INVALID_ARGUMENT names the setting that is out of range.
   absl::StatusOr<QueueInfo> SetQueue(const std::string& name, const QueueChange& change);
+  // Makes a schedule; CONFLICT when there is one of that name. With `replace` it takes that one's
+  // place, and goes on from the same tick if expression, zone and overlap are the same.
+  // INVALID_ARGUMENT begins with the name of the field. Returns what holds then. Should the connection
+  // break in between, it is asked for again, and CONFLICT may mean that the first time was heard.
+  absl::StatusOr<ScheduleInfo> SetSchedule(const ScheduleSpec& spec, bool replace = false);
+  // All schedules by name, or the one of that name. That one and all below: NOT_FOUND when there is
+  // none.
+  absl::StatusOr<std::vector<ScheduleInfo>> Schedules();
+  absl::StatusOr<ScheduleInfo> GetSchedule(const std::string& name);
+  // Ticks of a pause do not fire later.
+  absl::StatusOr<ScheduleInfo> PauseSchedule(const std::string& name, bool paused);
+  // Submits the schedule's task at once, also of one that is paused; its ticks stay as they are. When
+  // the connection breaks in between there may be two of it.
+  absl::StatusOr<TaskId> TriggerSchedule(const std::string& name);
+  // The same once for each tick from `from_ms` to `to_ms`, both inclusive and past, at most
+  // kMaxBackfillTicks. Per tick its task, or RESOURCE_EXHAUSTED and no id.
+  absl::StatusOr<std::vector<ItemResult>> BackfillSchedule(const std::string& name, int64_t from_ms,
+                                                           int64_t to_ms);
+  // Its tasks stay.
+  absl::Status RemoveSchedule(const std::string& name);
   absl::StatusOr<StatusInfo> Status();
   absl::StatusOr<std::vector<WorkerSummary>> Workers();
   // Asks a worker to leave: by name, by id (32 hex digits) or an unambiguous start of it.

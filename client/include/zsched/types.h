@@ -234,6 +234,41 @@ struct QueueInfo {
   QueueSettings settings{};
 };
 
+// What becomes of a tick of a schedule while the task of an earlier tick is not over.
+enum class Overlap : uint8_t {
+  kSkip = 0,
+  kQueueOne = 1,   // the first waits until the task is over, others are skipped
+  kQueueAll = 2,   // all wait, up to kMaxHeldTicks
+  kCancelOld = 3,  // the task is cancelled; the tick waits until it is over
+  kAllow = 4,      // several tasks at a time
+};
+// "skip", "queue_one", "queue_all", "cancel_old", "allow".
+std::string_view NameOf(Overlap overlap);
+
+// A time schedule: when, and which task. docs/scheduling.md explains each.
+struct ScheduleSpec {
+  std::string name{};
+  std::string expression{};  // "30 2 * * MON-FRI", "@daily", "@every 90s"
+  std::string zone = "UTC";  // IANA name
+  TaskSpec task{};           // without delay_ms, run_at_ms and key
+  Overlap overlap = Overlap::kSkip;
+  uint64_t catch_up_ms = kDefaultCatchUpMs;  // how late a tick may fire
+  uint32_t jitter_ms = 0;                    // its task comes by up to so much later
+  std::optional<bool> paused{};              // not given: as it is; a new schedule runs
+};
+
+struct ScheduleInfo {
+  ScheduleSpec spec{};  // `paused` is given
+  int64_t created_at_ms = 0;
+  int64_t cursor_ms = 0;  // ticks up to here have been decided
+  int64_t next_ms = 0;    // the tick that is next, without jitter; 0: none
+  TaskId last_task{};     // of the last tick that got one; 0: none
+  bool running = false;   // that task is not over
+  uint32_t held = 0;      // ticks that wait for it
+  uint64_t fired = 0, skipped = 0, missed = 0;
+  std::string error{};  // why it cannot fire; empty: it can
+};
+
 struct CounterValue {
   std::string name{};
   uint64_t value = 0;

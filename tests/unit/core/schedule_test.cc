@@ -168,6 +168,42 @@ TEST_F(ScheduleTest, QueueAllHoldsABoundedNumber) {
   ExpectSameEverywhere();
 }
 
+TEST_F(ScheduleTest, TicksThatWaitFollowOneAnother) {
+  Add("s", {.overlap = Overlap::kQueueAll, .catch_up_ms = 30 * kSecondMs});
+  for (int i = 0; i < 3; ++i) h_.Pass(10 * kSecondMs);
+  h_.Pass(100 * kSecondMs);  // those up to 90 s are missed
+  EXPECT_EQ(Row().held, 2u);
+  EXPECT_EQ(Row().missed, 6u);
+  EXPECT_EQ(Row().skipped, 4u) << "they would be taken for those that were missed";
+  Restart();
+  SessionId worker = h_.Worker(1, 10);
+  for (int i = 0; i < 3; ++i) FinishAll(worker), h_.Pass(0);
+  h_.Pass(10 * kSecondMs);
+  h_.Pass(10 * kSecondMs);
+  EXPECT_EQ(Row().held, 1u) << "once they have fired, ticks wait again";
+  EXPECT_EQ(Ticks(), Times({10'000, 20'000, 30'000, 140'000}));
+  ExpectSameEverywhere();
+}
+
+TEST_F(ScheduleTest, ATickThatWaitsDoesNotFireBesideATaskThatIsTriedAgain) {
+  Add("s", {.overlap = Overlap::kQueueOne});
+  h_.Pass(20 * kSecondMs);
+  ASSERT_EQ(Row().held, 1u);
+  SessionId worker = h_.Worker(1, 10);
+  auto held = h_.Take(worker);
+  ASSERT_EQ(held.size(), 1u);
+  h_.Fail(worker, held[0], ErrorCode::kHandlerFailed, wire::RetryAdvice::kNever);
+  EXPECT_LE(h_.core->next_tick_ms(h_.now), h_.now.mono_ms) << "the task is dead";
+  h_.core->OnRetry(client_, 1, h_.Rows({held[0].task.value()}), h_.now);
+  h_.Pass(0);
+  EXPECT_TRUE(h_.core->CheckInvariants().ok()) << h_.core->CheckInvariants();
+  EXPECT_EQ(Ticks(), Times({10'000}));
+  FinishAll(worker);
+  h_.Pass(0);
+  EXPECT_EQ(Ticks(), Times({10'000, 20'000}));
+  ExpectSameEverywhere();
+}
+
 TEST_F(ScheduleTest, CancelOldEndsATaskThatWaitsAndFires) {
   Add("s", {.overlap = Overlap::kCancelOld});
   h_.Pass(10 * kSecondMs);
@@ -282,6 +318,16 @@ TEST_F(ScheduleTest, JitterDelaysATickByWhatItsNameSaysAndKeepsItsTime) {
   Restart();
   h_.Pass(1);
   EXPECT_EQ(Ticks(), Times({kMinuteMs}));
+}
+
+TEST_F(ScheduleTest, ATickThatWaitsForAnEarlierOnesJitterIsNotMissed) {
+  Add("s", {.expression = "@every 1s",
+            .overlap = Overlap::kAllow,
+            .catch_up_ms = 10 * kSecondMs,
+            .jitter_ms = 600'000});
+  for (int i = 0; i < 1200; ++i) h_.Pass(kSecondMs);
+  EXPECT_GE(Row().fired, 600u);
+  EXPECT_EQ(Row().missed, 0u);
 }
 
 TEST_F(ScheduleTest, JitterSpreadsSchedulesOfOneTime) {

@@ -1,8 +1,24 @@
-// Frames about time schedules: read here, judged by the core.
+// Frames about rules of queues and about time schedules: read here, judged by the core.
 #include "broker/server/engine.h"
 #include "schemas/verify.h"
 
 namespace zsched::broker {
+
+bool Engine::OnQueueFrame(SessionId from, const FrameView& frame, Now now) {
+  if (frame.header.type == MessageType::kQueueSet) {
+    const auto* set = VerifyBody<wire::QueueSet>(frame.body);
+    if (set != nullptr) core_.OnQueueSet(from, *set, now);
+    return set != nullptr;
+  }
+  const auto* list = VerifyBody<wire::QueueList>(frame.body);
+  if (list == nullptr) return false;
+  Send(from, MessageType::kQueueInfos,
+       encoder_.Queues(list->request(), core_,
+                       {.only = TextOf(list->queue()),
+                        .after = TextOf(list->cursor()),
+                        .limit = list->limit()}));
+  return true;
+}
 
 bool Engine::OnScheduleFrame(SessionId from, const FrameView& frame, Now now) {
   switch (frame.header.type) {
