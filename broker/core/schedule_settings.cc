@@ -71,8 +71,7 @@ Verdict ValidateFiring(const wire::ScheduleSet& set) {
 
 bool AreSane(const TicksRow& row) {
   return row.version == kRowVersion && row.paused <= 1 && row.gap <= (row.held > 0 ? 1 : 0) &&
-         row.held <= kMaxHeldTicks &&
-         (row.held == 0) == (row.held_ms == 0);
+         row.held <= kMaxHeldTicks && (row.held == 0) == (row.held_ms == 0);
 }
 
 std::string_view ZoneOf(const wire::ScheduleSet& set) {

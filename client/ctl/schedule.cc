@@ -38,9 +38,9 @@ Cell StateOf(const ScheduleInfo& schedule) {
 void Show(const Context& context, const std::vector<ScheduleInfo>& schedules) {
   Table table({{.title = "SCHEDULE", .elastic = true},
                {.title = "STATE"},
-               {.title = "CRON"},
-               {.title = "ZONE"},
-               {.title = "TYPE"},
+               {.title = "CRON", .elastic = true},
+               {.title = "ZONE", .elastic = true},
+               {.title = "TYPE", .elastic = true},
                {.title = "NEXT"},
                {.title = "FIRED", .right = true},
                {.title = "SKIPPED", .right = true},
