@@ -1,4 +1,5 @@
 // Time schedules: made, changed, run by hand, removed; and their ticks.
+#include "base/planted.h"
 #include "broker/core/core.h"
 #include "broker/core/record_writer.h"
 #include "broker/core/schedule_settings.h"
@@ -61,7 +62,8 @@ void Core::OnScheduleSet(SessionId from, const wire::ScheduleSet& set, std::stri
   SetPaused(row, set.paused().value_or(row.paused != 0), now);
   const Lsn lsn = RecordSchedule(number, row, body, now);
   schedules_.Redefine(number);
-  effects_.push_back(ScheduleEffect{from, lsn, set.request(), std::string(TextOf(set.name()))});
+  const Lsn wait = ZS_PLANTED("schedule-ack-early") ? Lsn(0) : lsn;
+  effects_.push_back(ScheduleEffect{from, wait, set.request(), std::string(TextOf(set.name()))});
 }
 
 // What comes while it is paused is not caught up.
@@ -159,6 +161,7 @@ Reject Core::Tick(TickedEntry& entry, Now now) {
 }
 
 void Core::FireSchedules(Now now) {
+  if (ZS_PLANTED("ticks-early")) now.wall_ms += 300;
   schedules_.RetryDelayed(now.mono_ms);
   if (schedules_.Due(now.wall_ms) == 0) return;
   std::vector<uint64_t> cancelled;

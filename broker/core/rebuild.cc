@@ -115,6 +115,8 @@ absl::Status State::RebuildSchedules(const ScanTable& scan) {
     if (it == schedules_.end() || !RowReader(bytes).Read(it->second.row) ||
         !AreSane(it->second.row))
       return BadRow("ticks", key);
+    if (ZS_PLANTED("cursor-not-stored")) it->second.row.cursor_ms = it->second.row.created_ms;
+    if (ZS_PLANTED("waiting-ticks-forgotten")) it->second.row.held = 0, it->second.row.held_ms = 0;
     ++rows;
     return absl::OkStatus();
   }));

@@ -24,6 +24,8 @@ void Oracle::Fail(std::string what) {
 
 void Oracle::Committed(const broker::Batch& batch) {
   scheduler_.Trace("durable", batch.last_lsn().value(), batch.bytes());
+  for (const Mutation& m : batch.mutations(Table::kSchedules))
+    if (m.size != Mutation::kErase) ScheduleStored(m.key, batch.row(m));
   for (const Mutation& m : batch.mutations(Table::kSpecs))
     if (m.size != Mutation::kErase) SpecStored(m.key, batch.row(m));
   for (const Mutation& m : batch.mutations(Table::kWorkers)) {
@@ -45,6 +47,9 @@ void Oracle::Committed(const broker::Batch& batch) {
     Fail(absl::StrCat("retention keeps ", kept_, " tasks, but was told ", keep_finished_));
   for (const Mutation& m : batch.mutations(Table::kQueues))
     if (m.size != Mutation::kErase) QueueStored(batch.row(m));
+  for (const Mutation& m : batch.mutations(Table::kTicks))
+    if (m.size != Mutation::kErase) TicksStored(m.key, batch.row(m));
+  SchedulesStored();
   CheckRunning(batch.epoch());
   CheckLate(batch_taken_us_);
 }
@@ -61,6 +66,7 @@ void Oracle::SpecStored(uint64_t id, std::string_view row) {
     auto [holder, first] = id_of_key_.try_emplace(std::string(spec->key), id);
     if (!first) Fail(Name(id) + " was created under the key of " + Name(holder->second));
   }
+  if (TickStored(id, *spec)) return;
   auto [it, is_new] = id_of_marker_.try_emplace(task.marker, id);
   if (!is_new)
     Fail(absl::StrCat(task.marker, " was created twice: as ", Name(it->second), " and as ",

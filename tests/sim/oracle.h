@@ -22,6 +22,8 @@
 //   an ack to a draining worker is the end    | no TASKS after the HEARTBEAT_ACK to a grant of 0
 //   a paused queue hands nothing out,         | TASKS against the rows of queues and the QUEUE_SETs that came after
 //     a bounded one no more than it may       |   them; leased rows
+//   a tick has one task, or a reason for none, | rows of schedules against the calendar, the labels of tasks and
+//     and none before its time or late        |   the latest that the broker's clock has shown
 //   clients hear the truth                    | OUTCOMES and TASK_INFOS against terminal rows and handlers
 //   a session is a numbered stream            | every frame that leaves; of those that enter, only what follows counts
 //
@@ -33,6 +35,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -43,6 +46,7 @@
 #include "broker/core/batch.h"
 #include "broker/core/rows.h"
 #include "broker/server/engine.h"
+#include "cron/cron.h"
 #include "schemas/frame.h"
 #include "schemas/ids.h"
 #include "tests/sim/scheduler.h"
@@ -76,7 +80,9 @@ class Oracle {
   // It did not: the broker ends the session.
   void NotDelivered(uint64_t session);
   void BrokerStarted();
-  void RoundOver();
+  // `wall_ms`: what the broker's clock showed.
+  void RoundOver(int64_t wall_ms);
+  void DiskLow(bool low);
   // The open batch was handed to the journal.
   void BatchTaken();
   // The batch is on disk.
@@ -109,7 +115,10 @@ class Oracle {
   // Tasks that have a row and have not ended.
   size_t unfinished() const { return unfinished_; }
 
-  // How often cancels met what they are to meet.
+  // Every schedule is paused, so that no new tasks come.
+  bool schedules_rest() const;
+
+  // How often cancels and ticks met what they are to meet.
   const std::map<std::string_view, uint64_t>& reached() const { return reached_; }
 
   // Keeps the first.
@@ -207,6 +216,32 @@ class Oracle {
   void CheckRunning(Epoch epoch);
   bool MayWait(const std::string& queue, int64_t since_us) const;
 
+  // A schedule as it stands on disk.
+  struct ScheduleFacts {
+    std::string name;
+    cron::Schedule rule;
+    wire::Overlap overlap{};
+    int64_t catch_up_ms = 0, jitter_ms = 0;
+    broker::TicksRow row;
+    bool has_row = false;
+    bool was_busy = false;        // its task was not over at the end of the batch before
+    std::set<int64_t> ticks;      // that have a task
+    int64_t waits_since_us = -1;  // ticks wait for a task that is over; -1: none do
+  };
+  // False: the task is no tick's.
+  bool TickStored(uint64_t id, const broker::SpecView& spec);
+  void ScheduleStored(uint64_t number, std::string_view row);
+  void TicksStored(uint64_t number, std::string_view row);
+  using Failing = std::function<void(const std::string&)>;
+  void CheckFates(const ScheduleFacts& schedule, const broker::TicksRow& old, const Failing& fail);
+  void CheckOverlap(const ScheduleFacts& schedule, const broker::TicksRow& old,
+                    const Failing& fail);
+  void ClaimTicks(ScheduleFacts& schedule, const broker::TicksRow& old);
+  void SchedulesStored();
+  void CheckTicksLate(int64_t as_of_us);
+  void OnScheduleFrame(uint64_t session, const FrameView& frame);
+  void CheckScheduleInfos(uint64_t session, const wire::ScheduleInfos& infos);
+
   void CheckRow(uint64_t id, const broker::TaskRow& row);
   void CheckCancel(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
   void CheckCharges(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
@@ -285,6 +320,17 @@ class Oracle {
   };
   std::deque<OwedCancel> owed_cancels_;
   std::map<std::string_view, uint64_t> reached_;
+  // --- Schedules
+  std::map<uint64_t, ScheduleFacts> schedules_;                    // by number
+  std::map<std::string, uint64_t, std::less<>> runs_asked_;        // tasks by hand, by schedule
+  std::map<std::string, uint64_t, std::less<>> runs_made_;         // the same, on disk
+  std::map<std::pair<uint64_t, uint64_t>, std::string> settings_;  // (session, request) → schedule
+  std::set<std::pair<std::string, uint64_t>> pauses_;              // (schedule, batch)
+  struct Tick {
+    std::string schedule;
+    int64_t tick_ms = 0;
+  };
+  std::vector<Tick> new_ticks_;  // of this batch
   AlignedCopy aligned_;
 
   // --- Time
@@ -292,6 +338,11 @@ class Oracle {
   int64_t broker_started_us_ = 0;
   int64_t steady_since_us_ = 0;  // since then the broker is up, not paused, and its disk is quick
   int64_t round_us_ = 0;
+  int64_t round_wall_ms_ = 0;         // the broker's clock in its last round
+  int64_t latest_wall_ms_ = 0;        // the most it ever showed
+  int64_t wall_steady_since_us_ = 0;  // it has not jumped since
+  bool disk_low_ = false;
+  int64_t disk_roomy_since_us_ = 0;
   int64_t batch_taken_us_ = 0;
   bool batch_at_journal_ = false;
   int64_t next_late_check_us_ = 0;

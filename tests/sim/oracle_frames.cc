@@ -80,6 +80,7 @@ void Oracle::OnClientFrame(uint64_t session, const FrameView& frame) {
   if (client == client_of_session_.end()) return;
   if (frame.header.type == MessageType::kSubmit)
     OnSubmit(client->second, Read<wire::Submit>(frame.body), frame.body);
+  OnScheduleFrame(session, frame);
   if (frame.header.type == MessageType::kQueueSet)
     RuleAsked(Read<wire::QueueSet>(frame.body).queue()->str());
   if (frame.header.type == MessageType::kRetry)
@@ -190,6 +191,8 @@ void Oracle::FrameOut(Endpoint, std::string_view routing_id, const FrameHeader& 
       return CheckInfos(Read<wire::TaskInfos>(body));
     case MessageType::kItemReply:
       return CheckCancelAck(header.session, Read<wire::ItemReply>(body));
+    case MessageType::kScheduleInfos:
+      return CheckScheduleInfos(header.session, Read<wire::ScheduleInfos>(body));
     case MessageType::kTasks:
       return CheckTasks(header.session, Read<wire::Tasks>(body));
     case MessageType::kHeartbeatAck:

@@ -46,13 +46,25 @@ void Oracle::BrokerStarted() {
   overdue_.clear();
   found_.clear();
   RulesReread();
+  disk_low_ = false;
+  disk_roomy_since_us_ = wall_steady_since_us_ = scheduler_.now_us();
+  for (auto& [number, schedule] : schedules_) schedule.waits_since_us = -1;
   for (const auto& [id, task] : tasks_)
     if (task.has_row && !task.pruned && !broker::IsFinished(task.row.state))
       found_.emplace(id, task.row);
 }
 
-void Oracle::RoundOver() {
+void Oracle::DiskLow(bool low) {
+  if (disk_low_ && !low) disk_roomy_since_us_ = scheduler_.now_us();
+  disk_low_ = low;
+}
+
+void Oracle::RoundOver(int64_t wall_ms) {
   const int64_t now_us = scheduler_.now_us();
+  const int64_t passed_ms = now_us / kMillisecond - round_us_ / kMillisecond;
+  if (wall_ms != round_wall_ms_ + passed_ms) wall_steady_since_us_ = now_us;
+  round_wall_ms_ = wall_ms;
+  latest_wall_ms_ = std::max(latest_wall_ms_, wall_ms);
   if (now_us - round_us_ > kLongestRoundUs) steady_since_us_ = now_us;
   round_us_ = now_us;
   SettleRules();
@@ -214,8 +226,10 @@ bool Oracle::IsIdleSince(const WorkerSession& session, int64_t since_us) const {
 void Oracle::CheckLate(int64_t as_of_us) {
   const int64_t now_us = scheduler_.now_us(), since_us = as_of_us - kLateUs;
   const bool slow = batch_at_journal_ && now_us - batch_taken_us_ > kSlowCommitUs;
-  if (!clocks_agree_ || slow || steady_since_us_ > since_us || now_us < next_late_check_us_) return;
+  if (slow || steady_since_us_ > since_us || now_us < next_late_check_us_) return;
   next_late_check_us_ = now_us + kLateCheckUs;
+  CheckTicksLate(as_of_us);
+  if (!clocks_agree_) return;
   auto takes = [](const Names& names, const std::string& name) {
     return names.empty() || names.contains(name);
   };

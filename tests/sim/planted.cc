@@ -103,6 +103,18 @@ constexpr PlantedBug kBugs[] = {
      "workers", "cancels"},
     {"cancel-ack-early", "a cancel is acknowledged before its record is durable", 5, "", "cancels"},
 
+    // --- Schedules
+    {"cursor-not-stored", "after a restart a schedule begins anew, where it was made", 5,
+     "flapping-broker", "scheduled"},
+    {"tick-from-now", "of ticks that are due only the last is there", 10, "broker", "scheduled"},
+    {"window-ignored", "a tick that is a little late is missed", 20, "", "scheduled"},
+    {"overlap-ignored", "a tick fires beside the task of an earlier one", 5, "", "scheduled"},
+    {"waiting-ticks-forgotten", "a restart forgets the ticks that wait", 5, "flapping-broker",
+     "scheduled"},
+    {"ticks-early", "ticks fire 0.3 s early", 5, "none", "scheduled"},
+    {"schedule-ack-early", "a schedule is acknowledged before its record is durable", 5,
+     "flapping-broker", "scheduled"},
+
     // --- Time
     {"overdue-not-ended", "an attempt that is overdue is not ended", 80, "stragglers", "retries"},
     {"timers-early", "timers fire 0.3 s early", 5, "none"},

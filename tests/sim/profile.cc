@@ -245,6 +245,15 @@ constexpr WorkloadProfile kWorkloads[] = {
      .pause_max_ms = 300,
      .keyed = 0.7,
      .repeat = 0.4},
+    // Handlers that are often slower than their schedules, so that ticks meet tasks that are not over.
+    {.name = "scheduled",
+     .tasks = 60,
+     .batch_max = 3,
+     .handler_min_us = 1'000,
+     .handler_max_us = 4'000'000,
+     .fails = 0.2,
+     .schedules = 5,
+     .reschedule = 0.3},
     {.name = "volatile", .tasks = 150, .batch_max = 6, .memory = 0.8},
 };
 

@@ -111,8 +111,10 @@ struct WorkloadProfile {
   double cancel = 0.05;     // of calls: followed by a cancel of some of the latest tasks
   double leave = 0.3;       // of clients: GOODBYE once they are done
   double keyed = 0;         // of tasks: with an idempotency key
-  double repeat = 0;  // of these: an earlier one again, from this life of the client or another
-  double rule = 0;    // of calls: followed by a change of a queue's rules
+  double repeat = 0;      // of these: an earlier one again, from this life of the client or another
+  double rule = 0;        // of calls: followed by a change of a queue's rules
+  int schedules = 0;      // of each client
+  double reschedule = 0;  // of calls: one is paused, resumed, set again or run by hand
 
   // Broker limits.
   uint64_t max_queue_tasks = 10'000'000;

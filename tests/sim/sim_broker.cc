@@ -88,7 +88,9 @@ void SimBroker::Crash() {
 }
 
 void SimBroker::SetDiskLow(bool low) {
-  if (up()) engine_->SetDiskLow(low ? "the broker's disk is nearly full" : "");
+  if (!up()) return;
+  world_.oracle.DiskLow(low);
+  engine_->SetDiskLow(low ? "the broker's disk is nearly full" : "");
 }
 
 // --- The loop, as Server::Round -----------------------------------------------------------------------------------------
@@ -100,7 +102,7 @@ void SimBroker::Round() {
   if (Died(engine_->EndRound(now()))) return;
   if (absl::Status broken = engine_->core().CheckInvariants(); !broken.ok())
     return world_.oracle.Fail(MessageOf(broken));
-  world_.oracle.RoundOver();
+  world_.oracle.RoundOver(now().wall_ms);
   RunQueries();
   HandOver();
   if (!inbox_.empty()) WakeNow();

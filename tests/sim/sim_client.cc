@@ -20,7 +20,7 @@ constexpr size_t kMaxQueuedTasks = 65'536, kMaxQueuedBytes = 64 << 20;
 // As client/lib/core.h: requests are numbered apart from SUBMIT seqs.
 constexpr uint64_t kFirstRequest = uint64_t{1} << 62;
 
-constexpr int64_t kLiftEveryMs = 5'000;
+constexpr int64_t kQuietenEveryMs = 5'000;
 constexpr int kPriorityChoices = 3;
 // A cancel takes some of so many tasks, the latest: most of them are not over.
 constexpr size_t kCancelAmong = 12, kCancelMost = 3;
@@ -54,6 +54,7 @@ void SimClient::Boot(int tasks) {
           .kind = SessionKind::kClient, .brokers = {{"sim", kDefaultPort}}, .seed = random_.Next()},
       SessionHooks{.hello = [this] { return EncodeHello(id_, "client", "sim"); }});
   world_.scheduler.Trace("client up", static_cast<uint64_t>(number_), id_.hi);
+  for (int index = 0; tasks > 0 && index < world_.workload.schedules; ++index) SetSchedule(index);
 }
 
 void SimClient::Crash() {
@@ -74,12 +75,13 @@ void SimClient::Crash() {
   awaited_.clear();
   pushed_.clear();
   to_get_.clear();
+  unset_schedules_.clear();
   asking_ = 0;
 }
 
 bool SimClient::idle() const {
   return !up() || (tasks_left_ == 0 && unacked_.empty() && awaited_.empty() && asking_ == 0 &&
-                   to_get_.empty());
+                   to_get_.empty() && unset_schedules_.empty());
 }
 
 std::string SimClient::Waiting() const {
@@ -109,7 +111,7 @@ void SimClient::Round() {
   if (session_->state() == SessionState::kClosing) return WakeAtMono(session_->next_deadline_ms());
   const int64_t now_ms = now().mono_ms;
   if (now_ms >= next_call_ms_ && tasks_left_ > 0) NextCall();
-  if (now_ms >= next_lift_ms_) LiftRules();
+  if (now_ms >= next_quieten_ms_) Quieten();
   Pump(now_ms);
   if (leaves_ && idle() && session_->ready()) {
     session_->Close(now(), &actions);
@@ -121,7 +123,7 @@ void SimClient::Round() {
 int64_t SimClient::NextDeadlineMs() const {
   int64_t deadline =
       std::min({session_->next_deadline_ms(), submitter_->next_deadline_ms(),
-                outcomes_->next_deadline_ms(), requests_->next_deadline_ms(), next_lift_ms_});
+                outcomes_->next_deadline_ms(), requests_->next_deadline_ms(), next_quieten_ms_});
   return tasks_left_ > 0 ? std::min(deadline, next_call_ms_) : deadline;
 }
 
@@ -221,6 +223,9 @@ void SimClient::OnFrame(const FrameView& frame) {
     case MessageType::kQueueInfos:
       understood = reply(VerifyBody<wire::QueueInfos>(frame.body));
       break;
+    case MessageType::kScheduleInfos:
+      understood = reply(VerifyBody<wire::ScheduleInfos>(frame.body));
+      break;
     case MessageType::kStatusReply:
       understood = reply(VerifyBody<wire::StatusReply>(frame.body));
       break;
@@ -261,6 +266,7 @@ void SimClient::NextCall() {
   if (random_.Chance(workload.query)) RandomQuery();
   if (random_.Chance(workload.rule)) RandomRule();
   if (random_.Chance(workload.cancel)) CancelSome();
+  if (random_.Chance(workload.reschedule)) RandomSchedule();
 }
 
 TaskSpec SimClient::MakeTask(std::string* marker) {
@@ -506,11 +512,82 @@ void SimClient::RandomRule() {
   SetQueue(static_cast<int>(random_.Below(static_cast<uint64_t>(world_.workload.queues))), change);
 }
 
-void SimClient::LiftRules() {
+void SimClient::Quieten() {
   leaves_ = false;
-  next_lift_ms_ = now().mono_ms + kLiftEveryMs;
-  for (int queue = 0; queue < world_.workload.queues; ++queue)
+  next_quieten_ms_ = now().mono_ms + kQuietenEveryMs;
+  for (int queue = 0; world_.workload.rule > 0 && queue < world_.workload.queues; ++queue)
     SetQueue(queue, {.paused = false, .max_running = 0, .rate_micro = 0});
+  if (world_.workload.schedules > 0) PauseSchedules();
+}
+
+// --- Schedules ------------------------------------------------------------------------------------------------------------
+
+// Always the same under a name, as by a program that sets its schedules each time it starts.
+void SimClient::SetSchedule(int index) {
+  constexpr const char* kExpressions[] = {"@every 1s", "*/2 * * * * *", "@every 3s", "* * * * * *"};
+  constexpr Overlap kOverlaps[] = {Overlap::kAllow, Overlap::kSkip, Overlap::kQueueOne,
+                                   Overlap::kQueueAll, Overlap::kCancelOld};
+  const auto choice = static_cast<size_t>(index + 3 * number_);
+  ScheduleSpec schedule;
+  schedule.name = absl::StrCat("c", number_, ".s", index);
+  schedule.expression = kExpressions[choice % std::size(kExpressions)];
+  schedule.overlap = kOverlaps[choice % std::size(kOverlaps)];
+  if (choice % 2 == 0) schedule.catch_up_ms = kMinCatchUpMs;
+  if (choice % 7 == 0) schedule.jitter_ms = 500;
+  schedule.task.type = absl::StrCat("t", index % world_.workload.types);
+  schedule.task.queue = absl::StrCat("q", index % world_.workload.queues);
+  schedule.task.payload = schedule.name + "|";
+  schedule.task.max_attempts = 2;
+  schedule.task.timeout_ms = static_cast<uint32_t>(world_.workload.timeout_max_ms);
+  schedule.task.retry_base_ms = schedule.task.retry_cap_ms = 500;
+  unset_schedules_.insert(index);
+  AskBroker<wire::ScheduleInfos>(
+      MessageType::kScheduleSet, MessageType::kScheduleInfos,
+      [&](uint64_t number) { return EncodeScheduleSet(number, schedule, true); },
+      [this, index](const wire::ScheduleInfos* infos) {
+        if (infos == nullptr) return SetSchedule(index);
+        unset_schedules_.erase(index);
+      });
+}
+
+// Every other one is left alone, so that it is known what becomes of each of its ticks.
+void SimClient::RandomSchedule() {
+  const int index =
+      static_cast<int>(random_.Below(static_cast<uint64_t>(world_.workload.schedules)));
+  const std::string name = absl::StrCat("c", number_, ".s", index);
+  if (unset_schedules_.contains(index)) return;
+  if (index % 2 == 0) return SetSchedule(index);
+  return random_.Chance(0.5) ? PauseSchedule(name, random_.Chance(0.5)) : RunSchedule(name);
+}
+
+void SimClient::PauseSchedule(const std::string& name, bool paused) {
+  AskBroker<wire::ScheduleInfos>(
+      MessageType::kSchedulePause, MessageType::kScheduleInfos,
+      [&](uint64_t number) { return EncodeSchedulePause(number, name, paused); },
+      [](const wire::ScheduleInfos*) {});
+}
+
+void SimClient::RunSchedule(const std::string& name) {
+  constexpr int64_t kBackfillMs = 5'000;
+  constexpr int64_t kLongAgoMs = kEpochWallMs - 3'600'000;  // whatever the broker's clock shows
+  const int64_t to_ms = random_.Chance(0.5) ? 0 : kLongAgoMs;
+  AskBroker<wire::ItemReply>(
+      MessageType::kScheduleRun, MessageType::kItemReply,
+      [&](uint64_t number) {
+        return EncodeScheduleRun(number, name, to_ms == 0 ? 0 : to_ms - kBackfillMs, to_ms);
+      },
+      [](const wire::ItemReply*) {});
+}
+
+void SimClient::PauseSchedules() {
+  AskBroker<wire::ScheduleInfos>(
+      MessageType::kScheduleList, MessageType::kScheduleInfos,
+      [](uint64_t number) { return EncodeScheduleList(number, "", ""); },
+      [this](const wire::ScheduleInfos* infos) {
+        if (infos == nullptr || infos->schedules() == nullptr) return;
+        for (const wire::ScheduleInfo* schedule : *infos->schedules())
+          if (!schedule->paused()) PauseSchedule(schedule->name()->str(), true);
+      });
 }
 
 // Of anybody's tasks: so that some have more than one client that waits.

@@ -39,8 +39,9 @@ class SimClient final : public Process {
   // For the last look: asks GET about these ids and calls `seen` with each answer until all are answered.
   void Ask(std::vector<TaskId> ids, std::function<void(const wire::TaskInfos&)> seen);
   bool asked_all() const { return to_get_.empty(); }
-  // Takes all rules off all queues, again and again: somebody's older change may still be on its way.
-  void LiftRules();
+  // Takes all rules off all queues and pauses all schedules, again and again: somebody's older change may
+  // still be on its way.
+  void Quieten();
 
  private:
   void Round() override;
@@ -68,6 +69,11 @@ class SimClient final : public Process {
   void RandomQuery();
   void RandomRule();
   void SetQueue(int queue, const QueueChange& change);
+  void SetSchedule(int index);
+  void RandomSchedule();
+  void PauseSchedule(const std::string& name, bool paused);
+  void RunSchedule(const std::string& name);
+  void PauseSchedules();
   void WaitForOneOf(const wire::TaskInfos* infos);
   void Retry(TaskId id);
   void CancelSome();
@@ -100,7 +106,8 @@ class SimClient final : public Process {
   std::set<TaskId> awaited_;                             // by a push or a wait
   std::set<TaskId> pushed_;                              // outcomes of tasks with notify, heard
   int asking_ = 0;                                       // requests without an answer
-  int64_t next_lift_ms_ = Session::kNever;
+  int64_t next_quieten_ms_ = Session::kNever;
+  std::set<int> unset_schedules_;  // of this life
   std::vector<TaskId> to_get_;
   std::function<void(const wire::TaskInfos&)> on_infos_;
 };

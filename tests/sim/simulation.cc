@@ -99,9 +99,9 @@ class Simulation {
     scheduler_.Trace("calm");
     injector_->End();
     SimClient operators(world_, static_cast<int>(parts_.clients.size()) + 1);
-    if (workload_.rule > 0) {
+    if (workload_.rule > 0 || workload_.schedules > 0) {
       operators.Boot(0);
-      operators.LiftRules();
+      operators.Quieten();
     }
     Settle();
     operators.Crash();
@@ -109,7 +109,7 @@ class Simulation {
 
   void Settle() {
     auto settled = [this] {
-      if (oracle_.unfinished() > 0) return false;
+      if (oracle_.unfinished() > 0 || !oracle_.schedules_rest()) return false;
       for (auto& client : parts_.clients)
         if (!client->idle() || client->tasks_left() > 0) return false;
       return true;
@@ -124,6 +124,7 @@ class Simulation {
                         std::string(wire::EnumNameTaskState(task.row.state)), ")");
         break;
       }
+    if (!oracle_.schedules_rest()) absl::StrAppend(&what, "; a schedule is not paused");
     for (auto& client : parts_.clients)
       if (!client->idle()) absl::StrAppend(&what, "; ", client->Waiting());
     oracle_.Fail(what);
