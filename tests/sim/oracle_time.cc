@@ -250,7 +250,8 @@ void Oracle::CheckLate(int64_t as_of_us) {
 // --- When an attempt must end -----------------------------------------------------------------------------------------
 
 void Oracle::NoteStarted(const WorkerSession& session, const wire::Heartbeat& heartbeat) {
-  if (heartbeat.started() == nullptr) return;
+  // Of a session that the worker has left, and whose last frames are late, the broker takes none.
+  if (heartbeat.started() == nullptr || !session.certain) return;
   for (const wire::LeaseRef* ref : *heartbeat.started()) {
     auto lease = leases_.find(ref->lease_id());
     if (lease == leases_.end() || !session.outstanding.contains(lease->first)) continue;
