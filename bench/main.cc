@@ -9,6 +9,7 @@
 #include "bench/latency.h"
 #include "bench/limits.h"
 #include "bench/report.h"
+#include "bench/schedules.h"
 #include "bench/throughput.h"
 #include "schemas/errors.h"
 
@@ -24,6 +25,7 @@ struct Settings {
   std::vector<HostPort> brokers;
   LatencyOptions latency;
   BacklogOptions backlog;
+  SchedulesOptions schedules;
 };
 
 int Fail(const absl::Status& status, bool json) {
@@ -108,6 +110,21 @@ absl::StatusOr<Json> Backlog(const Settings& settings) {
               {"table_bytes_per_task", ToJson(result.tables, settings.backlog.tasks)}};
 }
 
+absl::StatusOr<Json> Schedules(const Settings& settings) {
+  ZS_ASSIGN_OR_RETURN(SchedulesResult result, RunSchedules(settings.schedules));
+  Json late = ToJson(result.late_ms);
+  late["max"] = result.late_ms_max;
+  return Json{{"schedules", settings.schedules.schedules},
+              {"sets_per_second", result.sets_per_second},
+              {"rss_bytes_per_schedule", result.rss_bytes_per_schedule},
+              {"disk_bytes_per_schedule", result.disk_bytes_per_schedule},
+              {"restart_seconds", result.restart_seconds},
+              {"idle_cpu_percent", result.idle_cpu_percent},
+              {"ticks_per_second", result.ticks_per_second},
+              {"cpu_us_per_tick", result.cpu_us_per_tick},
+              {"late_ms", late}};
+}
+
 absl::StatusOr<Json> Limits(const Settings& settings) {
   constexpr int kCommits = 500;
   constexpr uint64_t kPipelineTasks = 1'000'000, kSingleTasks = 200'000, kEchoes = 500'000;
@@ -130,10 +147,11 @@ absl::StatusOr<Json> Limits(const Settings& settings) {
 absl::StatusOr<Json> Repeat(const std::string& command, const Settings& settings) {
   std::vector<Json> runs;
   for (int i = 0; i < settings.repeat; ++i) {
-    ZS_ASSIGN_OR_RETURN(Json run, command == "throughput" ? Throughput(settings)
-                                  : command == "latency"  ? Latency(settings)
-                                  : command == "backlog"  ? Backlog(settings)
-                                                          : Limits(settings));
+    ZS_ASSIGN_OR_RETURN(Json run, command == "throughput"  ? Throughput(settings)
+                                  : command == "latency"   ? Latency(settings)
+                                  : command == "backlog"   ? Backlog(settings)
+                                  : command == "schedules" ? Schedules(settings)
+                                                           : Limits(settings));
     runs.push_back(std::move(run));
   }
   return Summarise(runs);
@@ -170,6 +188,17 @@ void AddOthers(Flags& flags, Settings& settings) {
   backlog.Size("--payload-bytes", &settings.backlog.payload_bytes, "Payload of each", 0, 1 << 20);
   backlog.Number("--workers", &settings.backlog.workers, "Workers that work them off", 1, 1024);
   backlog.Example("zsched-bench backlog --tasks 2000000");
+  Flags& schedules = flags.Command(
+      "schedules", "Many time schedules: making them, restart, CPU when none is due, lateness");
+  schedules.Number("--schedules", &settings.schedules.schedules,
+                   "Schedules, of which each fires once", 1, 200'000);
+  schedules.Duration("--period", &settings.schedules.period_ms,
+                     "How long after it was made each fires: making them all must take less", 1000,
+                     24 * 3600 * 1000);
+  schedules.Switch("--together", &settings.schedules.together, "All fire at one moment");
+  schedules.Duration("--idle", &settings.schedules.idle_ms, "How long to look at the idle broker",
+                     1000, 3600 * 1000);
+  schedules.Example("zsched-bench schedules --schedules 100000");
   Flags& limits = flags.Command(
       "limits", "What the libraries allow here: LMDB commit, ZeroMQ echo, a bare pipeline");
   limits.Example("zsched-bench limits");
@@ -190,7 +219,7 @@ int Main(int argc, char** argv) {
     settings.throughput.brokers +=
         (settings.throughput.brokers.empty() ? "" : ",") + ToString(broker);
   settings.throughput.data_root = settings.latency.data_root = settings.backlog.data_root =
-      settings.data_root;
+      settings.schedules.data_root = settings.data_root;
   settings.throughput.measure_limit = !settings.no_limit;
   absl::StatusOr<Json> result = Repeat(flags.command(), settings);
   bool json = settings.output == "json";

@@ -65,6 +65,18 @@ class Output(unittest.TestCase):
         self.assert_names(["submits_per_second", "rss_bytes_per_task", "restart_seconds", "disk_bytes_per_task"], result)
         self.assertGreater(result["table_bytes_per_task"]["specs"], 100)
 
+    def test_schedules(self):
+        for period in ("10s", "90s"):  # a busy machine may not make them all in time
+            try:
+                result = self.figures("schedules", "--schedules", "200", "--period", period, "--idle", "1s")
+                break
+            except AssertionError:
+                if period == "90s":
+                    raise
+        self.assert_names(["sets_per_second", "rss_bytes_per_schedule", "disk_bytes_per_schedule", "restart_seconds",
+                           "idle_cpu_percent", "ticks_per_second", "cpu_us_per_tick"], result)
+        self.assert_names(["p50", "p99", "max"], result["late_ms"])
+
     def test_table_for_people(self):
         text = self.bench("throughput", "--tasks", "1000", "--samples", "2")
         self.assertRegex(text, r"(?m)^tasks_per_second +\d+")
