@@ -70,6 +70,9 @@ enum class MessageType : uint8_t {
   kScheduleRemove = 45,
   kScheduleList = 46,
   kScheduleInfos = 47,
+  kTypeSet = 56,
+  kTypeList = 57,
+  kTypeInfos = 58,
   // worker endpoint
   kWorkerHello = 64,
   kWorkerWelcome = 65,

@@ -26,8 +26,10 @@ inline constexpr size_t kMaxErrorMessageBytes = 4096;  // a longer message is cu
 inline constexpr size_t kMaxLabels = 16;
 inline constexpr size_t kMaxLabelKeyBytes = 64;
 inline constexpr size_t kMaxLabelValueBytes = 256;
-inline constexpr size_t kMaxKeyBytes = 128;  // of an idempotency key
-inline constexpr int kPriorities = 10;       // 0..9, 9 first
+inline constexpr size_t kMaxKeyBytes = 128;  // of an idempotency, concurrency or fairness key
+inline constexpr size_t kMaxCorrelationIdBytes = 128;
+inline constexpr size_t kTraceparentBytes = 55;  // W3C trace context, version 00
+inline constexpr int kPriorities = 10;           // 0..9, 9 first
 inline constexpr int kDefaultPriority = 5;
 inline constexpr int kDefaultMaxAttempts = 25;
 inline constexpr int kMaxMaxAttempts = 10'000;
@@ -47,7 +49,9 @@ inline constexpr uint64_t kMaxQueueRateMicro =
 inline constexpr uint32_t kMaxQueueBurst = 1'000'000;
 inline constexpr uint32_t kMaxQueueRunning = 1'000'000'000;
 inline constexpr uint8_t kMaxQueueWeight = 100;
-inline constexpr size_t kMaxQueueListLimit = 1000;  // queues in one QUEUE_INFOS
+inline constexpr uint32_t kMaxAgeingMs = 24 * 3600 * 1000;
+inline constexpr size_t kMaxQueueListLimit =
+    1000;  // queues in one QUEUE_INFOS, types in one TYPE_INFOS
 
 // --- Time schedules
 inline constexpr uint64_t kDefaultCatchUpMs = 3600 * 1000;

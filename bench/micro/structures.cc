@@ -1,6 +1,7 @@
 // The structures inside the core, filled as a broker with a million waiting tasks has them.
 #include <benchmark/benchmark.h>
 
+#include <deque>
 #include <memory>
 #include <random>
 #include <string>
@@ -117,8 +118,8 @@ class DispatchBench {
   DispatchBench(uint32_t lanes, uint32_t queues, uint32_t workers, bool ruled) {
     constexpr uint32_t kTasksPerLane = 4;
     for (uint32_t lane = 1; lane <= lanes; ++lane) {
-      lanes_.Create(lane, "queue" + std::to_string(lane % queues), "type" + std::to_string(lane));
-      dispatcher_.LaneCreated(lane);
+      lanes_.Create(
+          lane, {"queue" + std::to_string(lane % queues), "type" + std::to_string(lane), {}, {}});
       for (uint32_t i = 0; i < kTasksPerLane; ++i) {
         uint32_t slot = tasks_.Insert(TaskId(++last_));
         tasks_[slot].lane = lane;
@@ -128,7 +129,7 @@ class DispatchBench {
     for (uint32_t queue = 0; ruled && queue < queues; ++queue) {
       lanes_.queues()[queue].settings.max_running = kMaxQueueRunning;
       lanes_.queues()[queue].settings.rate_micro = kMaxQueueRateMicro;
-      gates_.OnSettings(queue);
+      gates_.OnQueueSettings(queue);
     }
     for (uint32_t worker = 0; worker < workers; ++worker) {
       bool joined = dispatcher_.Join(worker, {}, {});
@@ -142,7 +143,7 @@ class DispatchBench {
     uint32_t served = 0, task = kNil;
     size_t given = dispatcher_.Run(1, [&](uint32_t worker, uint32_t slot) -> uint32_t {
       lanes_.Remove(slot);
-      gates_.OnGiven(lanes_[tasks_[slot].lane].queue);
+      gates_.OnGiven(tasks_[slot].lane);
       served = worker;
       task = slot;
       return kFree - 1;
@@ -163,8 +164,9 @@ class DispatchBench {
 
   TaskIndex tasks_;
   Lanes lanes_{tasks_};
-  Gates gates_{lanes_};
-  Dispatcher dispatcher_{tasks_, lanes_, gates_};
+  Gates gates_{lanes_, tasks_};
+  ReadyClock ready_clock_;
+  Dispatcher dispatcher_{tasks_, lanes_, gates_, ready_clock_};
   uint64_t last_ = 0;
 };
 
@@ -174,6 +176,78 @@ void BM_Dispatch(benchmark::State& state) {
   for (auto _ : state) bench.One();
   state.SetItemsProcessed(state.iterations());
 }
+// Keys of one queue with a bound that most of them are at: each task that goes out closes its key, and
+// the one before it opens another.
+class KeyedBench {
+ public:
+  // `tenants`: as many fairness keys as concurrency keys.
+  KeyedBench(uint32_t keys, bool tenants) {
+    lanes_.Create(lanes_.free_number(), {"queue", "type", {}, {}});
+    lanes_.queues()[0].settings.key_max_running = 1;
+    for (uint32_t key = 0; key < keys; ++key) {
+      const std::string name = "key" + std::to_string(key);
+      const uint32_t lane = lanes_.free_number();
+      lanes_.Create(lane, {"queue", "type", name, tenants ? name : std::string_view()});
+      for (int i = 0; i < 3; ++i) {
+        uint32_t slot = tasks_.Insert(TaskId(++last_));
+        tasks_[slot].lane = lane;
+        tasks_[slot].order = static_cast<int64_t>(last_);
+        lanes_.PushBack(slot);
+      }
+    }
+    bool joined = dispatcher_.Join(0, {}, {});
+    ZS_CHECK(joined);
+    while (Dispatch(1000) > 0) {
+    }
+    ZS_CHECK(leased_.size() == keys);  // each key has one, and two that wait
+  }
+
+  // One attempt ends, and the next of its key goes out. The ended task goes to the end of its line.
+  void One() {
+    const uint32_t slot = leased_.front();
+    leased_.pop_front();
+    const LaneGates gates = GatesOf(lanes_[tasks_[slot].lane]);
+    lanes_.CountRunning(tasks_[slot].lane, -1);
+    gates_.OnLeaseEnded(gates);
+    tasks_[slot].order = static_cast<int64_t>(++last_);
+    lanes_.PushBack(slot);
+    const size_t given = Dispatch(1);
+    ZS_CHECK(given == 1);
+  }
+
+ private:
+  size_t Dispatch(uint32_t most) {
+    dispatcher_.SetFree(0, most);
+    return dispatcher_.Run(most, [&](uint32_t, uint32_t slot) -> uint32_t {
+      lanes_.Remove(slot);
+      lanes_.CountRunning(tasks_[slot].lane, +1);
+      gates_.OnGiven(tasks_[slot].lane);
+      leased_.push_back(slot);
+      return --most;
+    });
+  }
+
+  TaskIndex tasks_;
+  Lanes lanes_{tasks_};
+  Gates gates_{lanes_, tasks_};
+  ReadyClock ready_clock_;
+  Dispatcher dispatcher_{tasks_, lanes_, gates_, ready_clock_};
+  std::deque<uint32_t> leased_;
+  uint64_t last_ = 0;
+};
+
+void BM_DispatchKeyed(benchmark::State& state) {
+  KeyedBench bench(static_cast<uint32_t>(state.range(0)), state.range(1) != 0);
+  for (auto _ : state) bench.One();
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(BM_DispatchKeyed)
+    ->ArgNames({"keys", "tenants"})
+    ->Args({100, 0})
+    ->Args({10'000, 0})
+    ->Args({100'000, 0})
+    ->Args({100'000, 1});
+
 BENCHMARK(BM_Dispatch)
     ->ArgNames({"lanes", "queues", "workers", "ruled"})
     ->Args({1, 1, 2, 0})

@@ -6,6 +6,7 @@
 #include "broker/core/queue_settings.h"
 #include "broker/core/schedule_settings.h"
 #include "broker/core/state.h"
+#include "broker/core/type_rules.h"
 #include "broker/core/validate.h"
 #include "schemas/errors.h"
 #include "schemas/frame.h"
@@ -64,6 +65,8 @@ class Applier {
         return Ticked();
       case RecordKind::kSchedulesGone:
         return SchedulesGone();
+      case RecordKind::kTypeSet:
+        return TypeSet();
     }
     return Corrupt("its kind is unknown; a newer version wrote it");
   }
@@ -107,7 +110,7 @@ class Applier {
       const wire::TaskSpec& spec = *submit.tasks()->Get(i);
       if (ValidateSpec(spec, kMaxPayloadBytes, now_ms_).code != ErrorCode::kOk)
         return Corrupt("a task in it is invalid");
-      const uint32_t lane = LaneOf(spec);
+      const uint32_t lane = FindOrCreateLane(spec);
       if (state_.tasks().Find(TaskId(id)) != kNil) return Corrupt("a task id is taken");
       if (spec.key() != nullptr && state_.keys().Find(HashKey(TextOf(spec.key()))).any())
         return Corrupt("a key is held by another task");
@@ -117,10 +120,10 @@ class Applier {
                                                    : Corrupt("its count does not match");
   }
 
-  uint32_t LaneOf(const wire::TaskSpec& spec) {
-    const std::string_view queue = QueueOf(spec), type = TextOf(spec.type());
-    const uint32_t lane = state_.lanes().Find(queue, type);
-    return lane != 0 ? lane : state_.CreateLane(batch_, queue, type);
+  uint32_t FindOrCreateLane(const wire::TaskSpec& spec) {
+    const LaneNames names = LaneOf(spec);
+    const uint32_t lane = state_.lanes().Find(names);
+    return lane != 0 ? lane : state_.CreateLane(batch_, names);
   }
 
   absl::Status ScheduleSet() {
@@ -154,7 +157,7 @@ class Applier {
       auto it = state_.schedules().find(entry.schedule);
       if (it == state_.schedules().end()) return Corrupt("an unknown schedule ticked");
       ZS_RETURN_IF_ERROR(CheckTick(entry, it->second.row));
-      const uint32_t lane = entry.MakesTask() ? LaneOf(*it->second.set().task()) : 0;
+      const uint32_t lane = entry.MakesTask() ? FindOrCreateLane(*it->second.set().task()) : 0;
       state_.Ticked(batch_, entry, lane, now_ms_);
     }
     return absl::OkStatus();
@@ -194,6 +197,15 @@ class Applier {
     if (!in_.Read(settings) || !in_.Take(settings.name_bytes, name)) return Corrupt("too short");
     if (!AreSane(settings, name)) return Corrupt("a setting is out of range");
     state_.QueueSet(batch_, name, settings);
+    return absl::OkStatus();
+  }
+
+  absl::Status TypeSet() {
+    TypeRow rules;
+    std::string_view name;
+    if (!in_.Read(rules) || !in_.Take(rules.name_bytes, name)) return Corrupt("too short");
+    if (!AreSane(rules, name)) return Corrupt("a rule is out of range");
+    state_.TypeSet(batch_, name, rules);
     return absl::OkStatus();
   }
 
@@ -300,7 +312,7 @@ class Applier {
       if (slot == kNil || (state_.tasks()[slot].state != TaskState::kScheduled &&
                            state_.tasks()[slot].state != TaskState::kRetryWait))
         return Corrupt("a fired task was not waiting");
-      state_.Fired(slot, batch_.next_lsn());
+      state_.Fired(batch_, slot, now_ms_);
     }
     return absl::OkStatus();
   }
@@ -326,10 +338,10 @@ class Applier {
     for (uint64_t i = 0; i < record.count; ++i) {
       RetriedEntry entry;
       if (!in_.Read(entry)) return Corrupt("too short");
-      if (entry.row.lane == 0 || entry.row.lane >= state_.lanes().next_number() ||
-          entry.row.priority >= kPriorities || state_.tasks().Find(TaskId(entry.task)) != kNil)
+      if (!state_.lanes().Has(entry.row.lane) || entry.row.priority >= kPriorities ||
+          state_.tasks().Find(TaskId(entry.task)) != kNil)
         return Corrupt("a retried task does not fit");
-      state_.Retried(batch_, entry, batch_.next_lsn());
+      state_.Retried(batch_, entry, now_ms_);
     }
     return absl::OkStatus();
   }
@@ -345,7 +357,7 @@ class Applier {
     for (std::string_view bytes; !in_.rest().empty() && in_.Take(sizeof(FinishedRun), bytes);) {
       FinishedRun run;
       RowReader(bytes).Read(run);
-      if (!run.IsSane() || run.lane >= state_.lanes().next_number())
+      if (!run.IsSane() || !state_.lanes().Has(run.lane))
         return Corrupt("a pruned task does not fit");
       if (run.tasks > state_.lanes().queue_of(run.lane).counts[static_cast<size_t>(run.state)])
         return Corrupt("more tasks are pruned than have ended so");

@@ -39,18 +39,19 @@ enum class Table : uint8_t {
   kTasks = 2,       // task id → where the task stands; rewritten on each change
   kOutcomes = 3,    // task id → result or last error
   kFinished = 4,    // LSN of the ending record → what it ended: the order of retention
-  kLanes = 5,       // lane number → (queue, type)
+  kLanes = 5,       // lane number → (queue, type, concurrency key, fairness key)
   kWorkers = 6,     // worker number → who it is
   kProducers = 7,   // producer number → client id and the submits it may ask about again
   kQueues = 8,      // number → settings of a queue that has any
   kKeys = 9,        // task id → the idempotency key that it holds
   kSchedules = 10,  // schedule number → what was set: a SCHEDULE_SET
   kTicks = 11,      // schedule number → how far it has come; rewritten on each tick
+  kTypes = 12,      // number → rules of a type that has any
 };
-inline constexpr size_t kTables = 12;
+inline constexpr size_t kTables = 13;
 inline constexpr std::array<const char*, kTables> kTableNames = {
-    "meta",    "specs",     "tasks",  "outcomes", "finished",  "lanes",
-    "workers", "producers", "queues", "keys",     "schedules", "ticks"};
+    "meta",      "specs",  "tasks", "outcomes",  "finished", "lanes", "workers",
+    "producers", "queues", "keys",  "schedules", "ticks",    "types"};
 
 struct Mutation {
   static constexpr uint32_t kErase = UINT32_MAX;

@@ -7,9 +7,9 @@ namespace zsched::broker {
 
 Core::Core(CoreConfig config)
     : config_(config),
-      gates_(state_.lanes()),
+      gates_(state_.lanes(), state_.tasks()),
       schedules_(state_),
-      dispatcher_(state_.tasks(), state_.lanes(), gates_),
+      dispatcher_(state_.tasks(), state_.lanes(), gates_, state_.ready_clock()),
       deadlines_(LeaseLinks{&state_.leases()}, 0) {}
 
 absl::Status Core::Start(const Uuid& cluster, uint64_t node, Now now) {
@@ -24,11 +24,7 @@ absl::Status Core::Start(const Uuid& cluster, uint64_t node, Now now) {
   state_.EpochStarted(epoch, record.cluster);
   CloseRecord(opened, record, now);
 
-  for (uint32_t lane = 1; lane < state_.lanes().next_number(); ++lane)
-    dispatcher_.LaneCreated(lane);
   gates_.Advance(now.mono_ms);
-  for (uint32_t queue = 0; queue < state_.lanes().queues().size(); ++queue)
-    if (state_.lanes().queues()[queue].settings_number != 0) gates_.OnSettings(queue);
   for (auto& [number, worker] : state_.workers()) {
     worker.silent_since = now.mono_ms;
     if (ZS_PLANTED("restart-ends-leases")) worker.silent_since -= config_.visibility_timeout_ms;

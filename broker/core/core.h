@@ -90,7 +90,7 @@ struct SubmitAckEffect {
 struct Assign {
   TaskId task;
   LeaseId lease;
-  uint32_t lane;
+  uint32_t lane;  // the base of the task's
   uint32_t timeout_ms;
   uint16_t attempt, max_attempts;
   uint8_t priority;
@@ -164,6 +164,13 @@ struct ScheduleEffect {
   uint64_t request = 0;
   std::string name;
 };
+// The type's rules are in force.
+struct TypeSetEffect {
+  SessionId to;
+  Lsn wait;
+  uint64_t request = 0;
+  std::string type;
+};
 struct ItemCode {
   uint64_t id;
   ErrorCode code;
@@ -184,7 +191,7 @@ struct ClosedEffect {
 using Effect =
     std::variant<SubmitAckEffect, TasksEffect, ResultAckEffect, OutcomesEffect, WelcomeEffect,
                  WorkerWelcomeEffect, CancelEffect, DrainEffect, HeartbeatAckEffect, ErrorEffect,
-                 ItemReplyEffect, QueueSetEffect, ScheduleEffect, ClosedEffect>;
+                 ItemReplyEffect, QueueSetEffect, ScheduleEffect, TypeSetEffect, ClosedEffect>;
 
 // --- Live sessions -------------------------------------------------------------------------------
 struct ClientSession {
@@ -263,6 +270,7 @@ class Core {
   void OnSchedulePause(SessionId from, const wire::SchedulePause& pause, Now now);
   void OnScheduleRun(SessionId from, const wire::ScheduleRun& run, Now now);
   void OnScheduleRemove(SessionId from, const wire::ScheduleRemove& remove, Now now);
+  void OnTypeSet(SessionId from, const wire::TypeSet& set, Now now);
   void OnWorkerDrain(SessionId from, uint64_t request, std::string_view worker);
   void OnClientGoodbye(SessionId from, Now now);
 
@@ -377,11 +385,9 @@ class Core {
   void AckAgain(const ClientSession& client, const SubmitMemory& memory,
                 const wire::Submit& submit);
   void RefuseAll(ClientSession& client, const wire::Submit& submit, const std::string& why);
-  Reject Judge(const wire::TaskSpec& spec, uint32_t lane, std::string_view queue_name,
-               Now now) const;
+  Reject Judge(const wire::TaskSpec& spec, uint32_t lane, Now now) const;
   Reject JudgeKey(const wire::TaskSpec& spec) const;
-  Reject JudgeRoom(const wire::TaskSpec& spec, uint32_t lane, std::string_view queue_name) const;
-  uint32_t NewLane(const wire::TaskSpec& spec);
+  Reject JudgeRoom(const wire::TaskSpec& spec, uint32_t lane) const;
   SubmitMemory AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now now,
                            SubmitAckEffect& ack);
 

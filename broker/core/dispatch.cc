@@ -37,12 +37,14 @@ void Core::Dispatch(Now now) {
       return 0;
     LeaseId lease(record.first_lease + record.count++);
     AppendStruct(batch_.OpenRecord(), LeasedEntry{task.id, session.worker, 0});
-    session.assigned.push_back(Assign{TaskId(task.id), lease, task.lane, task.timeout_ms,
+    // The base: the lane itself may be another by the time that the effect is carried out.
+    const uint32_t lane = state_.lanes()[task.lane].base;
+    session.assigned.push_back(Assign{TaskId(task.id), lease, lane, task.timeout_ms,
                                       static_cast<uint16_t>(task.attempt + 1), task.max_attempts,
                                       task.priority, task.order});
     state_.Leased(task_slot, lease, session.worker, static_cast<uint16_t>(task.attempt + 1),
                   now.wall_ms);
-    gates_.OnGiven(state_.lanes()[task.lane].queue);
+    gates_.OnGiven(task.lane);
     if (!session.listed) served_workers_.push_back(slot);
     session.listed = true;
     return FreeCredit(session);

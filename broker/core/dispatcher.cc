@@ -22,8 +22,9 @@ bool Contains(const std::vector<std::string>& sorted, std::string_view name) {
 
 }  // namespace
 
-bool Dispatcher::Accepts(const Class& klass, std::string_view queue, std::string_view type) {
-  return Contains(klass.queues, queue) && Contains(klass.types, type);
+bool Dispatcher::Accepts(const Class& klass, uint32_t lane) const {
+  return Contains(klass.queues, lanes_.queue_of(lane).name) &&
+         Contains(klass.types, lanes_.type_of(lane).name);
 }
 
 bool Dispatcher::Join(uint32_t session, std::vector<std::string> queues,
@@ -36,6 +37,7 @@ bool Dispatcher::Join(uint32_t session, std::vector<std::string> queues,
   normalize(types);
   if (seats_.size() <= session) seats_.resize(session + 1);
   ZS_CHECK(!seats_[session].used);
+  TakeChanges();
   uint32_t number = UINT32_MAX;
   for (auto& [n, klass] : classes_)
     if (klass.queues == queues && klass.types == types) number = n;
@@ -46,7 +48,8 @@ bool Dispatcher::Join(uint32_t session, std::vector<std::string> queues,
     klass.queues = std::move(queues);
     klass.types = std::move(types);
     order_.push_back(number);
-    for (uint32_t lane = 1; lane < classes_of_lane_.size(); ++lane) Match(number, lane);
+    for (uint32_t lane = 1; lane < lanes_.end(); ++lane)
+      if (lanes_.Has(lane)) Match(number, lane);
   }
   ++classes_.at(number).sessions;
   seats_[session] = Seat{number, 0, true};
@@ -74,17 +77,64 @@ void Dispatcher::SetFree(uint32_t session, uint32_t free) {
   seat.free = free;
 }
 
-void Dispatcher::LaneCreated(uint32_t lane) {
-  ZS_CHECK(lane == classes_of_lane_.size());
-  classes_of_lane_.emplace_back();
+void Dispatcher::OnLaneCreated(const LaneChange& change) {
+  gates_.OnLaneCreated(change);
+  if (classes_of_lane_.size() <= change.lane) classes_of_lane_.resize(change.lane + 1);
   if (ZS_PLANTED("new-lane-unserved")) return;
-  for (uint32_t number : order_) Match(number, lane);
+  if (!lanes_.Has(change.lane) || lanes_[change.lane].serial != change.serial)
+    return;  // it went again
+  for (uint32_t number : order_) Match(number, change.lane);
+}
+
+void Dispatcher::OnLaneGone(const LaneChange& change) {
+  gates_.OnLaneGone(change);
+  for (uint32_t number : std::exchange(classes_of_lane_[change.lane], {})) {
+    Class& klass = classes_.at(number);
+    auto heap = klass.heaps.find(change.stream);
+    if (auto entries = klass.entries.find(change.lane); entries != klass.entries.end()) {
+      for (const LineEntry& known : entries->second)
+        if (known.id != 0) ++heap->second.garbage;
+      klass.entries.erase(entries);
+    }
+    // The turns of the queue may still name it, and find no heap.
+    if (change.last_in_stream && heap != klass.heaps.end()) klass.heaps.erase(heap);
+  }
+}
+
+// Lanes that came and went, and heads that moved, in the order in which they did.
+void Dispatcher::TakeChanges() {
+  if (!lanes_.HasChanges()) return;
+  for (const LaneChange& change : lanes_.changes())
+    change.created ? OnLaneCreated(change) : OnLaneGone(change);
+  for (Touched touched : lanes_.touched()) {
+    if (!lanes_.Has(touched.lane)) continue;
+    if (gates_.IsParked(touched.lane)) {
+      gates_.OnHeadMoved(touched.lane);
+      continue;
+    }
+    for (uint32_t number : classes_of_lane_[touched.lane])
+      AddEntry(classes_.at(number), touched.lane, touched.priority);
+  }
+  lanes_.ClearChanges();
 }
 
 void Dispatcher::Match(uint32_t class_number, uint32_t lane) {
   Class& klass = classes_.at(class_number);
-  if (!Accepts(klass, lanes_.queue_of(lane).name, lanes_[lane].type)) return;
+  if (!Accepts(klass, lane)) return;
   classes_of_lane_[lane].push_back(class_number);
+  if (!gates_.IsParked(lane)) AddEntries(klass, lane);
+}
+
+// Smaller is earlier.
+int64_t Dispatcher::RankOf(uint32_t lane, int priority, int64_t order) const {
+  const auto ageing_ms = static_cast<int64_t>(lanes_.queue_of(lane).settings.ageing_ms);
+  if (ageing_ms == 0) return -priority;
+  // Given back: in front of all that was never out.
+  if (order < 0) return INT64_MIN / 2 - priority;
+  return ready_clock_.TimeOf(static_cast<uint64_t>(order)) - priority * ageing_ms;
+}
+
+void Dispatcher::AddEntries(Class& klass, uint32_t lane) {
   for (int priority = 0; priority < kPriorities; ++priority) AddEntry(klass, lane, priority);
 }
 
@@ -95,87 +145,137 @@ void Dispatcher::AddEntry(Class& klass, uint32_t lane, int priority) {
   const Task& task = tasks_[head];
   LineEntry& known = klass.entries[lane][static_cast<size_t>(priority)];
   if (known.id != 0 && std::tie(known.order, known.id) <= std::tie(task.order, task.id)) return;
-  uint32_t queue = lanes_[lane].queue;
-  QueueHeap& heap = klass.heaps[queue];
+  StreamHeap& heap = klass.heaps[lanes_[lane].stream];
   if (known.id != 0) ++heap.garbage;
   known = {task.order, task.id};
-  heap.heap.push_back({task.order, task.id, lane, static_cast<int8_t>(priority)});
+  heap.heap.push_back({RankOf(lane, priority, task.order), task.order, task.id, lane,
+                       static_cast<int8_t>(priority)});
   std::push_heap(heap.heap.begin(), heap.heap.end());
-  JoinRing(klass, queue, heap);
+  const uint32_t queue = lanes_[lane].queue;
+  if (!heap.in_turns) klass.turns[queue].streams.push_back(lanes_[lane].stream);
+  heap.in_turns = true;
+  JoinRing(klass, queue);
   if (heap.garbage > kGarbageFloor &&
       heap.garbage > kGarbageFactor * (heap.heap.size() - heap.garbage))
     Compact(klass, heap);
 }
 
-void Dispatcher::Compact(Class& klass, QueueHeap& heap) {
+void Dispatcher::Compact(Class& klass, StreamHeap& heap) {
   std::erase_if(heap.heap, [&](const Entry& e) {
-    const LineEntry& known = klass.entries[e.lane][static_cast<size_t>(e.priority)];
-    return known.order != e.order || known.id != e.id;
+    auto known = klass.entries.find(e.lane);
+    if (known == klass.entries.end()) return true;
+    const LineEntry& line = known->second[static_cast<size_t>(e.priority)];
+    return line.order != e.order || line.id != e.id;
   });
   std::make_heap(heap.heap.begin(), heap.heap.end());
   heap.garbage = 0;
 }
 
-void Dispatcher::JoinRing(Class& klass, uint32_t queue, QueueHeap& heap) {
-  if (heap.in_ring) return;
-  heap.in_ring = true;
+void Dispatcher::OnAgeing(uint32_t queue) {
+  TakeChanges();
+  for (auto& [number, klass] : classes_)
+    for (auto& [stream, heap] : klass.heaps) {
+      bool changed = false;
+      for (Entry& entry : heap.heap) {
+        if (!lanes_.Has(entry.lane) || lanes_[entry.lane].queue != queue) continue;
+        entry.rank = RankOf(entry.lane, entry.priority, entry.order);
+        changed = true;
+      }
+      if (changed) std::make_heap(heap.heap.begin(), heap.heap.end());
+    }
+}
+
+void Dispatcher::JoinRing(Class& klass, uint32_t queue) {
+  QueueTurns& turns = klass.turns[queue];
+  if (turns.in_ring) return;
+  turns.in_ring = true;
   klass.ring.push_back(queue);
 }
 
 void Dispatcher::TakeReopened() {
   for (uint32_t queue : gates_.TakeReopened())
     for (auto& [number, klass] : classes_)
-      if (auto heap = klass.heaps.find(queue); heap != klass.heaps.end())
-        JoinRing(klass, queue, heap->second);
+      if (auto turns = klass.turns.find(queue);
+          turns != klass.turns.end() && !turns->second.streams.empty())
+        JoinRing(klass, queue);
+  WakeLanes();
 }
 
-const Queue* Dispatcher::FindForgotten() const {
-  if (!lanes_.touched().empty() || gates_.has_reopened()) return nullptr;  // before Run
+void Dispatcher::WakeLanes() {
+  if (!gates_.has_waking()) return;
+  woke_ = true;
+  gates_.Wake([&](uint32_t lane) {
+    for (uint32_t number : classes_of_lane_[lane]) AddEntries(classes_.at(number), lane);
+  });
+}
+
+uint32_t Dispatcher::FindForgotten() const {
+  if (lanes_.HasChanges() || gates_.has_reopened() || gates_.has_waking()) return 0;  // before Run
   for (const auto& [number, klass] : classes_) {
     if (klass.hungry.empty()) continue;
-    for (uint32_t lane = 1; lane < classes_of_lane_.size(); ++lane) {
-      const uint32_t queue = lanes_[lane].queue;
-      if (!Accepts(klass, lanes_.queues()[queue].name, lanes_[lane].type)) continue;
-      const bool ready = std::any_of(lanes_[lane].lines.begin(), lanes_[lane].lines.end(),
-                                     [](const Line& line) { return line.head != kNil; });
-      auto heap = klass.heaps.find(queue);
-      if (ready && gates_.Look(queue) == QueueGate::kOpen &&
-          (heap == klass.heaps.end() || !heap->second.in_ring))
-        return &lanes_.queues()[queue];
+    for (uint32_t lane = 1; lane < lanes_.end(); ++lane) {
+      if (!lanes_.Has(lane) || !Accepts(klass, lane) || lanes_.HeadOf(lane) == kNil) continue;
+      const Lane& waiting = lanes_[lane];
+      const bool open =
+          gates_.LookAtQueue(waiting.queue) == QueueGate::kOpen &&
+          gates_.Look({Scope::kType, waiting.type}) == QueueGate::kOpen &&
+          (waiting.key == 0 || gates_.Look({Scope::kKey, waiting.key}) == QueueGate::kOpen);
+      if (!open) continue;
+      auto heap = klass.heaps.find(waiting.stream);
+      auto turns = klass.turns.find(waiting.queue);
+      if (gates_.IsParked(lane) || heap == klass.heaps.end() || !heap->second.in_turns ||
+          turns == klass.turns.end() || !turns->second.in_ring)
+        return lane;
     }
   }
-  return nullptr;
+  return 0;
 }
 
-void Dispatcher::TakeTouched() {
-  for (Touched touched : lanes_.touched())
-    if (touched.lane < classes_of_lane_.size())
-      for (uint32_t number : classes_of_lane_[touched.lane])
-        AddEntry(classes_.at(number), touched.lane, touched.priority);
-  lanes_.ClearTouched();
-}
-
-// The first task in the order of the queue, or kNil. Repairs the top of the heap until it is true.
-uint32_t Dispatcher::Peek(Class& klass, QueueHeap& heap) {
+// The first task in the order of the stream, or kNil. Repairs the top of the heap until it is true.
+uint32_t Dispatcher::Peek(Class& klass, StreamHeap& heap) {
   while (!heap.heap.empty()) {
-    Entry top = heap.heap.front();
-    auto priority = static_cast<size_t>(top.priority);
-    LineEntry& known = klass.entries[top.lane][priority];
-    bool garbage = known.order != top.order || known.id != top.id;
-    uint32_t head = lanes_[top.lane].lines[priority].head;
-    if (!garbage && head != kNil && tasks_[head].id == top.id && tasks_[head].order == top.order)
+    const Entry top = heap.heap.front();
+    const auto priority = static_cast<size_t>(top.priority);
+    auto entries = klass.entries.find(top.lane);
+    LineEntry* known = entries == klass.entries.end() ? nullptr : &entries->second[priority];
+    const bool garbage = known == nullptr || known->order != top.order || known->id != top.id;
+    const uint32_t head = garbage ? kNil : lanes_[top.lane].lines[priority].head;
+    const bool closed = head != kNil && !gates_.LaneMayGive(top.lane);
+    if (head != kNil && !closed && tasks_[head].id == top.id && tasks_[head].order == top.order)
       return head;
     std::pop_heap(heap.heap.begin(), heap.heap.end());
     heap.heap.pop_back();
     if (garbage) {
       --heap.garbage;
-    } else {
-      known = LineEntry{};
-      if (head == kNil) continue;
-      known = {tasks_[head].order, tasks_[head].id};
-      heap.heap.push_back({known.order, known.id, top.lane, top.priority});
-      std::push_heap(heap.heap.begin(), heap.heap.end());
+      continue;
     }
+    *known = LineEntry{};
+    // Room that it was woken for is the next one's, before anything further back in line.
+    if (closed) WakeLanes();
+    if (head == kNil || closed) continue;
+    const int64_t order = tasks_[head].order;
+    *known = {order, tasks_[head].id};
+    heap.heap.push_back(
+        {RankOf(top.lane, top.priority, order), order, known->id, top.lane, top.priority});
+    std::push_heap(heap.heap.begin(), heap.heap.end());
+  }
+  return kNil;
+}
+
+// The next task of a queue: its streams take turns.
+uint32_t Dispatcher::PeekQueue(Class& klass, QueueTurns& turns) {
+  while (!turns.streams.empty()) {
+    const uint64_t stream = turns.streams.front();
+    auto found = klass.heaps.find(stream);
+    StreamHeap* heap = found == klass.heaps.end() ? nullptr : &found->second;
+    const uint32_t task = heap == nullptr ? kNil : Peek(klass, *heap);
+    if (task != kNil && turns.streams.size() == 1) return task;
+    turns.streams.pop_front();
+    if (task != kNil) {
+      turns.streams.push_back(stream);
+      return task;
+    }
+    if (heap != nullptr) heap->in_turns = false;
   }
   return kNil;
 }
@@ -184,13 +284,13 @@ uint32_t Dispatcher::Peek(Class& klass, QueueHeap& heap) {
 uint32_t Dispatcher::NextTask(Class& klass) {
   while (!klass.ring.empty()) {
     uint32_t queue = klass.ring.front();
-    QueueHeap& heap = klass.heaps[queue];
-    uint32_t task = gates_.MayGive(queue) ? Peek(klass, heap) : kNil;
+    QueueTurns& turns = klass.turns[queue];
+    uint32_t task = gates_.QueueMayGive(queue) ? PeekQueue(klass, turns) : kNil;
     const bool turn_over = ++klass.given >= WeightOf(lanes_.queues()[queue].settings);
     if (task != kNil && !turn_over) return task;
     klass.given = 0;
     klass.ring.pop_front();
-    heap.in_ring = task != kNil;
+    turns.in_ring = task != kNil;
     if (task == kNil) continue;
     klass.ring.push_back(queue);
     return task;
@@ -220,13 +320,16 @@ size_t Dispatcher::RunClass(Class& klass, size_t max_tasks,
 
 size_t Dispatcher::Run(size_t max_tasks,
                        absl::FunctionRef<uint32_t(uint32_t session, uint32_t task)> assign) {
-  TakeTouched();
+  TakeChanges();
   TakeReopened();
   size_t given = 0;
-  for (size_t i = 0; i < order_.size() && given < max_tasks; ++i) {
-    Class& klass = classes_.at(order_[(turn_ + i) % order_.size()]);
-    given += RunClass(klass, max_tasks - given, assign);
-  }
+  do {  // once more when a class found lanes that are another's to serve
+    woke_ = false;
+    for (size_t i = 0; i < order_.size() && given < max_tasks; ++i) {
+      Class& klass = classes_.at(order_[(turn_ + i) % order_.size()]);
+      given += RunClass(klass, max_tasks - given, assign);
+    }
+  } while (woke_ && given < max_tasks);
   ++turn_;
   return given;
 }

@@ -4,7 +4,7 @@
 // Workers that accept the same queues and types form a class. A class merges the heads of all lines
 // it may take:
 //
-//   Class ──round robin──▶ Queue ──heap by (priority, order, id)──▶ lines of its lanes
+//   Class ──turns──▶ Queue ──turns──▶ Stream ──heap by (rank, order, id)──▶ lines of its lanes
 //
 // The heaps are lazy. An entry may stand for a head that is already gone, but never behind the true
 // head: heads only move back in line when they are taken, and when one moves forward (a line was
@@ -12,8 +12,14 @@
 // is right after it was compared with its line, and taking a task costs O(log lanes) in the class
 // that takes it, nothing in the others.
 //
-// Queues take turns, and give as many tasks a turn as their weight says. A queue whose gate is closed
-// (gates.h) leaves the rings when its turn comes, and returns when the gate reports that it opened.
+// Queues take turns, and give as many tasks a turn as their weight says; within a queue its streams (the
+// fairness keys) take turns, a task each. A queue whose gate is closed (gates.h) leaves the rings when its
+// turn comes, and returns when the gate reports that it opened. A lane whose type or concurrency key is
+// closed leaves the heaps when it comes to the top, and returns when Gates wakes it.
+//
+// A line's rank is its priority; in a queue with ageing it is the moment since when the first task waits, less
+// ageing_ms for each step of priority, so that waiting that long is worth a step. Both are fixed while a task
+// waits: nothing has to be sorted anew as time goes by.
 //
 // Among the workers of a class the one with the most free credit is served first, a fraction of its
 // credit at a time, so that load evens out.
@@ -33,9 +39,11 @@
 
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/node_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "broker/core/gates.h"
 #include "broker/core/lanes.h"
+#include "broker/core/ready_clock.h"
 #include "broker/core/task_index.h"
 
 namespace zsched::broker {
@@ -45,8 +53,8 @@ class Dispatcher {
   // Classes of workers that differ in queues or types; each costs a heap entry per line it matches.
   static constexpr size_t kMaxClasses = 256;
 
-  Dispatcher(TaskIndex& tasks, Lanes& lanes, Gates& gates)
-      : tasks_(tasks), lanes_(lanes), gates_(gates) {}
+  Dispatcher(TaskIndex& tasks, Lanes& lanes, Gates& gates, const ReadyClock& ready_clock)
+      : tasks_(tasks), lanes_(lanes), gates_(gates), ready_clock_(ready_clock) {}
 
   // Empty lists mean all. False when there are kMaxClasses others already.
   bool Join(uint32_t session, std::vector<std::string> queues, std::vector<std::string> types);
@@ -54,8 +62,8 @@ class Dispatcher {
   // Tasks that the session may take now; 0 when its byte grant is used up or it drains.
   void SetFree(uint32_t session, uint32_t free);
 
-  // A lane was created; once each, by rising number.
-  void LaneCreated(uint32_t lane);
+  // The queue's ageing is another.
+  void OnAgeing(uint32_t queue);
 
   // Gives out ready tasks while there are both tasks and free workers, at most `max_tasks`.
   // `assign` leases the task (which takes it off its line) and returns what the session may still
@@ -63,19 +71,20 @@ class Dispatcher {
   size_t Run(size_t max_tasks, absl::FunctionRef<uint32_t(uint32_t session, uint32_t task)> assign);
 
   size_t classes() const { return classes_.size(); }
-  // A queue with ready tasks and an open gate that a class with free workers does not look at; nullptr:
-  // none, or something came since Run. For the invariants.
-  const Queue* FindForgotten() const;
+  // A lane with ready tasks and open gates that a class with free workers does not look at; 0: none, or
+  // something came since Run. For the invariants.
+  uint32_t FindForgotten() const;
 
  private:
   struct Entry {
+    int64_t rank;
     int64_t order;
     uint64_t id;
     uint32_t lane;
     int8_t priority;
     // std::push_heap keeps the greatest on top: "less" means later in line.
     friend bool operator<(const Entry& a, const Entry& b) {
-      if (a.priority != b.priority) return a.priority < b.priority;
+      if (a.rank != b.rank) return a.rank > b.rank;
       if (a.order != b.order) return a.order > b.order;
       return a.id > b.id;
     }
@@ -85,17 +94,22 @@ class Dispatcher {
     int64_t order = 0;
     uint64_t id = 0;  // 0: none
   };
-  struct QueueHeap {
+  struct StreamHeap {
     std::vector<Entry> heap;
     size_t garbage = 0;
+    bool in_turns = false;
+  };
+  struct QueueTurns {
+    std::deque<uint64_t> streams;  // with a non-empty heap, or more
     bool in_ring = false;
   };
   struct Class {
     std::vector<std::string> queues, types;  // sorted; empty: all
     size_t sessions = 0;
-    absl::flat_hash_map<uint32_t, QueueHeap> heaps;                             // by queue
+    absl::node_hash_map<uint64_t, StreamHeap> heaps;  // by stream; they stay where they are
+    absl::node_hash_map<uint32_t, QueueTurns> turns;  // by queue; likewise
     absl::flat_hash_map<uint32_t, std::array<LineEntry, kPriorities>> entries;  // by lane
-    std::deque<uint32_t> ring;  // queues with a non-empty heap and an open gate, or more
+    std::deque<uint32_t> ring;  // queues with streams and an open gate, or more
     uint32_t given = 0;         // by the queue in front, in this turn
     absl::btree_set<std::pair<uint32_t, uint32_t>> hungry;  // (free, session), free > 0
   };
@@ -105,27 +119,35 @@ class Dispatcher {
     bool used = false;
   };
 
-  static bool Accepts(const Class& klass, std::string_view queue, std::string_view type);
+  bool Accepts(const Class& klass, uint32_t lane) const;
   void Match(uint32_t class_number, uint32_t lane);
+  void OnLaneCreated(const LaneChange& change);
+  void OnLaneGone(const LaneChange& change);
+  int64_t RankOf(uint32_t lane, int priority, int64_t order) const;
   void AddEntry(Class& klass, uint32_t lane, int priority);
-  void JoinRing(Class& klass, uint32_t queue, QueueHeap& heap);
-  void TakeTouched();
+  void AddEntries(Class& klass, uint32_t lane);
+  void JoinRing(Class& klass, uint32_t queue);
+  void TakeChanges();
   void TakeReopened();
-  uint32_t Peek(Class& klass, QueueHeap& heap);
+  void WakeLanes();
+  uint32_t Peek(Class& klass, StreamHeap& heap);
+  uint32_t PeekQueue(Class& klass, QueueTurns& turns);
   uint32_t NextTask(Class& klass);
-  void Compact(Class& klass, QueueHeap& heap);
+  void Compact(Class& klass, StreamHeap& heap);
   size_t RunClass(Class& klass, size_t max_tasks,
                   absl::FunctionRef<uint32_t(uint32_t, uint32_t)>& assign);
 
   TaskIndex& tasks_;
   Lanes& lanes_;
   Gates& gates_;
+  const ReadyClock& ready_clock_;
   absl::flat_hash_map<uint32_t, Class> classes_;
   uint32_t next_class_ = 0;
   std::vector<std::vector<uint32_t>> classes_of_lane_{1};  // by lane number
   std::vector<Seat> seats_;                                // by session slot
   std::vector<uint32_t> order_;                            // class numbers, for the rotation of Run
   size_t turn_ = 0;
+  bool woke_ = false;  // lanes, in this Run
 };
 
 }  // namespace zsched::broker

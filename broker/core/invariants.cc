@@ -64,11 +64,41 @@ absl::Status CheckTasks(const State& state, std::vector<Recount>& queues) {
   return live == leased ? absl::OkStatus() : Broken("a lease without a task");
 }
 
+// What lanes, types and keys count of their tasks. Lanes count dead ones too, which the index has not.
+absl::Status CheckCounts(const State& state) {
+  const Lanes& lanes = state.lanes();
+  std::vector<uint64_t> tasks(lanes.end()), types(lanes.types().size()), keys(lanes.keys().size());
+  state.tasks().ForEach([&](uint32_t, const Task& task) {
+    ++tasks[task.lane];
+    if (task.state != TaskState::kLeased) return;
+    ++types[lanes[task.lane].type];
+    if (lanes[task.lane].key != 0) ++keys[lanes[task.lane].key];
+  });
+  uint64_t dead = 0, dead_in_lanes = 0;
+  for (const Queue& queue : lanes.queues())
+    dead += queue.counts[static_cast<size_t>(TaskState::kDead)];
+  for (uint32_t lane = 1; lane < lanes.end(); ++lane) {
+    if (!lanes.Has(lane)) continue;
+    if (lanes[lane].tasks < tasks[lane] || (lanes[lane].tasks == 0 && !lanes.IsPlain(lane)))
+      return Broken("lane " + std::to_string(lane) + " does not count its tasks");
+    dead_in_lanes += lanes[lane].tasks - tasks[lane];
+  }
+  if (dead != dead_in_lanes) return Broken("the lanes do not count the dead tasks");
+  for (size_t i = 0; i < types.size(); ++i)
+    if (lanes.types()[i].running != types[i])
+      return Broken("type " + lanes.types()[i].name + " does not count what runs");
+  for (size_t i = 1; i < keys.size(); ++i)
+    if (lanes.keys()[i].running != keys[i])
+      return Broken("key " + lanes.keys()[i].name + " does not count what runs");
+  return absl::OkStatus();
+}
+
 absl::Status CheckLines(const State& state) {
   size_t in_lines = 0, ready = 0;
   state.tasks().ForEach(
       [&](uint32_t, const Task& task) { ready += task.state == TaskState::kReady; });
-  for (uint32_t lane = 1; lane < state.lanes().next_number(); ++lane)
+  for (uint32_t lane = 1; lane < state.lanes().end(); ++lane) {
+    if (!state.lanes().Has(lane)) continue;
     for (const Line& line : state.lanes()[lane].lines) {
       uint32_t before = kNil;
       for (uint32_t slot = line.head; slot != kNil;
@@ -83,6 +113,7 @@ absl::Status CheckLines(const State& state) {
       }
       if (line.tail != before) return Broken("a line of ready tasks has a wrong end");
     }
+  }
   return in_lines == ready ? absl::OkStatus() : Broken("a ready task stands in no line");
 }
 
@@ -92,6 +123,7 @@ absl::Status Core::CheckInvariants() const {
   std::vector<Recount> recount(state_.lanes().queues().size());
   ZS_RETURN_IF_ERROR(CheckTasks(state_, recount));
   ZS_RETURN_IF_ERROR(CheckLines(state_));
+  ZS_RETURN_IF_ERROR(CheckCounts(state_));
   uint64_t bytes = 0, finished = 0;
   for (size_t i = 0; i < recount.size(); ++i) {
     const Queue& queue = state_.lanes().queues()[i];
@@ -108,8 +140,9 @@ absl::Status Core::CheckInvariants() const {
   }
   if (bytes != state_.unfinished_bytes() || finished != state_.finished())
     return Broken("the totals are not the sum of the queues");
-  if (const Queue* queue = dispatcher_.FindForgotten())
-    return Broken("queue " + queue->name + " has ready tasks, an open gate, and no turn");
+  if (const uint32_t lane = dispatcher_.FindForgotten())
+    return Broken("lane " + std::to_string(lane) + " of queue " +
+                  state_.lanes().queue_of(lane).name + " has ready tasks, open gates, and no turn");
   ZS_RETURN_IF_ERROR(schedules_.Check());
   for (const WorkerSession& session : workers_) {
     if (!session.id) continue;

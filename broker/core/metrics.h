@@ -37,6 +37,7 @@ namespace zsched::broker {
   X(kResultsStale, "results_stale_total")                                      \
   X(kLeasesStale, "leases_stale_total")     /* refused at WORKER_HELLO */      \
   X(kQueuesSet, "queues_set_total")         /* changes of rules */             \
+  X(kTypesSet, "types_set_total")           /* likewise */                     \
   X(kTimersFired, "timers_fired_total")                                        \
   X(kTicksFired, "schedule_ticks_fired_total")                                 \
   X(kTicksSkipped, "schedule_ticks_skipped_total") /* the earlier task was not over */ \

@@ -192,7 +192,7 @@ void Core::OnRetry(SessionId from, uint64_t request, const std::vector<RowItem>&
     OpenedRecord opened = OpenRecord(RecordKind::kRetried, record);
     for (const RetriedEntry& entry : entries) {
       AppendStruct(batch_.OpenRecord(), entry);
-      state_.Retried(batch_, entry, batch_.next_lsn());
+      state_.Retried(batch_, entry, now.wall_ms);
       schedules_.OnTaskTurned(entry.task);
     }
     reply.wait = CloseRecord(opened, record, now);

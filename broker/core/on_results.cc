@@ -276,11 +276,11 @@ void Core::ApplyEnded(uint32_t slot, const EndedEntry& entry, Now now) {
   if (entry.charge == Charge::kFailure) metrics_.Add(Metric::kAttemptsFailed);
   if (entry.charge == Charge::kLost) metrics_.Add(Metric::kAttemptsLost);
   if (entry.charge == Charge::kRelease) metrics_.Add(Metric::kAttemptsReleased);
-  const uint32_t queue = state_.lanes()[task.lane].queue;
+  const LaneGates gates = GatesOf(state_.lanes()[task.lane]);  // it may go with the task
   // State::Ended puts the outcome row first, at the offset that Notify was given.
   const uint64_t id = task.id;
   if (state_.Ended(batch_, slot, entry, outcome_, now.wall_ms)) schedules_.OnTaskTurned(id);
-  gates_.OnLeaseEnded(queue);
+  gates_.OnLeaseEnded(gates);
 }
 
 void Core::EndUnreported(std::vector<uint32_t> slots, Charge charge, ErrorCode code,

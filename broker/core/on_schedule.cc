@@ -147,12 +147,12 @@ Reject Core::Tick(TickedEntry& entry, Now now) {
   uint32_t lane = 0;
   if (entry.MakesTask()) {
     const wire::TaskSpec& spec = *state_.schedules().at(entry.schedule).set().task();
-    lane = state_.lanes().Find(QueueOf(spec), TextOf(spec.type()));
-    Reject reject = JudgeRoom(spec, lane, QueueOf(spec));
+    lane = state_.lanes().Find(LaneOf(spec));
+    Reject reject = JudgeRoom(spec, lane);
     if (reject.code == ErrorCode::kOk && state_.meta().next_task >= kMaxIdCounter)
       reject = {0, ErrorCode::kResourceExhausted, kNoTaskIds, 0};
     if (reject.code != ErrorCode::kOk) return reject;
-    if (lane == 0) lane = NewLane(spec);
+    if (lane == 0) lane = state_.CreateLane(batch_, LaneOf(spec));
     entry.task = MakeId<TaskId>(state_.epoch(), state_.meta().next_task).value();
   }
   AppendStruct(batch_.OpenRecord(), entry);

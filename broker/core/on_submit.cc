@@ -1,5 +1,8 @@
 // SUBMIT: each task is judged alone, the frame is recorded as it came, the client's (id, seq) is
 // remembered with it.
+#include <algorithm>
+#include <array>
+
 #include "base/planted.h"
 #include "broker/core/core.h"
 #include "broker/core/record_writer.h"
@@ -104,23 +107,22 @@ void Core::OnSubmitBeyondWindow(SessionId from, const wire::Submit& submit) {
 SubmitMemory Core::AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now now,
                                SubmitAckEffect& ack) {
   SubmitMemory memory{submit.seq(), 0, 0, {}};
-  // Tasks of a frame mostly share their queue and type, and then the same string in the buffer.
-  const flatbuffers::String *last_queue = nullptr, *last_type = nullptr;
+  // Tasks of a frame mostly share their names, and then the same strings in the buffer.
+  std::array<const flatbuffers::String*, 4> last{};
   uint32_t lane = 0;
   for (uint32_t i = 0; i < submit.tasks()->size(); ++i) {
     const wire::TaskSpec& spec = *submit.tasks()->Get(i);
-    if (lane == 0 || spec.queue() != last_queue || spec.type() != last_type)
-      lane = state_.lanes().Find(QueueOf(spec), TextOf(spec.type()));
-    last_queue = spec.queue();
-    last_type = spec.type();
-    Reject reject = Judge(spec, lane, QueueOf(spec), now);
+    const std::array names{spec.queue(), spec.type(), spec.concurrency_key(), spec.fairness_key()};
+    if (lane == 0 || names != last) lane = state_.lanes().Find(LaneOf(spec));
+    last = names;
+    Reject reject = Judge(spec, lane, now);
     if (!reject.created()) {
       reject.index = i;
       memory.rejected.push_back({i, static_cast<uint16_t>(reject.code), 0, reject.existing});
       ack.rejected.push_back(std::move(reject));
       continue;
     }
-    if (lane == 0) lane = NewLane(spec);
+    if (lane == 0) lane = state_.CreateLane(batch_, LaneOf(spec));
     TaskId id = MakeId<TaskId>(state_.epoch(), state_.meta().next_task);
     uint32_t slot = state_.Submitted(batch_, id, lane, spec, now.wall_ms);
     state_.tasks()[slot].watcher = watcher;
@@ -131,19 +133,12 @@ SubmitMemory Core::AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now
   return memory;
 }
 
-uint32_t Core::NewLane(const wire::TaskSpec& spec) {
-  const uint32_t lane = state_.CreateLane(batch_, QueueOf(spec), TextOf(spec.type()));
-  dispatcher_.LaneCreated(lane);
-  return lane;
-}
-
-Reject Core::Judge(const wire::TaskSpec& spec, uint32_t lane, std::string_view queue_name,
-                   Now now) const {
+Reject Core::Judge(const wire::TaskSpec& spec, uint32_t lane, Now now) const {
   Verdict verdict = ValidateSpec(spec, config_.max_payload_bytes, now.wall_ms);
   if (verdict.code != ErrorCode::kOk) return {0, verdict.code, std::move(verdict.message), 0};
   if (spec.key() != nullptr)
     if (Reject reject = JudgeKey(spec); !reject.created()) return reject;
-  return JudgeRoom(spec, lane, queue_name);
+  return JudgeRoom(spec, lane);
 }
 
 // What is there already needs no room.
@@ -164,8 +159,7 @@ Reject Core::JudgeKey(const wire::TaskSpec& spec) const {
           0, held.task};
 }
 
-Reject Core::JudgeRoom(const wire::TaskSpec& spec, uint32_t lane,
-                       std::string_view queue_name) const {
+Reject Core::JudgeRoom(const wire::TaskSpec& spec, uint32_t lane) const {
   auto full = [](std::string what) {
     return Reject{0, ErrorCode::kResourceExhausted, std::move(what), kFullRetryMs};
   };
@@ -175,6 +169,7 @@ Reject Core::JudgeRoom(const wire::TaskSpec& spec, uint32_t lane,
       state_.unfinished_bytes() + bytes > config_.max_bytes)
     return full("the broker is full: it holds " + std::to_string(state_.tasks().size()) +
                 " unfinished tasks; wait until workers have finished some");
+  const std::string_view queue_name = LaneOf(spec).queue;
   const Queue* queue =
       lane != 0 ? &state_.lanes().queue_of(lane) : state_.lanes().FindQueue(queue_name);
   uint64_t queued = queue != nullptr ? queue->unfinished : 0;
@@ -187,7 +182,9 @@ Reject Core::JudgeRoom(const wire::TaskSpec& spec, uint32_t lane,
                 " bytes; wait until workers have finished some");
   if (lane == 0 && (state_.lanes().size() >= config_.max_lanes ||
                     (queue == nullptr && state_.lanes().queues().size() >= config_.max_queues)))
-    return full("the broker knows as many queues and types as it may; use an existing one");
+    return full(
+        "the broker knows as many queues, types, concurrency and fairness keys as it may; use one "
+        "that is there, or wait until tasks with such keys are over");
   return {};
 }
 

@@ -36,6 +36,7 @@ void Core::OnTick(Now now) {
 }
 
 int64_t Core::next_tick_ms(Now now) const {
+  if (gates_.has_waking()) return now.mono_ms;
   int64_t next =
       std::min({next_expiry_ms_, deadlines_.next_ms(), gates_.next_ms(), schedules_.retry_ms()});
   int64_t timer = std::min(state_.timers().next_ms(), schedules_.next_ms());
@@ -59,7 +60,7 @@ void Core::FireTimers(Now now) {
   OpenedRecord opened = OpenRecord(RecordKind::kFired, record);
   for (uint64_t id : ids_) {
     AppendStruct(batch_.OpenRecord(), id);
-    state_.Fired(state_.tasks().Find(TaskId(id)), batch_.next_lsn());
+    state_.Fired(batch_, state_.tasks().Find(TaskId(id)), now.wall_ms);
   }
   CloseRecord(opened, record, now);
   metrics_.Add(Metric::kTimersFired, ids_.size());

@@ -51,6 +51,13 @@ Verdict ChangeSettings(const wire::QueueSet& set, QueueRow& settings) {
     return OverLimit("retry_base", "24 hours");
   if (!Take(set.retry_cap_ms(), kMaxRetryCapMs, next.retry_cap_ms))
     return OverLimit("retry_cap", "24 hours");
+  if (!Take(set.key_max_running(), kMaxQueueRunning, next.key_max_running))
+    return OverLimit("key_max_running", kMaxQueueRunning);
+  if (!Take(set.key_rate_micro(), kMaxQueueRateMicro, next.key_rate_micro))
+    return OverLimit("key_rate", std::to_string(kMaxQueueRateMicro / 1'000'000) + " a second");
+  if (!Take(set.key_burst(), kMaxQueueBurst, next.key_burst))
+    return OverLimit("key_burst", kMaxQueueBurst);
+  if (!Take(set.ageing_ms(), kMaxAgeingMs, next.ageing_ms)) return OverLimit("ageing", "24 hours");
   if (next.retry_cap_ms != 0 && next.retry_base_ms > next.retry_cap_ms)
     return {ErrorCode::kInvalidArgument, "retry_base: must not be over retry_cap"};
   settings = next;
@@ -63,7 +70,10 @@ bool AreSane(const QueueRow& settings, std::string_view name) {
          settings.rate_micro <= kMaxQueueRateMicro && settings.burst <= kMaxQueueBurst &&
          settings.weight <= kMaxQueueWeight && settings.paused <= 1 &&
          settings.max_attempts <= kMaxMaxAttempts && settings.timeout_ms <= kMaxTimeoutMs &&
-         settings.retry_base_ms <= kMaxRetryCapMs && settings.retry_cap_ms <= kMaxRetryCapMs;
+         settings.retry_base_ms <= kMaxRetryCapMs && settings.retry_cap_ms <= kMaxRetryCapMs &&
+         settings.key_max_running <= kMaxQueueRunning &&
+         settings.key_rate_micro <= kMaxQueueRateMicro && settings.key_burst <= kMaxQueueBurst &&
+         settings.ageing_ms <= kMaxAgeingMs && settings.reserved == 0;
 }
 
 }  // namespace zsched::broker

@@ -34,9 +34,8 @@ inline uint32_t WeightOf(const QueueRow& settings) {
 }
 
 // Attempts that may begin at once after a rest.
-inline uint64_t BurstOf(const QueueRow& settings) {
-  return settings.burst != 0 ? settings.burst
-                             : std::max<uint64_t>(1, settings.rate_micro / 1'000'000);
+inline uint64_t BurstOf(uint64_t burst, uint64_t rate_micro) {
+  return burst != 0 ? burst : std::max<uint64_t>(1, rate_micro / 1'000'000);
 }
 
 }  // namespace zsched::broker

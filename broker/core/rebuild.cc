@@ -1,12 +1,14 @@
 // Rebuild: the in-memory index from the journal's tables, at the start of a broker. Reading the
 // tables must give the same state as applying the log; tests compare the two by Fingerprint.
 #include <algorithm>
+#include <cstdlib>
 #include <set>
 
 #include "base/planted.h"
 #include "broker/core/queue_settings.h"
 #include "broker/core/schedule_settings.h"
 #include "broker/core/state.h"
+#include "broker/core/type_rules.h"
 #include "schemas/errors.h"
 #include "schemas/frame.h"
 #include "schemas/verify.h"
@@ -23,17 +25,18 @@ std::string Text(std::string_view view) { return std::string(view); }
 
 }  // namespace
 
-absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<uint32_t>& ready) {
-  if (row.version != kRowVersion || row.lane == 0 || row.lane >= lanes_.next_number() ||
-      row.priority >= kPriorities || row.state > TaskState::MAX ||
-      (row.cancelling != 0 && row.state != TaskState::kLeased))
+absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<ReadyRow>& ready) {
+  if (row.version != kRowVersion || !lanes_.Has(row.lane) || row.priority >= kPriorities ||
+      row.state > TaskState::MAX || (row.cancelling != 0 && row.state != TaskState::kLeased))
     return BadRow("tasks", id.value());
   Queue& queue = lanes_.queue_of(row.lane);
   ++queue.counts[static_cast<size_t>(row.state)];
-  if (IsFinished(row.state)) {
-    if (row.state != TaskState::kDead) ++finished_;
+  if (row.state == TaskState::kSucceeded || row.state == TaskState::kCancelled) {
+    ++finished_;
     return absl::OkStatus();
   }
+  ++lanes_[row.lane].tasks;
+  if (row.state == TaskState::kDead) return absl::OkStatus();
   uint32_t slot = tasks_.Insert(id);
   Task& task = tasks_[slot];
   task.order = row.order;
@@ -54,7 +57,7 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<uint3
   unfinished_bytes_ += row.bytes;
   switch (row.state) {
     case TaskState::kReady:
-      ready.push_back(slot);
+      ready.push_back({slot, row.leased_ms});
       break;
     case TaskState::kScheduled:
     case TaskState::kRetryWait:
@@ -71,6 +74,7 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<uint3
       lease.worker = row.worker;
       lease.leased_ms = row.leased_ms;
       LinkToWorker(slot, worker->second);
+      lanes_.CountRunning(row.lane, +1);
       if (!ZS_PLANTED("cancel-not-recorded")) task.cancelling = row.cancelling;
       break;
     }
@@ -81,14 +85,51 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<uint3
 }
 
 // The rows come by rising id, which is nearly always the order of the lines already.
-void State::LinkReady(std::vector<uint32_t>& ready) {
-  auto before = [&](uint32_t a, uint32_t b) {
-    const Task &x = tasks_[a], &y = tasks_[b];
+void State::LinkReady(std::vector<ReadyRow>& ready) {
+  auto before = [&](const ReadyRow& a, const ReadyRow& b) {
+    const Task &x = tasks_[a.slot], &y = tasks_[b.slot];
     return std::tie(x.order, x.id) < std::tie(y.order, y.id);
   };
   if (!std::is_sorted(ready.begin(), ready.end(), before))
     std::sort(ready.begin(), ready.end(), before);
-  for (uint32_t slot : ready) lanes_.PushBack(slot);
+  for (const ReadyRow& row : ready) lanes_.PushBack(row.slot);
+  // Those that were given back stand in front of what came before them.
+  auto lsn_of = [&](const ReadyRow& row) {
+    return static_cast<uint64_t>(std::abs(tasks_[row.slot].order));
+  };
+  std::sort(ready.begin(), ready.end(),
+            [&](const ReadyRow& a, const ReadyRow& b) { return lsn_of(a) < lsn_of(b); });
+  for (const ReadyRow& row : ready) ready_clock_.Note(lsn_of(row), row.since_ms);
+}
+
+// Lanes with keys come after their bases, which may have the higher numbers.
+absl::Status State::RebuildLanes(const ScanTable& scan) {
+  std::vector<std::pair<uint32_t, std::string>> keyed;
+  auto create = [&](uint64_t key, std::string_view bytes, bool defer) -> absl::Status {
+    RowReader in(bytes);
+    LaneRow row;
+    LaneNames names;
+    if (!in.Read(row) || row.version != kRowVersion || !in.Take(row.queue_bytes, names.queue) ||
+        !in.Take(row.type_bytes, names.type) ||
+        !in.Take(row.concurrency_bytes, names.concurrency_key) ||
+        !in.Take(row.fairness_bytes, names.fairness_key) || key == 0 || key >= meta_.next_lane)
+      return BadRow("lanes", key);
+    const auto number = static_cast<uint32_t>(key);
+    if (defer && !names.plain()) {
+      keyed.emplace_back(number, bytes);
+      return absl::OkStatus();
+    }
+    if (lanes_.Find(names) != 0 || (!defer && lanes_.Find({names.queue, names.type, {}, {}}) == 0))
+      return BadRow("lanes", key);
+    lanes_.Create(number, names);
+    return absl::OkStatus();
+  };
+  ZS_RETURN_IF_ERROR(scan(Table::kLanes, [&](uint64_t key, std::string_view bytes) {
+    return create(key, bytes, /*defer=*/true);
+  }));
+  for (const auto& [number, bytes] : keyed)
+    ZS_RETURN_IF_ERROR(create(number, bytes, /*defer=*/false));
+  return absl::OkStatus();
 }
 
 absl::Status State::RebuildSchedules(const ScanTable& scan) {
@@ -132,14 +173,18 @@ absl::Status State::Rebuild(const ScanTable& scan) {
       return BadRow("meta", key);
     return absl::OkStatus();
   }));
-  ZS_RETURN_IF_ERROR(scan(Table::kLanes, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+  ZS_RETURN_IF_ERROR(RebuildLanes(scan));
+  ZS_RETURN_IF_ERROR(scan(Table::kTypes, [&](uint64_t key, std::string_view bytes) -> absl::Status {
     RowReader in(bytes);
-    LaneRow row;
-    std::string_view queue, type;
-    if (!in.Read(row) || row.version != kRowVersion || !in.Take(row.queue_bytes, queue) ||
-        !in.Take(row.type_bytes, type) || key != lanes_.next_number())
-      return BadRow("lanes", key);
-    lanes_.Create(static_cast<uint32_t>(key), queue, type);
+    TypeRow row;
+    std::string_view name;
+    if (!in.Read(row) || !in.Take(row.name_bytes, name) || !AreSane(row, name) || key == 0 ||
+        key >= meta_.next_type)
+      return BadRow("types", key);
+    if (ZS_PLANTED("type-rules-not-stored")) return absl::OkStatus();
+    Type& type = lanes_.types()[lanes_.FindOrCreateType(name)];
+    type.rules = row;
+    type.rules_number = static_cast<uint32_t>(key);
     return absl::OkStatus();
   }));
   ZS_RETURN_IF_ERROR(
@@ -202,7 +247,7 @@ absl::Status State::Rebuild(const ScanTable& scan) {
         return absl::OkStatus();
       }));
   ZS_RETURN_IF_ERROR(RebuildSchedules(scan));
-  std::vector<uint32_t> ready;
+  std::vector<ReadyRow> ready;
   ZS_RETURN_IF_ERROR(scan(Table::kTasks, [&](uint64_t key, std::string_view bytes) -> absl::Status {
     RowReader in(bytes);
     TaskRow row;
@@ -210,6 +255,9 @@ absl::Status State::Rebuild(const ScanTable& scan) {
     return RebuildTask(TaskId(key), row, ready);
   }));
   LinkReady(ready);
+  for (uint32_t lane = 1; lane < lanes_.end(); ++lane)
+    if (lanes_.Has(lane) && !lanes_.IsPlain(lane) && lanes_[lane].tasks == 0)
+      return BadRow("lanes", lane);
   ZS_RETURN_IF_ERROR(scan(Table::kKeys, [&](uint64_t key, std::string_view bytes) -> absl::Status {
     if (ZS_PLANTED("keys-not-stored")) return absl::OkStatus();
     RowReader in(bytes);
@@ -236,14 +284,14 @@ std::string State::Fingerprint() const {
   };
   auto num = [](auto n) { return std::to_string(n); };
   add("meta", num(meta_.epoch), num(meta_.lsn), num(meta_.next_task), num(meta_.next_lease),
-      num(meta_.next_lane), num(meta_.next_worker), num(meta_.next_producer),
-      num(meta_.next_queue));
+      num(meta_.next_lane), num(meta_.next_worker), num(meta_.next_producer), num(meta_.next_queue),
+      num(meta_.next_type));
   tasks_.ForEach([&](uint32_t, const Task& task) {
     TaskRow row = RowOf(task);
     uint64_t before = 0;  // the neighbour in its line: order is state
     if (task.state == TaskState::kReady && task.prev != kNil) before = tasks_[task.prev].id;
     add("task", num(task.id), num(static_cast<int>(row.state)), num(row.order), num(row.lease),
-        num(row.leased_ms), num(row.lane), num(row.timeout_ms), num(row.bytes),
+        num(row.leased_ms), num(task.lane), num(row.timeout_ms), num(row.bytes),
         num(row.retry_base_ms), num(row.retry_cap_ms), num(row.worker), num(row.attempt),
         num(row.max_attempts), num(row.failures), num(row.lost), num(row.priority),
         num(static_cast<int>(row.durability)), num(static_cast<int>(row.cancelling)), num(before));
@@ -260,10 +308,20 @@ std::string State::Fingerprint() const {
         num(queue.settings_number), num(rules.max_tasks), num(rules.max_bytes),
         num(rules.rate_micro), num(rules.burst), num(rules.max_running), num(rules.timeout_ms),
         num(rules.retry_base_ms), num(rules.retry_cap_ms), num(rules.max_attempts),
-        num(rules.weight), num(rules.paused));
+        num(rules.weight), num(rules.paused), num(rules.key_max_running), num(rules.key_rate_micro),
+        num(rules.key_burst), num(rules.ageing_ms));
   }
-  for (uint32_t lane = 1; lane < lanes_.next_number(); ++lane)
-    add("lane", num(lane), lanes_.queues()[lanes_[lane].queue].name, lanes_[lane].type);
+  for (const Type& type : lanes_.types())
+    add("type", type.name, num(type.rules_number), num(type.running), num(type.rules.max_running),
+        num(type.rules.rate_micro), num(type.rules.burst), num(type.rules.paused));
+  for (uint32_t number = 1; number < lanes_.end(); ++number) {
+    if (!lanes_.Has(number)) continue;
+    const LaneNames names = lanes_.NamesOf(number);
+    const Lane& lane = lanes_[number];
+    add("lane", num(number), Text(names.queue), Text(names.type), Text(names.concurrency_key),
+        Text(names.fairness_key), num(lane.base), num(lane.tasks),
+        num(lanes_.keys()[lane.key].running));
+  }
   for (const auto& [number, worker] : workers_)
     add("worker", num(number), ToString(worker.id), worker.name, num(worker.leases),
         num(worker.leased_bytes), num(worker.seen_ms));

@@ -39,6 +39,7 @@ enum class RecordKind : uint8_t {
   kScheduleSet = 17,    // ScheduleSetRecord, SCHEDULE_SET body: none when the definition stays
   kTicked = 18,         // TickedRecord, TickedEntry*
   kSchedulesGone = 20,  // IdsRecord, schedule numbers
+  kTypeSet = 24,        // TypeRow, name: all rules of the type
 };
 
 struct RecordHead {

@@ -36,9 +36,9 @@ inline constexpr uint32_t kNoWorker = 0;  // worker numbers start at 1
 struct TaskRow {
   int64_t order = 0;        // ready: place in line · scheduled, retry_wait: when due, Unix ms
   uint64_t lease = 0;       // the current lease, or the last one
-  int64_t leased_ms = 0;    // when that lease was given
+  int64_t leased_ms = 0;    // when that lease was given · ready: when it became so, to a second
   int64_t finished_ms = 0;  // when it ended for good
-  uint32_t lane = 0;
+  uint32_t lane = 0;        // succeeded, cancelled: Lane::base of it
   uint32_t timeout_ms = 0;
   uint32_t bytes = 0;  // payload
   uint32_t retry_base_ms = 0;
@@ -58,17 +58,29 @@ struct TaskRow {
 };
 static_assert(sizeof(TaskRow) == 72);
 
-// kSpecs: what was submitted. Followed by payload, content type, key, labels (LabelHead, key, value)*.
+// kSpecs: what was submitted. Followed by payload, content type, key, labels (LabelHead, key, value)*,
+// and, if it has `extras`, by ExtrasHead, concurrency key, fairness key, correlation id, traceparent.
 struct SpecRow {
   int64_t submitted_ms = 0;
   uint32_t payload_bytes = 0;
   uint8_t content_type_bytes = 0;
   uint8_t key_bytes = 0;  // of the idempotency key
-  uint8_t labels = 0;
+  uint8_t labels : 7 = 0;
+  uint8_t extras : 1 = 0;
   uint8_t version = kRowVersion;
 };
 static_assert(sizeof(SpecRow) == 16);
-static_assert(kMaxContentTypeBytes <= UINT8_MAX && kMaxKeyBytes <= UINT8_MAX);
+static_assert(kMaxContentTypeBytes <= UINT8_MAX && kMaxKeyBytes <= UINT8_MAX && kMaxLabels < 128);
+// What most tasks do without.
+struct ExtrasHead {
+  uint8_t concurrency_bytes = 0;
+  uint8_t fairness_bytes = 0;
+  uint8_t correlation_bytes = 0;
+  uint8_t traceparent_bytes = 0;
+  uint32_t reserved = 0;
+};
+static_assert(sizeof(ExtrasHead) == 8);
+static_assert(kMaxCorrelationIdBytes <= UINT8_MAX && kTraceparentBytes <= UINT8_MAX);
 struct LabelHead {
   uint16_t key_bytes = 0;
   uint16_t value_bytes = 0;
@@ -111,13 +123,15 @@ struct FinishedRun {
 };
 static_assert(sizeof(FinishedRun) == 16);
 
-// kLanes: followed by queue, type.
+// kLanes: followed by queue, type, concurrency key, fairness key.
 struct LaneRow {
   uint16_t queue_bytes = 0;
   uint16_t type_bytes = 0;
+  uint16_t concurrency_bytes = 0;
+  uint16_t fairness_bytes = 0;
   uint32_t version = kRowVersion;
 };
-static_assert(sizeof(LaneRow) == 8);
+static_assert(sizeof(LaneRow) == 12);
 
 // kKeys: a task that was submitted with an idempotency key, until the key is free again.
 struct KeyRow {
@@ -142,11 +156,29 @@ struct QueueRow {
   uint16_t max_attempts = 0;
   uint8_t weight = 0;
   uint8_t paused = 0;
+  uint64_t key_rate_micro = 0;  // these three: of the tasks with the same concurrency key
+  uint32_t key_burst = 0;
+  uint32_t key_max_running = 0;
+  uint32_t ageing_ms = 0;
+  uint32_t reserved = 0;
   uint32_t name_bytes = 0;
   uint32_t version = kRowVersion;
   bool operator==(const QueueRow&) const = default;
 };
-static_assert(sizeof(QueueRow) == 56);
+static_assert(sizeof(QueueRow) == 80);
+
+// kTypes: what an operator set for a type of task. Followed by its name.
+struct TypeRow {
+  uint64_t rate_micro = 0;
+  uint32_t burst = 0;
+  uint32_t max_running = 0;
+  uint32_t paused = 0;
+  uint32_t reserved = 0;
+  uint32_t name_bytes = 0;
+  uint32_t version = kRowVersion;
+  bool operator==(const TypeRow&) const = default;
+};
+static_assert(sizeof(TypeRow) == 32);
 
 // kSchedules: followed by a SCHEDULE_SET body.
 struct ScheduleRow {
@@ -224,9 +256,11 @@ struct MetaRow {
   uint32_t next_worker = 1;
   uint64_t next_producer = 1;
   uint32_t next_queue = 1;  // of those with settings
+  uint32_t next_type = 1;   // likewise
+  uint32_t reserved = 0;
   uint32_t version = kRowVersion;
 };
-static_assert(sizeof(MetaRow) == 72);
+static_assert(sizeof(MetaRow) == 80);
 
 // --- Reading and writing rows with tails ---------------------------------------------------------
 template <class Row>
@@ -269,7 +303,7 @@ struct LabelView {
 
 struct SpecView {
   SpecRow head;
-  std::string_view payload, content_type, key, label_bytes;
+  std::string_view payload, content_type, key, rest;
 };
 inline std::optional<SpecView> ReadSpec(std::string_view row) {
   SpecView view;
@@ -279,14 +313,13 @@ inline std::optional<SpecView> ReadSpec(std::string_view row) {
       !in.Take(view.head.content_type_bytes, view.content_type) ||
       !in.Take(view.head.key_bytes, view.key))
     return std::nullopt;
-  view.label_bytes = in.rest();
+  view.rest = in.rest();
   return view;
 }
-// Calls visit(LabelView) for each label; false when the bytes do not hold `labels` of them.
+// Calls visit(LabelView) for each of the labels in front of `in`; false when there are fewer.
 template <class Visit>
-bool ReadLabels(const SpecView& spec, Visit visit) {
-  RowReader in(spec.label_bytes);
-  for (int i = 0; i < spec.head.labels; ++i) {
+bool ReadLabels(RowReader& in, int labels, Visit visit) {
+  for (int i = 0; i < labels; ++i) {
     LabelHead head;
     LabelView label;
     if (!in.Read(head) || !in.Take(head.key_bytes, label.key) ||
@@ -295,6 +328,34 @@ bool ReadLabels(const SpecView& spec, Visit visit) {
     visit(label);
   }
   return in.ok();
+}
+template <class Visit>
+bool ReadLabels(const SpecView& spec, Visit visit) {
+  RowReader in(spec.rest);
+  return ReadLabels(in, spec.head.labels, visit);
+}
+
+struct ExtrasView {
+  std::string_view concurrency_key, fairness_key, correlation_id, traceparent;
+
+  bool any() const {
+    return !concurrency_key.empty() || !fairness_key.empty() || !correlation_id.empty() ||
+           !traceparent.empty();
+  }
+};
+// Empty ones when the task has none; nullopt: the bytes are too few.
+inline std::optional<ExtrasView> ReadExtras(const SpecView& spec) {
+  ExtrasView view;
+  if (!spec.head.extras) return view;
+  RowReader in(spec.rest);
+  ExtrasHead head;
+  if (!ReadLabels(in, spec.head.labels, [](LabelView) {}) || !in.Read(head) ||
+      !in.Take(head.concurrency_bytes, view.concurrency_key) ||
+      !in.Take(head.fairness_bytes, view.fairness_key) ||
+      !in.Take(head.correlation_bytes, view.correlation_id) ||
+      !in.Take(head.traceparent_bytes, view.traceparent))
+    return std::nullopt;
+  return view;
 }
 
 struct FinishedView {

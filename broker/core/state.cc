@@ -1,6 +1,7 @@
 #include "broker/core/state.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/planted.h"
 #include "schemas/errors.h"
@@ -22,24 +23,36 @@ void AppendLabel(std::string& rows, std::string_view key, std::string_view value
   rows.append(key).append(value);
 }
 
+void AppendExtras(std::string& rows, const ExtrasView& extras) {
+  AppendStruct(rows, ExtrasHead{static_cast<uint8_t>(extras.concurrency_key.size()),
+                                static_cast<uint8_t>(extras.fairness_key.size()),
+                                static_cast<uint8_t>(extras.correlation_id.size()),
+                                static_cast<uint8_t>(extras.traceparent.size()), 0});
+  rows.append(extras.concurrency_key).append(extras.fairness_key);
+  rows.append(extras.correlation_id).append(extras.traceparent);
+}
+
 void AppendSpecRow(std::string& rows, const wire::TaskSpec& spec, int64_t now_ms,
                    std::span<const LabelView> more_labels) {
   std::string_view payload = BytesOf(spec.payload()), content_type = TextOf(spec.content_type());
   std::string_view key = TextOf(spec.key());
+  const ExtrasView extras{TextOf(spec.concurrency_key()), TextOf(spec.fairness_key()),
+                          TextOf(spec.correlation_id()), TextOf(spec.traceparent())};
   SpecRow head;
   head.submitted_ms = now_ms;
   head.payload_bytes = static_cast<uint32_t>(payload.size());
   head.content_type_bytes = static_cast<uint8_t>(content_type.size());
   head.key_bytes = static_cast<uint8_t>(key.size());
   const size_t own_labels = spec.labels() != nullptr ? spec.labels()->size() : 0;
-  head.labels = static_cast<uint8_t>(own_labels + more_labels.size());
+  head.labels = (own_labels + more_labels.size()) & 0x7F;
+  head.extras = extras.any();
   AppendStruct(rows, head);
   rows.append(payload).append(content_type).append(key);
-  if (head.labels == 0) return;
   if (own_labels > 0)
     for (const wire::Label* label : *spec.labels())
       AppendLabel(rows, TextOf(label->key()), TextOf(label->value()));
   for (const LabelView& label : more_labels) AppendLabel(rows, label.key, label.value);
+  if (head.extras) AppendExtras(rows, extras);
 }
 
 std::string BuildCancelledWaiting() {
@@ -103,12 +116,15 @@ void State::SetState(Task& task, TaskState state) {
   Queue& queue = lanes_.queue_of(task.lane);
   --queue.counts[static_cast<size_t>(task.state)];
   ++queue.counts[static_cast<size_t>(state)];
+  if (state == TaskState::kLeased) lanes_.CountRunning(task.lane, +1);
+  if (task.state == TaskState::kLeased) lanes_.CountRunning(task.lane, -1);
   task.state = state;
 }
 
-void State::MakeReady(uint32_t slot, Lsn lsn, bool front) {
+void State::MakeReady(uint32_t slot, Lsn lsn, int64_t now_ms, bool front) {
   Task& task = tasks_[slot];
   SetState(task, TaskState::kReady);
+  ready_clock_.Note(lsn.value(), now_ms);
   auto place = static_cast<int64_t>(lsn.value());
   task.order = front ? -place : place;
   if (front)
@@ -133,15 +149,44 @@ void State::EpochStarted(Epoch epoch, const Uuid& cluster) {
   meta_.next_lease = 1;
 }
 
-uint32_t State::CreateLane(Batch& batch, std::string_view queue, std::string_view type) {
-  uint32_t number = lanes_.next_number();
-  lanes_.Create(number, queue, type);
-  meta_.next_lane = number + 1;
+uint32_t State::CreateLane(Batch& batch, const LaneNames& names) {
+  const LaneNames base{names.queue, names.type, {}, {}};
+  if (!names.plain() && lanes_.Find(base) == 0) AddLane(batch, base);
+  AddLane(batch, names);
+  return lanes_.Find(names);
+}
+
+void State::AddLane(Batch& batch, const LaneNames& names) {
+  const uint32_t number = lanes_.free_number();
+  lanes_.Create(number, names);
+  meta_.next_lane = std::max(meta_.next_lane, lanes_.end());
   auto offset = static_cast<uint32_t>(batch.OpenRows().size());
-  AppendStruct(batch.OpenRows(), LaneRow{static_cast<uint16_t>(queue.size()),
-                                         static_cast<uint16_t>(type.size()), kRowVersion});
-  batch.OpenRows().append(queue).append(type);
+  AppendStruct(
+      batch.OpenRows(),
+      LaneRow{static_cast<uint16_t>(names.queue.size()), static_cast<uint16_t>(names.type.size()),
+              static_cast<uint16_t>(names.concurrency_key.size()),
+              static_cast<uint16_t>(names.fairness_key.size()), kRowVersion});
+  batch.OpenRows().append(names.queue).append(names.type);
+  batch.OpenRows().append(names.concurrency_key).append(names.fairness_key);
   batch.PutTail(Table::kLanes, number, offset);
+}
+
+// A task of the lane is over, and not dead; or was, and is deleted.
+void State::LeaveLane(Batch& batch, uint32_t lane) {
+  if (--lanes_[lane].tasks > 0 || lanes_.IsPlain(lane)) return;
+  lanes_.Drop(lane);
+  batch.Erase(Table::kLanes, lane);
+}
+
+uint32_t State::TypeSet(Batch& batch, std::string_view name, const TypeRow& rules) {
+  const uint32_t number = lanes_.FindOrCreateType(name);
+  Type& type = lanes_.types()[number];
+  type.rules = rules;
+  if (type.rules_number == 0) type.rules_number = meta_.next_type++;
+  auto offset = static_cast<uint32_t>(batch.OpenRows().size());
+  AppendStruct(batch.OpenRows(), rules);
+  batch.OpenRows().append(name);
+  batch.PutTail(Table::kTypes, type.rules_number, offset);
   return number;
 }
 
@@ -188,6 +233,7 @@ uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::Ta
     PutKey(batch, id.value(), row);
   }
 
+  ++lanes_[lane].tasks;
   Queue& queue = lanes_.queue_of(lane);
   ++queue.counts[static_cast<size_t>(task.state)];
   ++queue.unfinished;
@@ -200,7 +246,7 @@ uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::Ta
   if (due > now_ms)
     WaitUntil(slot, TaskState::kScheduled, due);
   else
-    MakeReady(slot, batch.next_lsn(), /*front=*/false);
+    MakeReady(slot, batch.next_lsn(), now_ms, /*front=*/false);
   return slot;
 }
 
@@ -320,7 +366,10 @@ void State::Finish(Batch& batch, uint32_t slot, int64_t now_ms) {
   --queue.unfinished;
   queue.bytes -= task.bytes;
   unfinished_bytes_ -= task.bytes;
+  const uint32_t lane = task.lane;
+  const bool dead = task.state == TaskState::kDead;
   tasks_.Erase(slot);
+  if (!dead) LeaveLane(batch, lane);
 }
 
 bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::string_view outcome,
@@ -348,7 +397,7 @@ bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::str
     if (entry.ending == Ending::kRetry)
       WaitUntil(slot, TaskState::kRetryWait, entry.due_ms);
     else
-      MakeReady(slot, batch.next_lsn(), /*front=*/true);
+      MakeReady(slot, batch.next_lsn(), now_ms, /*front=*/true);
     return false;
   }
   SetState(task, *StateAfter(entry.ending));
@@ -388,17 +437,17 @@ bool State::Cancelled(Batch& batch, uint32_t slot, int64_t now_ms) {
 }
 
 void State::AddFinished(const Task& task, bool outcomes) {
-  FinishedRun run{task.id, task.lane, 1, task.state, outcomes};
+  FinishedRun run{task.id, lanes_[task.lane].base, 1, task.state, outcomes};
   if (finished_runs_.empty() || !Join(finished_runs_.back(), run)) finished_runs_.push_back(run);
   ++finished_;
 }
 
-void State::Fired(uint32_t slot, Lsn lsn) {
+void State::Fired(Batch& batch, uint32_t slot, int64_t now_ms) {
   timers_.Remove(slot);
-  MakeReady(slot, lsn, /*front=*/false);
+  MakeReady(slot, batch.next_lsn(), now_ms, /*front=*/false);
 }
 
-void State::Retried(Batch& batch, const RetriedEntry& entry, Lsn lsn) {
+void State::Retried(Batch& batch, const RetriedEntry& entry, int64_t now_ms) {
   uint32_t slot = tasks_.Insert(TaskId(entry.task));
   Task& task = tasks_[slot];
   if (const KeyRow* key = keys_.SetFinished(entry.task, 0)) {
@@ -420,7 +469,7 @@ void State::Retried(Batch& batch, const RetriedEntry& entry, Lsn lsn) {
   ++queue.unfinished;
   queue.bytes += task.bytes;
   unfinished_bytes_ += task.bytes;
-  MakeReady(slot, lsn, /*front=*/false);
+  MakeReady(slot, batch.next_lsn(), now_ms, /*front=*/false);
 }
 
 void State::Pruned(Batch& batch, std::string_view keys, std::string_view runs) {
@@ -428,7 +477,7 @@ void State::Pruned(Batch& batch, std::string_view keys, std::string_view runs) {
   for (uint64_t key = 0; !key_reader.rest().empty() && key_reader.Read(key);)
     batch.Erase(Table::kFinished, key);
   for (FinishedRun run; !in.rest().empty() && in.Read(run);) {
-    ZS_CHECK(run.lane < lanes_.next_number() && run.tasks <= finished_);
+    ZS_CHECK(lanes_.Has(run.lane) && run.tasks <= finished_);
     if (ZS_PLANTED("neighbour-pruned")) ++run.first;
     const uint64_t last = run.first + run.tasks - 1;
     batch.EraseRange(Table::kSpecs, run.first, last);
@@ -473,6 +522,10 @@ TaskRow State::RowOf(const Task& task) const {
   row.priority = task.priority;
   row.durability = static_cast<Durability>(task.durability);
   row.cancelling = task.cancelling;
+  if (task.state == TaskState::kReady)
+    row.leased_ms = ready_clock_.TimeOf(static_cast<uint64_t>(std::abs(task.order)));
+  if (task.state == TaskState::kSucceeded || task.state == TaskState::kCancelled)
+    row.lane = lanes_[task.lane].base;
   if (task.lease != kNil) {
     const Lease& lease = leases_[task.lease];
     row.lease = lease.id;

@@ -27,6 +27,7 @@
 #include "broker/core/batch.h"
 #include "broker/core/keys.h"
 #include "broker/core/lanes.h"
+#include "broker/core/ready_clock.h"
 #include "broker/core/record.h"
 #include "broker/core/rows.h"
 #include "broker/core/task_index.h"
@@ -121,6 +122,8 @@ class State {
   absl::flat_hash_map<uint64_t, Producer>& producers() { return producers_; }
   const absl::flat_hash_map<uint64_t, Producer>& producers() const { return producers_; }
   const Keys& keys() const { return keys_; }
+  // Since when the ready tasks wait.
+  const ReadyClock& ready_clock() const { return ready_clock_; }
   // Those whose tasks were over before then; the caller records that they go.
   std::vector<uint64_t> OldKeys(int64_t before_ms, size_t limit) {
     return keys_.Old(before_ms, limit);
@@ -147,9 +150,12 @@ class State {
   // With `more_labels` behind its own.
   uint32_t Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::TaskSpec& spec,
                      int64_t now_ms, std::span<const LabelView> more_labels = {});
-  uint32_t CreateLane(Batch& batch, std::string_view queue, std::string_view type);
+  // And its base, when that is not there.
+  uint32_t CreateLane(Batch& batch, const LaneNames& names);
   // All of the queue's settings, as the record says them. Returns the queue's index.
   uint32_t QueueSet(Batch& batch, std::string_view name, const QueueRow& settings);
+  // The same for a type.
+  uint32_t TypeSet(Batch& batch, std::string_view name, const TypeRow& rules);
   // A new schedule or a changed one. `body`: empty when the definition stays.
   void ScheduleSet(Batch& batch, uint32_t number, const TicksRow& row, std::string_view body);
   // `lane`: of the task, when it makes one.
@@ -168,8 +174,8 @@ class State {
   bool Cancelled(Batch& batch, uint32_t slot, int64_t now_ms);
   // The outcome row of a task that was cancelled while no attempt ran.
   static const std::string& CancelledWaiting();
-  void Fired(uint32_t slot, Lsn lsn);
-  void Retried(Batch& batch, const RetriedEntry& entry, Lsn lsn);
+  void Fired(Batch& batch, uint32_t slot, int64_t now_ms);
+  void Retried(Batch& batch, const RetriedEntry& entry, int64_t now_ms);
   void KeyGone(Batch& batch, uint64_t task);
   // `keys`: uint64_t of kFinished; `runs`: FinishedRun. Checked by the caller.
   void Pruned(Batch& batch, std::string_view keys, std::string_view runs);
@@ -199,12 +205,18 @@ class State {
 
  private:
   friend class Applier;
+  struct ReadyRow {
+    uint32_t slot;
+    int64_t since_ms;
+  };
   void MarkDirty(uint32_t slot);
   void SetState(Task& task, TaskState state);
-  void MakeReady(uint32_t slot, Lsn lsn, bool front);
+  void MakeReady(uint32_t slot, Lsn lsn, int64_t now_ms, bool front);
   void WaitUntil(uint32_t slot, TaskState state, int64_t due_ms);
   void ReleaseLease(Task& task);
   void Finish(Batch& batch, uint32_t slot, int64_t now_ms);
+  void AddLane(Batch& batch, const LaneNames& names);
+  void LeaveLane(Batch& batch, uint32_t lane);
   void PutKey(Batch& batch, uint64_t task, const KeyRow& row);
   void AddFinished(const Task& task, bool outcomes);
   void LinkToWorker(uint32_t slot, Worker& worker);
@@ -215,14 +227,16 @@ class State {
   void WriteTicks(Batch& batch, const Schedule& schedule);
   absl::Status RebuildSchedules(const ScanTable& scan);
   void WriteProducer(Batch& batch, const Producer& producer);
-  absl::Status RebuildTask(TaskId id, const TaskRow& row, std::vector<uint32_t>& ready);
-  void LinkReady(std::vector<uint32_t>& ready);
+  absl::Status RebuildLanes(const ScanTable& scan);
+  absl::Status RebuildTask(TaskId id, const TaskRow& row, std::vector<ReadyRow>& ready);
+  void LinkReady(std::vector<ReadyRow>& ready);
 
   MetaRow meta_;
   TaskIndex tasks_;
   Lanes lanes_;
   TimerWheel<TaskLinks> timers_;
   Keys keys_;
+  ReadyClock ready_clock_;
   std::deque<Lease> leases_;
   std::vector<uint32_t> free_leases_;
   absl::flat_hash_map<uint32_t, Worker> workers_;

@@ -32,6 +32,36 @@ Verdict CheckLabels(const flatbuffers::Vector<flatbuffers::Offset<wire::Label>>&
   return {};
 }
 
+// "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" (W3C Trace Context §3.2, version 00).
+bool IsTraceparent(std::string_view text) {
+  constexpr std::string_view kShape = "00-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
+  static_assert(kShape.size() == kTraceparentBytes);
+  if (text.size() != kShape.size()) return false;
+  auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  for (size_t i = 0; i < text.size(); ++i)
+    if (kShape[i] == 'x' ? !is_hex(text[i]) : text[i] != kShape[i]) return false;
+  const std::string_view trace = text.substr(3, 32), span = text.substr(36, 16);
+  return trace.find_first_not_of('0') != trace.npos && span.find_first_not_of('0') != span.npos;
+}
+
+Verdict CheckExtras(const wire::TaskSpec& spec) {
+  auto bad_name = [](const char* field, const flatbuffers::String* text, size_t limit) {
+    if (text == nullptr || (IsValidName(TextOf(text)) && text->size() <= limit)) return Verdict{};
+    return Invalid(std::string(field) + ": must be 1.." + Num(limit) +
+                   " bytes of UTF-8 without control characters");
+  };
+  for (const Verdict& verdict :
+       {bad_name("concurrency_key", spec.concurrency_key(), kMaxKeyBytes),
+        bad_name("fairness_key", spec.fairness_key(), kMaxKeyBytes),
+        bad_name("correlation_id", spec.correlation_id(), kMaxCorrelationIdBytes)})
+    if (verdict.code != ErrorCode::kOk) return verdict;
+  if (spec.traceparent() != nullptr && !IsTraceparent(TextOf(spec.traceparent())))
+    return Invalid(
+        "traceparent: must be a W3C trace context of version 00, such as "
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+  return {};
+}
+
 Verdict CheckRetry(const wire::TaskSpec& spec) {
   if (spec.max_attempts() > kMaxMaxAttempts)
     return Invalid("max_attempts: " + Num(spec.max_attempts()) + " is over the limit of " +
@@ -56,10 +86,6 @@ Verdict CheckTime(const wire::TaskSpec& spec, int64_t now_ms) {
 
 }  // namespace
 
-std::string_view QueueOf(const wire::TaskSpec& spec) {
-  return spec.queue() != nullptr ? TextOf(spec.queue()) : std::string_view(kDefaultQueue);
-}
-
 Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64_t now_ms) {
   if (!IsValidName(TextOf(spec.type())))
     return Invalid("type: must be 1.." + Num(kMaxNameBytes) +
@@ -78,6 +104,7 @@ Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64
   if (spec.key() != nullptr && !IsValidName(TextOf(spec.key())))
     return Invalid("key: must be 1.." + Num(kMaxKeyBytes) +
                    " bytes of UTF-8 without control characters");
+  if (Verdict v = CheckExtras(spec); v.code != ErrorCode::kOk) return v;
   if (spec.priority() >= kPriorities)
     return Invalid("priority: " + Num(spec.priority()) + " is not in 0..9");
   if (spec.durability() > wire::Durability::MAX)
@@ -86,6 +113,11 @@ Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64
   if (Verdict v = CheckTime(spec, now_ms); v.code != ErrorCode::kOk) return v;
   if (spec.labels() != nullptr) return CheckLabels(*spec.labels());
   return {};
+}
+
+LaneNames LaneOf(const wire::TaskSpec& spec) {
+  return {spec.queue() != nullptr ? TextOf(spec.queue()) : std::string_view(kDefaultQueue),
+          TextOf(spec.type()), TextOf(spec.concurrency_key()), TextOf(spec.fairness_key())};
 }
 
 }  // namespace zsched::broker

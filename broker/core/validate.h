@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "broker/core/lanes.h"
 #include "schemas/errors.h"
 #include "schemas/wire_generated.h"
 
@@ -19,7 +20,7 @@ struct Verdict {
 // kMaxPayloadBytes. Allocates only when it refuses.
 Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64_t now_ms);
 
-// The queue that the task is for: "default" unless it names one.
-std::string_view QueueOf(const wire::TaskSpec& spec);
+// The lane that a task belongs to; views into the spec.
+LaneNames LaneOf(const wire::TaskSpec& spec);
 
 }  // namespace zsched::broker

@@ -39,6 +39,8 @@ bool IsRequest(Endpoint endpoint, MessageType type) {
     case MessageType::kCancelTasks:
     case MessageType::kQueueSet:
     case MessageType::kQueueList:
+    case MessageType::kTypeSet:
+    case MessageType::kTypeList:
     case MessageType::kScheduleSet:
     case MessageType::kSchedulePause:
     case MessageType::kScheduleRun:
@@ -310,6 +312,9 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
     case MessageType::kQueueSet:
     case MessageType::kQueueList:
       return OnQueueFrame(from, frame, now);
+    case MessageType::kTypeSet:
+    case MessageType::kTypeList:
+      return OnTypeFrame(from, frame, now);
     case MessageType::kScheduleSet:
     case MessageType::kSchedulePause:
     case MessageType::kScheduleRun:
@@ -691,6 +696,8 @@ absl::Status Engine::Release(Effect& effect) {
         } else if constexpr (std::is_same_v<E, QueueSetEffect>) {
           Send(e.to, MessageType::kQueueInfos,
                encoder_.Queues(e.request, core_, {.only = e.queue}));
+        } else if constexpr (std::is_same_v<E, TypeSetEffect>) {
+          Send(e.to, MessageType::kTypeInfos, encoder_.Types(e.request, core_, {.only = e.type}));
         } else if constexpr (std::is_same_v<E, ScheduleEffect>) {
           Send(e.to, MessageType::kScheduleInfos,
                encoder_.Schedules(e.request, core_, {.only = e.name}));

@@ -132,6 +132,7 @@ class Engine {
   bool OnCancel(SessionId from, const FrameView& frame, Now now);
   // engine_rules.cc
   bool OnQueueFrame(SessionId from, const FrameView& frame, Now now);
+  bool OnTypeFrame(SessionId from, const FrameView& frame, Now now);
   bool OnScheduleFrame(SessionId from, const FrameView& frame, Now now);
   bool OnList(SessionId from, const FrameView& frame);
   void RefuseQuery(const Query& query, ErrorCode code, std::string_view message,

@@ -1,4 +1,4 @@
-// Frames about rules of queues and about time schedules: read here, judged by the core.
+// Frames about rules of queues and types, and about time schedules: read here, judged by the core.
 #include "broker/server/engine.h"
 #include "schemas/verify.h"
 
@@ -17,6 +17,22 @@ bool Engine::OnQueueFrame(SessionId from, const FrameView& frame, Now now) {
                        {.only = TextOf(list->queue()),
                         .after = TextOf(list->cursor()),
                         .limit = list->limit()}));
+  return true;
+}
+
+bool Engine::OnTypeFrame(SessionId from, const FrameView& frame, Now now) {
+  if (frame.header.type == MessageType::kTypeSet) {
+    const auto* set = VerifyBody<wire::TypeSet>(frame.body);
+    if (set != nullptr) core_.OnTypeSet(from, *set, now);
+    return set != nullptr;
+  }
+  const auto* list = VerifyBody<wire::TypeList>(frame.body);
+  if (list == nullptr) return false;
+  Send(
+      from, MessageType::kTypeInfos,
+      encoder_.Types(
+          list->request(), core_,
+          {.only = TextOf(list->type()), .after = TextOf(list->cursor()), .limit = list->limit()}));
   return true;
 }
 

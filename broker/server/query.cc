@@ -83,13 +83,20 @@ Offset<wire::TaskInfo> BuildInfo(FlatBufferBuilder& b, const TaskRows& rows, std
   auto labels = b.CreateVector(pairs);
   Offset<flatbuffers::String> key;
   if (!rows.spec.key.empty()) key = Str(b, rows.spec.key);
+  const ExtrasView extras = ReadExtras(rows.spec).value_or(ExtrasView{});
+  auto optional = [&](std::string_view text) {
+    return text.empty() ? Offset<flatbuffers::String>() : Str(b, text);
+  };
+  auto concurrency_key = optional(extras.concurrency_key),
+       fairness_key = optional(extras.fairness_key),
+       correlation_id = optional(extras.correlation_id), traceparent = optional(extras.traceparent);
   bool waits = rows.task.state == TaskState::kScheduled || rows.task.state == TaskState::kRetryWait;
   return wire::CreateTaskInfo(
       b, rows.id, queue_name, type_name, rows.task.state, rows.task.priority, rows.task.attempt,
       rows.task.max_attempts, rows.task.timeout_ms, rows.spec.head.submitted_ms,
       waits ? rows.task.order : 0, StartedMs(rows.task), rows.task.finished_ms, worker, payload,
       content_type, result, result_type, error, error_message, labels, rows.task.durability,
-      rows.task.cancelling != 0, key);
+      rows.task.cancelling != 0, key, concurrency_key, fairness_key, correlation_id, traceparent);
 }
 
 absl::Status ReadRows(JournalView& view, uint64_t id, TaskRows& rows) {
@@ -124,7 +131,9 @@ absl::StatusOr<const QueryRunner::LaneName*> QueryRunner::NameOfLane(JournalView
   RowReader in(*bytes);
   if (!in.Read(row) || !in.Take(row.queue_bytes, queue) || !in.Take(row.type_bytes, type))
     return BadRow("lanes", lane);
-  LaneName& name = lanes_[lane];
+  // The number of a lane with keys may be another's in the next view.
+  const bool stays = row.concurrency_bytes == 0 && row.fairness_bytes == 0;
+  LaneName& name = stays ? lanes_[lane] : keyed_lane_;
   name = {std::string(queue), std::string(type)};
   return &name;
 }

@@ -72,7 +72,8 @@ class QueryRunner {
   absl::Status Finished(JournalView& view, const Query& query, QueryReply& reply);
   absl::StatusOr<const LaneName*> NameOfLane(JournalView& view, uint32_t lane);
 
-  absl::flat_hash_map<uint32_t, LaneName> lanes_;  // never change once made
+  absl::flat_hash_map<uint32_t, LaneName> lanes_;  // those without keys: they never change
+  LaneName keyed_lane_;                            // the last one that has keys
 };
 
 }  // namespace zsched::broker

@@ -137,7 +137,7 @@ void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes,
       std::optional<SpecView> spec = ReadSpec(spec_of(assign.task));
       ZS_CHECK(spec.has_value());
       if (assign.lane != named_lane) {
-        type = Str(builder_, lanes[assign.lane].type);
+        type = Str(builder_, lanes.type_of(assign.lane).name);
         queue = Str(builder_, lanes.queue_of(assign.lane).name);
         named_lane = assign.lane;
       }
@@ -154,10 +154,15 @@ void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes,
         });
         labels = builder_.CreateVector(pairs);
       }
-      list.push_back(wire::CreateAssignment(builder_, assign.task.value(), assign.lease.value(),
-                                            assign.attempt, assign.max_attempts, assign.timeout_ms,
-                                            assign.priority, type, queue, payload, content_type,
-                                            spec->head.submitted_ms, labels));
+      std::optional<ExtrasView> extras = ReadExtras(*spec);
+      ZS_CHECK(extras.has_value());
+      flatbuffers::Offset<flatbuffers::String> correlation_id, traceparent;
+      if (!extras->correlation_id.empty()) correlation_id = Str(builder_, extras->correlation_id);
+      if (!extras->traceparent.empty()) traceparent = Str(builder_, extras->traceparent);
+      list.push_back(wire::CreateAssignment(
+          builder_, assign.task.value(), assign.lease.value(), assign.attempt, assign.max_attempts,
+          assign.timeout_ms, assign.priority, type, queue, payload, content_type,
+          spec->head.submitted_ms, labels, correlation_id, traceparent));
     }
     auto tasks = builder_.CreateVector(list);
     sink(Finish(wire::CreateTasks(builder_, tasks)));
@@ -228,31 +233,57 @@ std::string_view Encoder::Status(const StatusInput& input, const Core& core,
       counter_vector));
 }
 
-std::string_view Encoder::Queues(uint64_t request, const Core& core, const QueueFilter& filter) {
-  builder_.Clear();
-  const std::vector<Queue>& all = core.state().lanes().queues();
+// Indices of what the filter asks for, by name, and whether that is all there is.
+template <class Named>
+std::pair<std::vector<uint32_t>, bool> ChooseByName(const std::vector<Named>& all,
+                                                    const Encoder::NameFilter& filter) {
   std::vector<uint32_t> chosen;
   for (uint32_t i = 0; i < all.size(); ++i)
     if (filter.only.empty() ? all[i].name > filter.after : all[i].name == filter.only)
       chosen.push_back(i);
-  size_t limit = filter.limit == 0 ? kMaxQueueListLimit : filter.limit;
-  limit = std::min({limit, kMaxQueueListLimit, chosen.size()});
+  const size_t found = chosen.size();
+  const size_t most = filter.limit == 0 ? kMaxQueueListLimit : filter.limit;
+  const size_t limit = std::min({most, kMaxQueueListLimit, found});
   std::partial_sort(chosen.begin(), chosen.begin() + static_cast<ptrdiff_t>(limit), chosen.end(),
                     [&](uint32_t a, uint32_t b) { return all[a].name < all[b].name; });
+  chosen.resize(limit);
+  return {std::move(chosen), limit == found};
+}
+
+std::string_view Encoder::Queues(uint64_t request, const Core& core, const NameFilter& filter) {
+  builder_.Clear();
+  const std::vector<Queue>& all = core.state().lanes().queues();
+  auto [chosen, complete] = ChooseByName(all, filter);
   std::vector<flatbuffers::Offset<wire::QueueInfo>> list;
-  for (size_t i = 0; i < limit; ++i) {
-    const Queue& queue = all[chosen[i]];
+  for (uint32_t number : chosen) {
+    const Queue& queue = all[number];
     const QueueRow& rules = queue.settings;
     auto name = Str(builder_, queue.name);
     auto counts = builder_.CreateVector(queue.counts.data(), queue.counts.size());
     list.push_back(wire::CreateQueueInfo(
-        builder_, name, counts, queue.bytes, core.gates().Look(chosen[i]), rules.paused != 0,
+        builder_, name, counts, queue.bytes, core.gates().LookAtQueue(number), rules.paused != 0,
         rules.max_tasks, rules.max_bytes, rules.max_running, rules.rate_micro, rules.burst,
-        rules.weight, rules.max_attempts, rules.timeout_ms, rules.retry_base_ms,
-        rules.retry_cap_ms));
+        rules.weight, rules.max_attempts, rules.timeout_ms, rules.retry_base_ms, rules.retry_cap_ms,
+        rules.key_max_running, rules.key_rate_micro, rules.key_burst, rules.ageing_ms));
   }
   auto queues = builder_.CreateVector(list);
-  return Finish(wire::CreateQueueInfos(builder_, request, queues, limit == chosen.size()));
+  return Finish(wire::CreateQueueInfos(builder_, request, queues, complete));
+}
+
+std::string_view Encoder::Types(uint64_t request, const Core& core, const NameFilter& filter) {
+  builder_.Clear();
+  const std::vector<Type>& all = core.state().lanes().types();
+  auto [chosen, complete] = ChooseByName(all, filter);
+  std::vector<flatbuffers::Offset<wire::TypeInfo>> list;
+  for (uint32_t number : chosen) {
+    const Type& type = all[number];
+    auto name = Str(builder_, type.name);
+    list.push_back(wire::CreateTypeInfo(
+        builder_, name, type.running, core.gates().Look({Scope::kType, number}),
+        type.rules.paused != 0, type.rules.max_running, type.rules.rate_micro, type.rules.burst));
+  }
+  auto types = builder_.CreateVector(list);
+  return Finish(wire::CreateTypeInfos(builder_, request, types, complete));
 }
 
 flatbuffers::Offset<wire::TaskSpec> Encoder::CopySpec(const wire::TaskSpec& spec) {
@@ -263,6 +294,9 @@ flatbuffers::Offset<wire::TaskSpec> Encoder::CopySpec(const wire::TaskSpec& spec
   flatbuffers::Offset<flatbuffers::Vector<uint8_t>> payload;
   if (spec.payload() != nullptr) payload = Bytes(builder_, BytesOf(spec.payload()));
   const auto content_type = text(spec.content_type());
+  const auto concurrency_key = text(spec.concurrency_key()),
+             fairness_key = text(spec.fairness_key()), correlation_id = text(spec.correlation_id()),
+             traceparent = text(spec.traceparent());
   flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Label>>> labels;
   if (spec.labels() != nullptr) {
     std::vector<flatbuffers::Offset<wire::Label>> pairs;
@@ -275,7 +309,8 @@ flatbuffers::Offset<wire::TaskSpec> Encoder::CopySpec(const wire::TaskSpec& spec
   return wire::CreateTaskSpec(builder_, type, queue, payload, content_type, spec.priority(),
                               spec.durability(), spec.max_attempts(), spec.timeout_ms(),
                               spec.delay_ms(), spec.run_at_ms(), spec.retry_base_ms(),
-                              spec.retry_cap_ms(), labels);
+                              spec.retry_cap_ms(), labels, /*key=*/0, concurrency_key, fairness_key,
+                              correlation_id, traceparent);
 }
 
 flatbuffers::Offset<wire::ScheduleInfo> Encoder::CopySchedule(const Schedule& schedule,
@@ -311,8 +346,7 @@ flatbuffers::Offset<wire::ScheduleInfo> Encoder::CopySchedule(const Schedule& sc
   return info.Finish();
 }
 
-std::string_view Encoder::Schedules(uint64_t request, const Core& core,
-                                    const ScheduleFilter& filter) {
+std::string_view Encoder::Schedules(uint64_t request, const Core& core, const NameFilter& filter) {
   builder_.Clear();
   const auto& names = core.state().schedule_names();
   const size_t most = filter.limit == 0 ? kMaxScheduleListLimit

@@ -66,19 +66,16 @@ class Encoder {
     uint64_t durable_lsn = 0, uptime_ms = 0;
   };
   std::string_view Status(const StatusInput& input, const Core& core, const ClusterView& view);
-  struct QueueFilter {
-    std::string_view only = {};   // this queue; empty: all
+  // Of what has names: queues, types, schedules.
+  struct NameFilter {
+    std::string_view only = {};   // this one; empty: all
     std::string_view after = {};  // in the order of names
-    uint32_t limit = 0;           // at most kMaxQueueListLimit, which 0 means
+    uint32_t limit = 0;  // at most kMaxQueueListLimit, kMaxScheduleListLimit, which 0 means
   };
-  std::string_view Queues(uint64_t request, const Core& core, const QueueFilter& filter);
-  struct ScheduleFilter {
-    std::string_view only = {};   // this schedule; empty: all
-    std::string_view after = {};  // in the order of names
-    uint32_t limit = 0;           // at most kMaxScheduleListLimit, which 0 means
-  };
+  std::string_view Queues(uint64_t request, const Core& core, const NameFilter& filter);
+  std::string_view Types(uint64_t request, const Core& core, const NameFilter& filter);
   // Ends earlier when the frame is full.
-  std::string_view Schedules(uint64_t request, const Core& core, const ScheduleFilter& filter);
+  std::string_view Schedules(uint64_t request, const Core& core, const NameFilter& filter);
   std::string_view Workers(uint64_t request, const Core& core, int64_t mono_ms);
 
  private:

@@ -80,6 +80,7 @@ absl::StatusOr<Label> ParseLabel(const std::string& text);
 void AddSubmit(Context& context, Actions& actions);
 void AddTask(Context& context, Actions& actions);
 void AddQueue(Context& context, Actions& actions);
+void AddType(Context& context, Actions& actions);
 void AddWorker(Context& context, Actions& actions);
 void AddCluster(Context& context, Actions& actions);
 void AddCron(Context& context, Actions& actions);

@@ -65,6 +65,9 @@ Json QueuesJson(const StatusInfo& status) {
 
 // null: no such rule.
 Json RuleJson(uint64_t value) { return value == 0 ? Json(nullptr) : Json(value); }
+Json RateJson(uint64_t rate_micro) {
+  return rate_micro == 0 ? Json(nullptr) : Json(static_cast<double>(rate_micro) / 1e6);
+}
 
 // An object whose fields are appended one after another.
 class ObjectWriter {
@@ -143,7 +146,12 @@ std::string TaskJson(const TaskInfo& task) {
       : json.Raw("error", Dump(ErrorFields(task.error, task.error_message)));
   json.Raw("labels", task.labels.empty() ? "{}" : Dump(LabelsJson(task.labels)));
   json.Text("durability", NameOf(task.durability));
-  if (!task.key.empty()) json.Text("key", task.key);
+  for (const auto& [name, text] :
+       {std::pair("key", &task.key), std::pair("concurrency_key", &task.concurrency_key),
+        std::pair("fairness_key", &task.fairness_key),
+        std::pair("correlation_id", &task.correlation_id),
+        std::pair("traceparent", &task.traceparent)})
+    if (!text->empty()) json.Text(name, *text);
   if (task.cancelling) json.Raw("cancelling", "true");
   return std::move(json).Finish();
 }
@@ -185,10 +193,18 @@ std::string StatusJson(const StatusInfo& status) {
                {"counters", counters}});
 }
 
+std::string TypeJson(const TypeInfo& type) {
+  return Dump({{"name", type.name},
+               {"running", type.running},
+               {"gate", std::string(NameOf(type.gate))},
+               {"paused", type.rules.paused},
+               {"max_running", RuleJson(type.rules.max_running)},
+               {"rate_per_second", RateJson(type.rules.rate_micro)},
+               {"burst", RuleJson(type.rules.burst)}});
+}
+
 std::string QueueJson(const QueueInfo& queue) {
   const QueueSettings& rules = queue.settings;
-  Json rate = nullptr;
-  if (rules.rate_micro != 0) rate = static_cast<double>(rules.rate_micro) / 1e6;
   return Dump({{"name", queue.name},
                {"counts", CountsJson(queue.counts)},
                {"bytes", queue.bytes},
@@ -197,13 +213,17 @@ std::string QueueJson(const QueueInfo& queue) {
                {"max_tasks", RuleJson(rules.max_tasks)},
                {"max_bytes", RuleJson(rules.max_bytes)},
                {"max_running", RuleJson(rules.max_running)},
-               {"rate_per_second", rate},
+               {"rate_per_second", RateJson(rules.rate_micro)},
                {"burst", RuleJson(rules.burst)},
                {"weight", RuleJson(rules.weight)},
                {"max_attempts", RuleJson(rules.max_attempts)},
                {"timeout_ms", RuleJson(rules.timeout_ms)},
                {"retry_base_ms", RuleJson(rules.retry_base_ms)},
-               {"retry_cap_ms", RuleJson(rules.retry_cap_ms)}});
+               {"retry_cap_ms", RuleJson(rules.retry_cap_ms)},
+               {"key_max_running", RuleJson(rules.key_max_running)},
+               {"key_rate_per_second", RateJson(rules.key_rate_micro)},
+               {"key_burst", RuleJson(rules.key_burst)},
+               {"ageing_ms", RuleJson(rules.ageing_ms)}});
 }
 
 std::string ScheduleJson(const ScheduleInfo& schedule) {

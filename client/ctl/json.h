@@ -18,6 +18,7 @@ namespace zsched::ctl {
 
 std::string TaskJson(const TaskInfo& task);
 std::string QueueJson(const QueueInfo& queue);
+std::string TypeJson(const TypeInfo& type);
 std::string ScheduleJson(const ScheduleInfo& schedule);
 std::string WorkerJson(const WorkerSummary& worker);
 std::string StatusJson(const StatusInfo& status);

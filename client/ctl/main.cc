@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   AddSubmit(context, actions);
   AddTask(context, actions);
   AddQueue(context, actions);
+  AddType(context, actions);
   AddWorker(context, actions);
   AddCluster(context, actions);
   AddCron(context, actions);

@@ -1,8 +1,9 @@
-// `zsched-ctl queue`: what is in the queues, and the rules by which they hand tasks out.
+// `zsched-ctl queue` and `zsched-ctl type`: what is in the queues, and the rules by which tasks are handed
+// out.
 #include "client/ctl/context.h"
 #include "client/ctl/json.h"
 #include "client/ctl/output.h"
-#include "client/ctl/queue_rules.h"
+#include "client/ctl/rules.h"
 
 namespace zsched::ctl {
 namespace {
@@ -11,8 +12,8 @@ uint64_t CountOf(const QueueInfo& queue, TaskState state) {
   return queue.counts[static_cast<size_t>(state)];
 }
 
-Cell StateOf(const QueueInfo& queue) {
-  switch (queue.gate) {
+Cell StateOf(QueueGate gate) {
+  switch (gate) {
     case QueueGate::kPaused:
       return {"paused", Color::kYellow};
     case QueueGate::kFull:
@@ -25,10 +26,9 @@ Cell StateOf(const QueueInfo& queue) {
   return {"open", Color::kGreen};
 }
 
-std::string RuleText(const QueueSettings& settings) {
+std::string TextOf(const RuleTexts& rules) {
   std::string text;
-  for (const auto& [key, value] : RulesOf(settings))
-    text += (text.empty() ? "" : " ") + key + "=" + value;
+  for (const auto& [key, value] : rules) text += (text.empty() ? "" : " ") + key + "=" + value;
   return text.empty() ? "-" : text;
 }
 
@@ -42,65 +42,99 @@ void Show(const Context& context, const std::vector<QueueInfo>& queues) {
                {.title = "DEAD", .right = true},
                {.title = "RULES", .elastic = true}});
   for (const QueueInfo& queue : queues) {
-    std::vector<Cell> row = {{queue.name}, StateOf(queue)};
+    std::vector<Cell> row = {{queue.name}, StateOf(queue.gate)};
     for (TaskState state : {TaskState::kScheduled, TaskState::kReady, TaskState::kLeased,
                             TaskState::kRetryWait, TaskState::kDead}) {
       const uint64_t count = CountOf(queue, state);
       row.push_back({std::to_string(count), count == 0 ? Color::kGray : ColorOf(state)});
     }
-    row.push_back({RuleText(queue.settings)});
+    row.push_back({TextOf(RulesOf(queue.settings))});
     table.Row(std::move(row));
   }
   Print(table.Render(context.width(), context.colors()));
 }
 
-// One queue, as `show`, `set`, `pause` and `resume` print it.
-int PrintOne(const Context& context, const absl::StatusOr<QueueInfo>& queue) {
-  if (!queue.ok()) return context.Fail(queue.status());
+void Show(const Context& context, const std::vector<TypeInfo>& types) {
+  Table table({{.title = "TYPE", .elastic = true},
+               {.title = "STATE"},
+               {.title = "RUNNING", .right = true},
+               {.title = "RULES", .elastic = true}});
+  for (const TypeInfo& type : types)
+    table.Row({{type.name},
+               StateOf(type.gate),
+               {std::to_string(type.running), type.running == 0 ? Color::kGray : Color::kNone},
+               {TextOf(RulesOf(type.rules))}});
+  Print(table.Render(context.width(), context.colors()));
+}
+
+std::string JsonOf(const QueueInfo& queue) { return QueueJson(queue); }
+std::string JsonOf(const TypeInfo& type) { return TypeJson(type); }
+
+// One, as `show`, `set`, `pause` and `resume` print it.
+template <class Info>
+int PrintOne(const Context& context, const absl::StatusOr<Info>& info) {
+  if (!info.ok()) return context.Fail(info.status());
   switch (context.form()) {
     case Form::kTable:
-      Show(context, {*queue});
+      Show(context, {*info});
       break;
     case Form::kId:
-      Print(Printable(queue->name) + "\n");
+      Print(Printable(info->name) + "\n");
       break;
     case Form::kJson:
     case Form::kJsonl:
-      Print(QueueJson(*queue) + "\n");
+      Print(JsonOf(*info) + "\n");
       break;
   }
   return FinishOutput();
 }
 
-int List(const Context& context) {
-  absl::StatusOr<std::unique_ptr<Client>> client = context.Connect();
-  if (!client.ok()) return context.Fail(client.status());
-  absl::StatusOr<std::vector<QueueInfo>> queues = (*client)->Queues();
-  if (!queues.ok()) return context.Fail(queues.status());
-  ItemStream stream(context.form(), "queues");
-  for (const QueueInfo& queue : *queues) stream.Add(QueueJson(queue), queue.name);
+template <class Info>
+int PrintAll(const Context& context, const char* what, const std::vector<Info>& infos) {
+  ItemStream stream(context.form(), what);
+  for (const Info& info : infos) stream.Add(JsonOf(info), info.name);
   stream.Finish();
   if (context.form() == Form::kTable) {
-    if (queues->empty()) context.Note("no queues yet; the first task makes one");
-    if (!queues->empty()) Show(context, *queues);
+    if (infos.empty()) context.Note(std::string("no ") + what + " yet; the first task makes one");
+    if (!infos.empty()) Show(context, infos);
   }
   return FinishOutput();
 }
 
-int ShowOne(const Context& context, const std::string& name) {
+// Calls `act` with a client.
+template <class Act>
+int WithClient(const Context& context, Act act) {
   absl::StatusOr<std::unique_ptr<Client>> client = context.Connect();
-  if (!client.ok()) return context.Fail(client.status());
-  return PrintOne(context, (*client)->GetQueue(name));
+  return client.ok() ? act(**client) : context.Fail(client.status());
+}
+
+int ListQueues(const Context& context) {
+  return WithClient(context, [&](Client& client) {
+    absl::StatusOr<std::vector<QueueInfo>> queues = client.Queues();
+    return queues.ok() ? PrintAll(context, "queues", *queues) : context.Fail(queues.status());
+  });
+}
+
+int ListTypes(const Context& context) {
+  return WithClient(context, [&](Client& client) {
+    absl::StatusOr<std::vector<TypeInfo>> types = client.Types();
+    return types.ok() ? PrintAll(context, "types", *types) : context.Fail(types.status());
+  });
 }
 
 int Change(const Context& context, const std::string& name, const QueueChange& change) {
-  absl::StatusOr<std::unique_ptr<Client>> client = context.Connect();
-  if (!client.ok()) return context.Fail(client.status());
-  return PrintOne(context, (*client)->SetQueue(name, change));
+  return WithClient(
+      context, [&](Client& client) { return PrintOne(context, client.SetQueue(name, change)); });
 }
 
+int Change(const Context& context, const std::string& name, const TypeChange& change) {
+  return WithClient(
+      context, [&](Client& client) { return PrintOne(context, client.SetType(name, change)); });
+}
+
+template <class Changes>
 int Set(const Context& context, const std::string& name, const std::vector<std::string>& rules) {
-  QueueChange change;
+  Changes change;
   for (const std::string& rule : rules)
     if (absl::Status status = ParseRule(rule, &change); !status.ok())
       return context.Usage(MessageOf(status));
@@ -115,7 +149,7 @@ void AddQueue(Context& context, Actions& actions) {
   Flags& list = family.Command("list", "List all queues");
   list.Notes("STATE: why a queue hands nothing out now, or open.");
   list.Example("zsched-ctl queue list");
-  actions["queue list"] = [&context] { return List(context); };
+  actions["queue list"] = [&context] { return ListQueues(context); };
 
   auto name = std::make_shared<std::string>();
   auto command = [&](const char* verb, const char* what) -> Flags& {
@@ -124,22 +158,69 @@ void AddQueue(Context& context, Actions& actions) {
     return flags;
   };
   command("show", "Show one queue").Example("zsched-ctl queue show mail -o json");
-  actions["queue show"] = [&context, name] { return ShowOne(context, *name); };
+  actions["queue show"] = [&context, name] {
+    return WithClient(context,
+                      [&](Client& client) { return PrintOne(context, client.GetQueue(*name)); });
+  };
 
   Flags& set = command("set", "Set rules of a queue; the others stay");
   auto rules = std::make_shared<std::vector<std::string>>();
   set.Positionals("RULE", rules.get(), "key=value; key=none takes the rule away");
-  set.Notes("Rules:\n" + RuleHelp());
+  set.Notes("Rules:\n" + QueueRuleHelp());
   set.Example("zsched-ctl queue set mail rate=100/m burst=10");
   set.Example("zsched-ctl queue set mail rate=none max-running=4");
-  actions["queue set"] = [&context, name, rules] { return Set(context, *name, *rules); };
+  actions["queue set"] = [&context, name, rules] {
+    return Set<QueueChange>(context, *name, *rules);
+  };
 
   command("pause", "Hand out nothing of a queue; submits are taken, what runs goes on")
       .Example("zsched-ctl queue pause mail");
-  actions["queue pause"] = [&context, name] { return Change(context, *name, {.paused = true}); };
+  actions["queue pause"] = [&context, name] {
+    return Change(context, *name, QueueChange{.paused = true});
+  };
   command("resume", "Hand out tasks of a paused queue again")
       .Example("zsched-ctl queue resume mail");
-  actions["queue resume"] = [&context, name] { return Change(context, *name, {.paused = false}); };
+  actions["queue resume"] = [&context, name] {
+    return Change(context, *name, QueueChange{.paused = false});
+  };
+}
+
+void AddType(Context& context, Actions& actions) {
+  Flags& family =
+      context.flags().Command("type", "See types of tasks, pause them, set their rules");
+  family.Example("zsched-ctl type set resize max-running=4");
+  Flags& list = family.Command("list", "List all types");
+  list.Notes("STATE: why no task of the type is handed out now, whatever its queue, or open.");
+  list.Example("zsched-ctl type list");
+  actions["type list"] = [&context] { return ListTypes(context); };
+
+  auto name = std::make_shared<std::string>();
+  auto command = [&](const char* verb, const char* what) -> Flags& {
+    Flags& flags = family.Command(verb, what);
+    flags.Positional("TYPE", name.get(), "Its name");
+    return flags;
+  };
+  command("show", "Show one type").Example("zsched-ctl type show resize -o json");
+  actions["type show"] = [&context, name] {
+    return WithClient(context,
+                      [&](Client& client) { return PrintOne(context, client.GetType(*name)); });
+  };
+  Flags& set = command("set", "Set rules of a type, over all queues; the others stay");
+  auto rules = std::make_shared<std::vector<std::string>>();
+  set.Positionals("RULE", rules.get(), "key=value; key=none takes the rule away");
+  set.Notes("Rules:\n" + TypeRuleHelp());
+  set.Example("zsched-ctl type set resize max-running=4 rate=100/m");
+  actions["type set"] = [&context, name, rules] { return Set<TypeChange>(context, *name, *rules); };
+  command("pause", "Hand out no task of a type; submits are taken, what runs goes on")
+      .Example("zsched-ctl type pause resize");
+  actions["type pause"] = [&context, name] {
+    return Change(context, *name, TypeChange{.paused = true});
+  };
+  command("resume", "Hand out tasks of a paused type again")
+      .Example("zsched-ctl type resume resize");
+  actions["type resume"] = [&context, name] {
+    return Change(context, *name, TypeChange{.paused = false});
+  };
 }
 
 }  // namespace zsched::ctl

@@ -54,6 +54,10 @@ void PrintPage(const Context& context, const TaskInfo& task) {
   time("started", task.started_at_ms);
   time("finished", task.finished_at_ms);
   line("worker", task.worker);
+  line("concurrency", task.concurrency_key);
+  line("fairness", task.fairness_key);
+  line("correlation", task.correlation_id);
+  line("traceparent", task.traceparent);
   for (const Label& label : task.labels) line("label", label.key + "=" + label.value);
   line("payload", Preview(task.payload));
   line("result", Preview(task.result));

@@ -67,6 +67,13 @@ void AddTaskOptions(Flags& command, TaskFlags* flags) {
       .Duration("--timeout", &flags->timeout_ms, "Time that one attempt may take", 1, kMaxTimeoutMs)
       .default_text = FormatDurationMs(kDefaultTimeoutMs);
   command.Texts("--label", &flags->labels, "Label of the task", "KEY=VALUE");
+  command.Text("--concurrency-key", &flags->concurrency_key,
+               "Tasks of the queue with it share its key-max-running and key-rate", "KEY");
+  command.Text("--fairness-key", &flags->fairness_key,
+               "The queue's tasks take turns between these, such as customers", "KEY");
+  command.Text("--correlation-id", &flags->correlation_id,
+               "Goes with the task to its worker and into queries", "ID");
+  command.Text("--traceparent", &flags->traceparent, "W3C trace context, likewise", "TRACEPARENT");
   command.AcceptRest("PROGRAM ARG...");
 }
 
@@ -79,6 +86,10 @@ absl::StatusOr<TaskSpec> MakeTask(const TaskFlags& flags,
   task.priority = flags.priority;
   task.max_attempts = flags.max_attempts;
   task.timeout_ms = flags.timeout_ms;
+  task.concurrency_key = flags.concurrency_key;
+  task.fairness_key = flags.fairness_key;
+  task.correlation_id = flags.correlation_id;
+  task.traceparent = flags.traceparent;
   for (const std::string& text : flags.labels) {
     ZS_ASSIGN_OR_RETURN(Label label, ParseLabel(text));
     task.labels.push_back(std::move(label));

@@ -27,6 +27,7 @@ struct TaskFlags {
   uint32_t max_attempts = 0;  // 0: what the broker has for it
   uint32_t timeout_ms = 0;
   std::vector<std::string> labels;
+  std::string concurrency_key, fairness_key, correlation_id, traceparent;
 };
 
 // And a program after "--".

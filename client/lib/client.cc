@@ -227,63 +227,6 @@ absl::StatusOr<std::vector<ItemResult>> Client::Cancel(std::span<const TaskId> i
   return AskItems(*core_, MessageType::kCancelTasks, EncodeCancel, ids);
 }
 
-absl::StatusOr<std::vector<QueueInfo>> Client::Queues() {
-  std::vector<QueueInfo> queues;
-  for (bool complete = false; !complete;) {
-    const std::string cursor = queues.empty() ? "" : queues.back().name;
-    const size_t before = queues.size();
-    ZS_RETURN_IF_ERROR(core_->Ask<wire::QueueInfos>(
-        MessageType::kQueueList, MessageType::kQueueInfos,
-        [&cursor](uint64_t number) { return EncodeQueueList(number, "", cursor); },
-        [&](const wire::QueueInfos& infos) {
-          complete = infos.complete();
-          if (infos.queues() != nullptr)
-            for (const wire::QueueInfo* queue : *infos.queues())
-              queues.push_back(ReadQueue(*queue));
-          return absl::OkStatus();
-        }));
-    const bool rises = queues.size() > before && queues.back().name > cursor;
-    if (!complete && !rises)
-      return Error(ErrorCode::kMalformed, "the broker's answer to QUEUE_LIST does not go on");
-  }
-  return queues;
-}
-
-namespace {
-
-absl::StatusOr<QueueInfo> OnlyQueue(const wire::QueueInfos& infos, const std::string& name) {
-  if (infos.queues() == nullptr || infos.queues()->size() == 0)
-    return Error(ErrorCode::kNotFound, "queue '" + name + "' does not exist");
-  return ReadQueue(*infos.queues()->Get(0));
-}
-
-}  // namespace
-
-absl::StatusOr<QueueInfo> Client::GetQueue(const std::string& name) {
-  if (name.empty()) return Error(ErrorCode::kInvalidArgument, "a queue's name is not empty");
-  absl::StatusOr<QueueInfo> queue;
-  ZS_RETURN_IF_ERROR(core_->Ask<wire::QueueInfos>(
-      MessageType::kQueueList, MessageType::kQueueInfos,
-      [&name](uint64_t number) { return EncodeQueueList(number, name, ""); },
-      [&](const wire::QueueInfos& infos) {
-        queue = OnlyQueue(infos, name);
-        return absl::OkStatus();
-      }));
-  return queue;
-}
-
-absl::StatusOr<QueueInfo> Client::SetQueue(const std::string& name, const QueueChange& change) {
-  absl::StatusOr<QueueInfo> queue;
-  ZS_RETURN_IF_ERROR(core_->Ask<wire::QueueInfos>(
-      MessageType::kQueueSet, MessageType::kQueueInfos,
-      [&](uint64_t number) { return EncodeQueueSet(number, name, change); },
-      [&](const wire::QueueInfos& infos) {
-        queue = OnlyQueue(infos, name);
-        return absl::OkStatus();
-      }));
-  return queue;
-}
-
 absl::StatusOr<StatusInfo> Client::Status() {
   StatusInfo status;
   ZS_RETURN_IF_ERROR(core_->Ask<wire::StatusReply>(MessageType::kStatus, MessageType::kStatusReply,

@@ -106,6 +106,10 @@ TaskSpec ReadTask(const wire::TaskSpec& from) {
   task.retry_base_ms = from.retry_base_ms();
   task.retry_cap_ms = from.retry_cap_ms();
   task.labels = ReadLabels(from.labels());
+  task.concurrency_key = Text(from.concurrency_key());
+  task.fairness_key = Text(from.fairness_key());
+  task.correlation_id = Text(from.correlation_id());
+  task.traceparent = Text(from.traceparent());
   return task;
 }
 
@@ -124,11 +128,15 @@ flatbuffers::Offset<wire::TaskSpec> WriteTask(Builder* builder, const TaskSpec& 
   const auto type = builder->CreateString(task.type), queue = builder->CreateString(task.queue);
   const auto content_type = WriteOptional(builder, task.content_type);
   const auto key = WriteOptional(builder, task.key);
+  const auto concurrency_key = WriteOptional(builder, task.concurrency_key),
+             fairness_key = WriteOptional(builder, task.fairness_key),
+             correlation_id = WriteOptional(builder, task.correlation_id),
+             traceparent = WriteOptional(builder, task.traceparent);
   return wire::CreateTaskSpec(
       *builder, type, queue, payload, content_type, static_cast<uint8_t>(task.priority),
       static_cast<wire::Durability>(task.durability), static_cast<uint16_t>(task.max_attempts),
       task.timeout_ms, task.delay_ms, task.run_at_ms, task.retry_base_ms, task.retry_cap_ms, labels,
-      key);
+      key, concurrency_key, fairness_key, correlation_id, traceparent);
 }
 
 }  // namespace
@@ -177,6 +185,10 @@ TaskInfo ReadTaskInfo(const wire::TaskInfo& from) {
   task.error_message = Text(from.error_message());
   task.labels = ReadLabels(from.labels());
   task.key = Text(from.key());
+  task.concurrency_key = Text(from.concurrency_key());
+  task.fairness_key = Text(from.fairness_key());
+  task.correlation_id = Text(from.correlation_id());
+  task.traceparent = Text(from.traceparent());
   task.durability = ReadEnum(from.durability(), Durability::kReplicated);
   task.cancelling = from.cancelling();
   return task;
@@ -248,8 +260,24 @@ QueueInfo ReadQueue(const wire::QueueInfo& from) {
                     .max_attempts = from.max_attempts(),
                     .timeout_ms = from.timeout_ms(),
                     .retry_base_ms = from.retry_base_ms(),
-                    .retry_cap_ms = from.retry_cap_ms()};
+                    .retry_cap_ms = from.retry_cap_ms(),
+                    .key_max_running = from.key_max_running(),
+                    .key_rate_micro = from.key_rate_micro(),
+                    .key_burst = from.key_burst(),
+                    .ageing_ms = from.ageing_ms()};
   return queue;
+}
+
+TypeInfo ReadType(const wire::TypeInfo& from) {
+  TypeInfo type;
+  type.name = Text(from.name());
+  type.running = from.running();
+  type.gate = ReadEnum(from.gate(), QueueGate::kOpen);
+  type.rules = {.paused = from.paused(),
+                .max_running = from.max_running(),
+                .rate_micro = from.rate_micro(),
+                .burst = from.burst()};
+  return type;
 }
 
 ScheduleInfo ReadSchedule(const wire::ScheduleInfo& from) {
@@ -339,7 +367,23 @@ std::string EncodeQueueSet(uint64_t request, const std::string& queue, const Que
                            ToWire(change.max_bytes), ToWire(change.max_running),
                            ToWire(change.rate_micro), ToWire(change.burst), ToWire(change.weight),
                            ToWire(change.max_attempts), ToWire(change.timeout_ms),
-                           ToWire(change.retry_base_ms), ToWire(change.retry_cap_ms)));
+                           ToWire(change.retry_base_ms), ToWire(change.retry_cap_ms),
+                           ToWire(change.key_max_running), ToWire(change.key_rate_micro),
+                           ToWire(change.key_burst), ToWire(change.ageing_ms)));
+}
+
+std::string EncodeTypeList(uint64_t request, const std::string& only, const std::string& cursor) {
+  Builder builder(kSmallBody);
+  const auto type = WriteOptional(&builder, only), after = WriteOptional(&builder, cursor);
+  return Finish(&builder, wire::CreateTypeList(builder, request, type, after));
+}
+
+std::string EncodeTypeSet(uint64_t request, const std::string& type, const TypeChange& change) {
+  Builder builder(kSmallBody);
+  const auto name = builder.CreateString(type);
+  return Finish(&builder, wire::CreateTypeSet(builder, request, name, ToWire(change.paused),
+                                              ToWire(change.max_running), ToWire(change.rate_micro),
+                                              ToWire(change.burst)));
 }
 
 std::string EncodeScheduleSet(uint64_t request, const ScheduleSpec& spec, bool replace) {

@@ -23,6 +23,7 @@ TaskInfo ReadTaskInfo(const wire::TaskInfo& from);
 StatusInfo ReadStatus(const wire::StatusReply& from);
 WorkerSummary ReadWorker(const wire::WorkerInfo& from);
 QueueInfo ReadQueue(const wire::QueueInfo& from);
+TypeInfo ReadType(const wire::TypeInfo& from);
 ScheduleInfo ReadSchedule(const wire::ScheduleInfo& from);
 absl::Status ReadItemStatus(const wire::ItemResult& from);
 
@@ -34,6 +35,8 @@ std::string EncodeCancel(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeList(uint64_t request, const ListQuery& query);
 std::string EncodeQueueList(uint64_t request, const std::string& only, const std::string& cursor);
 std::string EncodeQueueSet(uint64_t request, const std::string& queue, const QueueChange& change);
+std::string EncodeTypeList(uint64_t request, const std::string& only, const std::string& cursor);
+std::string EncodeTypeSet(uint64_t request, const std::string& type, const TypeChange& change);
 // Requires CheckEncodable(spec.task).ok().
 std::string EncodeScheduleSet(uint64_t request, const ScheduleSpec& spec, bool replace);
 std::string EncodeSchedulePause(uint64_t request, const std::string& name, bool paused);

@@ -337,6 +337,8 @@ bool Client::Core::HandleFrame(const FrameView& frame) {
       return HandleReply<wire::StatusReply>(frame);
     case MessageType::kQueueInfos:
       return HandleReply<wire::QueueInfos>(frame);
+    case MessageType::kTypeInfos:
+      return HandleReply<wire::TypeInfos>(frame);
     case MessageType::kScheduleInfos:
       return HandleReply<wire::ScheduleInfos>(frame);
     case MessageType::kWorkerInfos:

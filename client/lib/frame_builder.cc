@@ -37,13 +37,22 @@ void FrameBuilder::Add(const TaskRecord& task) {
                                     task.payload.size());
   flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Label>>> label_vector;
   if (!labels_.empty()) label_vector = builder_.CreateVector(labels_);
-  Text key;
-  if (!task.key.empty()) key = builder_.CreateString(task.key.data(), task.key.size());
-  tasks_.push_back(
-      wire::CreateTaskSpec(builder_, type, queue, payload, content_type, header.priority,
-                           static_cast<wire::Durability>(header.durability), header.max_attempts,
-                           header.timeout_ms, header.delay_ms, header.run_at_ms,
-                           header.retry_base_ms, header.retry_cap_ms, label_vector, key));
+  auto optional = [this](std::string_view text) {
+    return text.empty() ? Text() : builder_.CreateString(text.data(), text.size());
+  };
+  const Text key = optional(task.key);
+  // Neighbours often share these, and the broker then finds their lane without a look.
+  Text concurrency_key, fairness_key;
+  if (!task.concurrency_key.empty())
+    concurrency_key = Share(task.concurrency_key, &concurrency_key_);
+  if (!task.fairness_key.empty()) fairness_key = Share(task.fairness_key, &fairness_key_);
+  const Text correlation_id = optional(task.correlation_id),
+             traceparent = optional(task.traceparent);
+  tasks_.push_back(wire::CreateTaskSpec(
+      builder_, type, queue, payload, content_type, header.priority,
+      static_cast<wire::Durability>(header.durability), header.max_attempts, header.timeout_ms,
+      header.delay_ms, header.run_at_ms, header.retry_base_ms, header.retry_cap_ms, label_vector,
+      key, concurrency_key, fairness_key, correlation_id, traceparent));
   bytes_ += BodyBytesFor(header);
 }
 
@@ -53,7 +62,8 @@ std::string FrameBuilder::Finish(uint64_t seq, uint64_t acked_below, bool notify
   std::string body(reinterpret_cast<const char*>(builder_.GetBufferPointer()), builder_.GetSize());
   builder_.Clear();
   tasks_.clear();
-  type_.valid = queue_.valid = content_type_.valid = false;
+  for (Shared* shared : {&type_, &queue_, &content_type_, &concurrency_key_, &fairness_key_})
+    shared->valid = false;
   bytes_ = kFrameOverheadBytes;
   return body;
 }
@@ -75,6 +85,10 @@ void AppendRecord(const wire::TaskSpec& task, std::string* out) {
   spec.retry_base_ms = task.retry_base_ms();
   spec.retry_cap_ms = task.retry_cap_ms();
   spec.key = Text(task.key());
+  spec.concurrency_key = Text(task.concurrency_key());
+  spec.fairness_key = Text(task.fairness_key());
+  spec.correlation_id = Text(task.correlation_id());
+  spec.traceparent = Text(task.traceparent());
   if (task.labels() != nullptr)
     for (const wire::Label* label : *task.labels())
       spec.labels.push_back({label->key()->str(), label->value()->str()});

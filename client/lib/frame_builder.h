@@ -52,7 +52,7 @@ class FrameBuilder {
   flatbuffers::FlatBufferBuilder builder_{64 << 10};
   std::vector<flatbuffers::Offset<wire::TaskSpec>> tasks_;
   std::vector<flatbuffers::Offset<wire::Label>> labels_;
-  Shared type_, queue_, content_type_;
+  Shared type_, queue_, content_type_, concurrency_key_, fairness_key_;
   size_t bytes_ = kFrameOverheadBytes;
 };
 

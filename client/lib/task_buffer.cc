@@ -15,7 +15,8 @@ struct LabelLengths {
 
 size_t TextBytes(const TaskSpec& task) {
   size_t bytes = task.type.size() + task.queue.size() + task.payload.size() +
-                 task.content_type.size() + task.key.size();
+                 task.content_type.size() + task.key.size() + task.concurrency_key.size() +
+                 task.fairness_key.size() + task.correlation_id.size() + task.traceparent.size();
   for (const Label& label : task.labels)
     bytes += sizeof(LabelLengths) + label.key.size() + label.value.size();
   return bytes;
@@ -47,6 +48,10 @@ void AppendRecord(const TaskSpec& task, std::string* out) {
                       .payload_bytes = static_cast<uint32_t>(task.payload.size()),
                       .content_type_bytes = static_cast<uint32_t>(task.content_type.size()),
                       .key_bytes = static_cast<uint32_t>(task.key.size()),
+                      .concurrency_key_bytes = static_cast<uint32_t>(task.concurrency_key.size()),
+                      .fairness_key_bytes = static_cast<uint32_t>(task.fairness_key.size()),
+                      .correlation_id_bytes = static_cast<uint32_t>(task.correlation_id.size()),
+                      .traceparent_bytes = static_cast<uint32_t>(task.traceparent.size()),
                       .labels = static_cast<uint32_t>(task.labels.size()),
                       .timeout_ms = task.timeout_ms,
                       .retry_base_ms = task.retry_base_ms,
@@ -61,7 +66,11 @@ void AppendRecord(const TaskSpec& task, std::string* out) {
       .append(task.queue)
       .append(task.payload)
       .append(task.content_type)
-      .append(task.key);
+      .append(task.key)
+      .append(task.concurrency_key)
+      .append(task.fairness_key)
+      .append(task.correlation_id)
+      .append(task.traceparent);
   for (const Label& label : task.labels) {
     LabelLengths lengths{static_cast<uint32_t>(label.key.size()),
                          static_cast<uint32_t>(label.value.size())};
@@ -84,6 +93,10 @@ TaskRecord ReadRecord(std::string_view bytes) {
   task.payload = take(task.header.payload_bytes);
   task.content_type = take(task.header.content_type_bytes);
   task.key = take(task.header.key_bytes);
+  task.concurrency_key = take(task.header.concurrency_key_bytes);
+  task.fairness_key = take(task.header.fairness_key_bytes);
+  task.correlation_id = take(task.header.correlation_id_bytes);
+  task.traceparent = take(task.header.traceparent_bytes);
   task.labels = bytes;
   return task;
 }

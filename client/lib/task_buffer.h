@@ -24,7 +24,8 @@ namespace zsched {
 inline constexpr size_t kMaxTaskBytes = kMaxFrameBytes / 2;
 
 // The numbers of a task, and the lengths of what follows them in this order: type, queue, payload,
-// content type, key, then for each label key length, value length, key, value.
+// content type, key, concurrency key, fairness key, correlation id, traceparent, then for each label key
+// length, value length, key, value.
 struct RecordHeader {
   uint32_t size = 0;  // of the whole record
   uint32_t type_bytes = 0;
@@ -32,6 +33,10 @@ struct RecordHeader {
   uint32_t payload_bytes = 0;
   uint32_t content_type_bytes = 0;
   uint32_t key_bytes = 0;
+  uint32_t concurrency_key_bytes = 0;
+  uint32_t fairness_key_bytes = 0;
+  uint32_t correlation_id_bytes = 0;
+  uint32_t traceparent_bytes = 0;
   uint32_t labels = 0;
   uint32_t timeout_ms = 0;
   uint32_t retry_base_ms = 0;
@@ -51,6 +56,10 @@ struct TaskRecord {
   std::string_view payload;
   std::string_view content_type;
   std::string_view key;
+  std::string_view concurrency_key;
+  std::string_view fairness_key;
+  std::string_view correlation_id;
+  std::string_view traceparent;
   std::string_view labels;  // see ReadLabel
 };
 

@@ -38,6 +38,8 @@ class FakeTask final : public TaskContext {
   int attempt() const override { return 2; }
   int max_attempts() const override { return 5; }
   int64_t submitted_at_ms() const override { return 0; }
+  std::string_view correlation_id() const override { return ""; }
+  std::string_view traceparent() const override { return ""; }
   std::optional<std::string_view> label(std::string_view) const override { return std::nullopt; }
   std::vector<std::pair<std::string_view, std::string_view>> labels() const override { return {}; }
   std::chrono::steady_clock::time_point deadline() const override {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "tests/harness/cluster.h"
@@ -270,6 +271,50 @@ TEST_F(Ctl, QueuesArePausedAndRuled) {
   Run(2, {"queue", "set", "mail", "speed=3"});
   const std::string error = Run(2, {"queue", "set", "mail", "timeout=never"}).err;
   EXPECT_NE(error.find("timeout: 'never' is not a duration"), std::string::npos) << error;
+}
+
+// Of what workers hold: each test task runs for as long as the test wants.
+TEST_F(Ctl, TypesAndConcurrencyKeysAreBoundAlsoAfterAKill) {
+  Run(0, {"queue", "set", "mail", "key-max-running=1", "ageing=10m"});
+  json type = json::parse(
+      Run(0, {"-o", "json", "type", "set", "shell", "max-running=2", "rate=100/s"}).out);
+  EXPECT_EQ(type["name"], "shell");
+  EXPECT_EQ(type["max_running"], 2);
+  EXPECT_EQ(type["rate_per_second"], 100);
+  cluster_.KillBroker();
+  cluster_.StartBroker();
+  cluster_.StartWorker("w", {"--concurrency", "8", "--enable", "shell"});
+  const std::string release = cluster_.dir() + "/release";
+  const std::string script = "while ! [ -e '" + release + "' ]; do sleep 0.02; done";
+  for (const char* key : {"a", "a", "b", "c"})
+    Run(0, {"submit", "--queue", "mail", "--concurrency-key", key, "--fairness-key", "x",
+            "--correlation-id", "run-1", "--", "sh", "-c", script});
+  auto leased = [&] {
+    return json::parse(Run(0, {"-o", "json", "task", "list", "--state", "leased"}).out)["tasks"];
+  };
+  ASSERT_TRUE(Await([&] { return leased().size() == 2; }));
+  std::set<std::string> keys;
+  for (const json& task : leased()) {
+    keys.insert(task["concurrency_key"]);
+    EXPECT_EQ(task["fairness_key"], "x");
+    EXPECT_EQ(task["correlation_id"], "run-1");
+  }
+  EXPECT_EQ(keys.size(), 2u) << "two tasks of one key run";
+  EXPECT_EQ(json::parse(Run(0, {"-o", "json", "type", "show", "shell"}).out)["gate"], "full");
+  const std::string list = Run(0, {"type", "list"}).out;
+  EXPECT_NE(list.find("at max-running"), std::string::npos) << list;
+  EXPECT_NE(list.find("max-running=2 rate=100/s"), std::string::npos) << list;
+  WriteFile(release, "");
+  EXPECT_TRUE(Await([&] {
+    return json::parse(
+               Run(0, {"-o", "json", "queue", "show", "mail"}).out)["counts"]["succeeded"] == 4;
+  }));
+  EXPECT_EQ(json::parse(Run(0, {"-o", "json", "queue", "show", "mail"}).out)["key_max_running"], 1);
+
+  Run(3, {"type", "show", "nothing"});
+  Run(2, {"type", "set", "shell", "weight=3"});
+  const std::string error = Run(2, {"submit", "--type", "noop", "--traceparent", "00-1-2-3"}).err;
+  EXPECT_NE(error.find("traceparent"), std::string::npos) << error;
 }
 
 TEST_F(Ctl, WorkersAreListedAndDrained) {

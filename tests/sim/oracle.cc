@@ -50,6 +50,8 @@ void Oracle::Committed(const broker::Batch& batch) {
   for (const Mutation& m : batch.mutations(Table::kTicks))
     if (m.size != Mutation::kErase) TicksStored(m.key, batch.row(m));
   SchedulesStored();
+  for (const Mutation& m : batch.mutations(Table::kTypes))
+    if (m.size != Mutation::kErase) TypeStored(batch.row(m));
   CheckRunning(batch.epoch());
   CheckLate(batch_taken_us_);
 }

@@ -135,7 +135,7 @@ class Oracle {
   };
   // What a client asked for, by marker.
   struct Wish {
-    std::string queue, type;
+    std::string queue, type, concurrency_key;
     int64_t delay_ms = 0;
     int64_t not_before_us = 0;
     uint64_t retry_base_ms = 0, retry_cap_ms = 0;
@@ -198,23 +198,34 @@ class Oracle {
   };
 
   // A queue whose rules somebody changed.
-  struct RuledQueue {
-    broker::QueueRow row;      // on disk
+  struct GateRules {
+    bool paused = false;
+    uint64_t max_running = 0, rate_micro = 0, burst = 0;
+
+    bool Hold() const { return paused || max_running != 0 || rate_micro != 0; }
+  };
+  struct GateFacts {
+    GateRules rules;           // on disk
+    GateRules key_rules;       // of a queue: what its keys have
     bool settled = false;      // it holds, and nothing that was decided before it is under way
     uint64_t asked_batch = 0;  // batches_taken_ when the last change came
     int64_t asked_us = 0;      // when that was, or when the broker found the row
     uint64_t handed_out = 0;   // since it is settled
     uint64_t leased = 0;       // in this epoch, by the rows
-
-    bool Holds() const { return row.paused != 0 || row.max_running != 0 || row.rate_micro != 0; }
   };
+  std::vector<std::string> GatesOf(const Wish& wish);
+  template <class Visit>
+  void ForGatesOfQueue(const std::string& queue, Visit visit);
   void QueueStored(std::string_view row);
-  void RuleAsked(const std::string& queue);
+  void TypeStored(std::string_view row);
+  void RuleAsked(GateFacts& gate);
+  void QueueRuleAsked(const std::string& queue);
+  void TypeRuleAsked(const std::string& type);
   void RulesReread();
   void SettleRules();
-  void CheckHandOut(const std::string& queue);
+  void CheckHandOut(const Wish& wish);
   void CheckRunning(Epoch epoch);
-  bool MayWait(const std::string& queue, int64_t since_us) const;
+  bool MayWait(const Wish& wish, int64_t since_us);
 
   // A schedule as it stands on disk.
   struct ScheduleFacts {
@@ -346,7 +357,7 @@ class Oracle {
   int64_t batch_taken_us_ = 0;
   bool batch_at_journal_ = false;
   int64_t next_late_check_us_ = 0;
-  std::map<std::string, RuledQueue> ruled_;
+  std::map<std::string, GateFacts> gates_;  // by kind and name
   absl::flat_hash_map<std::string, Wish> wishes_;
   std::set<std::pair<int64_t, uint64_t>> waiting_;  // (due, task)
   // Of this life of the broker:

@@ -82,7 +82,9 @@ void Oracle::OnClientFrame(uint64_t session, const FrameView& frame) {
     OnSubmit(client->second, Read<wire::Submit>(frame.body), frame.body);
   OnScheduleFrame(session, frame);
   if (frame.header.type == MessageType::kQueueSet)
-    RuleAsked(Read<wire::QueueSet>(frame.body).queue()->str());
+    QueueRuleAsked(Read<wire::QueueSet>(frame.body).queue()->str());
+  if (frame.header.type == MessageType::kTypeSet)
+    TypeRuleAsked(Read<wire::TypeSet>(frame.body).type()->str());
   if (frame.header.type == MessageType::kRetry)
     for (uint64_t id : *Read<wire::Retry>(frame.body).ids()) tasks_[id].retry_asked = true;
   if (frame.header.type == MessageType::kCancelTasks) {
@@ -378,7 +380,7 @@ void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
     if (facts.cancel_acked)
       return Fail(Name(id) + " was handed out after its cancel was acknowledged");
     CheckEarly(id, facts);
-    CheckHandOut(std::string(TextOf(task->queue())));
+    CheckHandOut(wishes_[facts.marker]);
     live_lease_[id] = lease;
     worker.outstanding[lease] = facts.bytes;
   }

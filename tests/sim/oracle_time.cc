@@ -162,6 +162,7 @@ void Oracle::NoteWish(const wire::TaskSpec& spec, const std::string& marker) {
   Wish& wish = wishes_[marker];
   wish.queue = std::string(spec.queue() != nullptr ? TextOf(spec.queue()) : kDefaultQueue);
   wish.type = std::string(TextOf(spec.type()));
+  wish.concurrency_key = std::string(TextOf(spec.concurrency_key()));
   wish.delay_ms = static_cast<int64_t>(spec.delay_ms());
   wish.not_before_us = After(scheduler_.now_us(), wish.delay_ms);
   if (spec.run_at_ms() != 0) {
@@ -240,7 +241,7 @@ void Oracle::CheckLate(int64_t as_of_us) {
       const Wish& wish = wishes_[tasks_[id].marker];
       if (!takes(session.greeting.queues, wish.queue) || !takes(session.greeting.types, wish.type))
         continue;
-      if (MayWait(wish.queue, since_us)) continue;
+      if (MayWait(wish, since_us)) continue;
       return Fail(absl::StrCat(Name(id), " still waits ", Seconds(as_of_us - due_us),
                                " after it was due, beside an idle worker"));
     }

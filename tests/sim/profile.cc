@@ -217,14 +217,15 @@ constexpr WorkloadProfile kWorkloads[] = {
      .result = 0.8,
      .grant_bytes = 60'000},
     {.name = "pruned", .tasks = 150, .query = 0.3, .keep_finished = 20, .keep_finished_ms = 10'000},
-    // Operators who pause queues, bound them and let them go on.
+    // Operators who pause queues and types, bound them and their keys, and let them go on.
     {.name = "ruled",
      .clients = 3,
      .tasks = 120,
      .pause_max_ms = 300,
      .queues = 3,
      .fails = 0.2,
-     .rule = 0.5},
+     .rule = 0.5,
+     .grouped = 0.5},
     // Slow handlers, so that many cancels find their task running, and workers may be away meanwhile.
     {.name = "cancels",
      .tasks = 100,

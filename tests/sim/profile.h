@@ -112,7 +112,8 @@ struct WorkloadProfile {
   double leave = 0.3;       // of clients: GOODBYE once they are done
   double keyed = 0;         // of tasks: with an idempotency key
   double repeat = 0;      // of these: an earlier one again, from this life of the client or another
-  double rule = 0;        // of calls: followed by a change of a queue's rules
+  double rule = 0;        // of calls: followed by a change of the rules of a queue or a type
+  double grouped = 0;     // of tasks: with a concurrency key, and as many with a fairness key
   int schedules = 0;      // of each client
   double reschedule = 0;  // of calls: one is paused, resumed, set again or run by hand
 

@@ -22,6 +22,7 @@ constexpr uint64_t kFirstRequest = uint64_t{1} << 62;
 
 constexpr int64_t kQuietenEveryMs = 5'000;
 constexpr int kPriorityChoices = 3;
+constexpr int kGroups = 3;  // concurrency keys of a queue, and fairness keys
 // A cancel takes some of so many tasks, the latest: most of them are not over.
 constexpr size_t kCancelAmong = 12, kCancelMost = 3;
 constexpr int64_t kPaceSpread = 4;  // clients differ in how often they call
@@ -220,6 +221,9 @@ void SimClient::OnFrame(const FrameView& frame) {
     case MessageType::kItemReply:
       understood = reply(VerifyBody<wire::ItemReply>(frame.body));
       break;
+    case MessageType::kTypeInfos:
+      understood = reply(VerifyBody<wire::TypeInfos>(frame.body));
+      break;
     case MessageType::kQueueInfos:
       understood = reply(VerifyBody<wire::QueueInfos>(frame.body));
       break;
@@ -297,6 +301,8 @@ TaskSpec SimClient::MakeTask(std::string* marker) {
     else
       task.delay_ms = static_cast<uint64_t>(delay_ms);
   }
+  if (random_.Chance(workload.grouped)) task.concurrency_key = name("c", kGroups);
+  if (random_.Chance(workload.grouped)) task.fairness_key = name("f", kGroups);
   if (random_.Chance(workload.invalid)) task.delay_ms = task.run_at_ms = 1;  // not both
   return task;
 }
@@ -500,7 +506,32 @@ void SimClient::SetQueue(int queue, const QueueChange& change) {
       });
 }
 
+void SimClient::SetType(int type, const TypeChange& change) {
+  const std::string name = absl::StrCat("t", type);
+  AskBroker<wire::TypeInfos>(
+      MessageType::kTypeSet, MessageType::kTypeInfos,
+      [&](uint64_t number) { return EncodeTypeSet(number, name, change); },
+      [this, name](const wire::TypeInfos* infos) {
+        if (infos == nullptr) return;
+        if (infos->types() == nullptr || infos->types()->size() != 1 ||
+            TextOf(infos->types()->Get(0)->name()) != name)
+          world_.oracle.Fail("TYPE_INFOS of another type than was asked for");
+      });
+}
+
+void SimClient::RandomTypeRule() {
+  TypeChange change;
+  if (random_.Chance(0.5)) change.paused = random_.Chance(0.3);
+  if (random_.Chance(0.5)) change.max_running = static_cast<uint32_t>(random_.Between(0, 3));
+  if (random_.Chance(0.4)) {
+    change.rate_micro = static_cast<uint64_t>(random_.Between(0, 20)) * 1'000'000;
+    change.burst = static_cast<uint32_t>(random_.Between(0, 4));
+  }
+  SetType(static_cast<int>(random_.Below(static_cast<uint64_t>(world_.workload.types))), change);
+}
+
 void SimClient::RandomRule() {
+  if (random_.Chance(0.3)) return RandomTypeRule();
   QueueChange change;
   if (random_.Chance(0.5)) change.paused = random_.Chance(0.3);
   if (random_.Chance(0.4)) change.max_running = static_cast<uint32_t>(random_.Between(0, 3));
@@ -508,6 +539,12 @@ void SimClient::RandomRule() {
     change.rate_micro = static_cast<uint64_t>(random_.Between(0, 20)) * 1'000'000;
     change.burst = static_cast<uint32_t>(random_.Between(0, 4));
   }
+  if (random_.Chance(0.5)) change.key_max_running = static_cast<uint32_t>(random_.Between(0, 2));
+  if (random_.Chance(0.3)) {
+    change.key_rate_micro = static_cast<uint64_t>(random_.Between(0, 10)) * 1'000'000;
+    change.key_burst = static_cast<uint32_t>(random_.Between(0, 2));
+  }
+  if (random_.Chance(0.3)) change.ageing_ms = static_cast<uint32_t>(random_.Between(0, 2) * 500);
   if (random_.Chance(0.2)) change.weight = static_cast<uint8_t>(random_.Between(0, 3));
   SetQueue(static_cast<int>(random_.Below(static_cast<uint64_t>(world_.workload.queues))), change);
 }
@@ -516,7 +553,13 @@ void SimClient::Quieten() {
   leaves_ = false;
   next_quieten_ms_ = now().mono_ms + kQuietenEveryMs;
   for (int queue = 0; world_.workload.rule > 0 && queue < world_.workload.queues; ++queue)
-    SetQueue(queue, {.paused = false, .max_running = 0, .rate_micro = 0});
+    SetQueue(queue, {.paused = false,
+                     .max_running = 0,
+                     .rate_micro = 0,
+                     .key_max_running = 0,
+                     .key_rate_micro = 0});
+  for (int type = 0; world_.workload.rule > 0 && type < world_.workload.types; ++type)
+    SetType(type, {.paused = false, .max_running = 0, .rate_micro = 0});
   if (world_.workload.schedules > 0) PauseSchedules();
 }
 

@@ -74,6 +74,8 @@ class SimClient final : public Process {
   void PauseSchedule(const std::string& name, bool paused);
   void RunSchedule(const std::string& name);
   void PauseSchedules();
+  void SetType(int type, const TypeChange& change);
+  void RandomTypeRule();
   void WaitForOneOf(const wire::TaskInfos* infos);
   void Retry(TaskId id);
   void CancelSome();

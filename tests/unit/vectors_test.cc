@@ -49,6 +49,9 @@ enum class Empty { kNever, kMay, kMust };
   X("QUEUE_SET", kQueueSet, QueueSet, kNever)                   \
   X("QUEUE_LIST", kQueueList, QueueList, kNever)                \
   X("QUEUE_INFOS", kQueueInfos, QueueInfos, kNever)             \
+  X("TYPE_SET", kTypeSet, TypeSet, kNever)                      \
+  X("TYPE_LIST", kTypeList, TypeList, kNever)                   \
+  X("TYPE_INFOS", kTypeInfos, TypeInfos, kNever)                \
   X("SCHEDULE_SET", kScheduleSet, ScheduleSet, kNever)          \
   X("SCHEDULE_PAUSE", kSchedulePause, SchedulePause, kNever)    \
   X("SCHEDULE_RUN", kScheduleRun, ScheduleRun, kNever)          \

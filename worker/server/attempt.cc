@@ -26,6 +26,9 @@ class AttemptContext final : public TaskContext {
   int max_attempts() const override { return task_.max_attempts(); }
   int64_t submitted_at_ms() const override { return task_.submitted_at_ms(); }
 
+  std::string_view correlation_id() const override { return TextOf(task_.correlation_id()); }
+  std::string_view traceparent() const override { return TextOf(task_.traceparent()); }
+
   std::optional<std::string_view> label(std::string_view key) const override {
     for (const auto& [name, value] : labels())
       if (name == key) return value;

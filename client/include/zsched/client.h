@@ -181,6 +181,10 @@ class Client {
   // Changes what `change` gives, durably, and makes the queue when there is none. Returns what holds
   // then. INVALID_ARGUMENT names the setting that is out of range.
   absl::StatusOr<QueueInfo> SetQueue(const std::string& name, const QueueChange& change);
+  // The same for types of tasks: those that there were tasks of, or rules for.
+  absl::StatusOr<std::vector<TypeInfo>> Types();
+  absl::StatusOr<TypeInfo> GetType(const std::string& name);
+  absl::StatusOr<TypeInfo> SetType(const std::string& name, const TypeChange& change);
   // Makes a schedule; CONFLICT when there is one of that name. With `replace` it takes that one's
   // place, and goes on from the same tick if expression, zone and overlap are the same.
   // INVALID_ARGUMENT begins with the name of the field. Returns what holds then. Should the connection

@@ -77,6 +77,14 @@ struct TaskSpec {
   // broker is set), another submit with the same type, queue, content type and payload is answered with
   // that task's id and creates nothing; one that differs is refused with CONFLICT, which names the id.
   std::string key{};
+  // Of the tasks of a queue with the same key, as many run at once, and as fast after one another, as the
+  // queue's key_max_running and key_rate say.
+  std::string concurrency_key{};
+  // A queue's tasks take turns between these, such as the customer that a task is for.
+  std::string fairness_key{};
+  // Both go with the task to its worker and into queries.
+  std::string correlation_id{};
+  std::string traceparent{};  // W3C trace context, version 00
 };
 
 // One task of a batch that was not accepted.
@@ -140,6 +148,10 @@ struct TaskInfo {
   std::string error_message{};
   std::vector<Label> labels{};
   std::string key{};
+  std::string concurrency_key{};
+  std::string fairness_key{};
+  std::string correlation_id{};
+  std::string traceparent{};
   Durability durability = Durability::kReplicated;
   bool cancelling = false;  // leased, and cancelled: it ends as cancelled with its attempt
 };
@@ -200,6 +212,10 @@ struct QueueSettings {
   uint32_t timeout_ms = 0;
   uint32_t retry_base_ms = 0;
   uint32_t retry_cap_ms = 0;
+  uint32_t key_max_running = 0;  // these three: for each concurrency key
+  uint64_t key_rate_micro = 0;
+  uint32_t key_burst = 0;
+  uint32_t ageing_ms = 0;  // waiting so long is worth a step of priority
 };
 
 // The settings to change; what is not given stays.
@@ -215,9 +231,29 @@ struct QueueChange {
   std::optional<uint32_t> timeout_ms{};
   std::optional<uint32_t> retry_base_ms{};
   std::optional<uint32_t> retry_cap_ms{};
+  std::optional<uint32_t> key_max_running{};
+  std::optional<uint64_t> key_rate_micro{};
+  std::optional<uint32_t> key_burst{};
+  std::optional<uint32_t> ageing_ms{};
 };
 
-// Why a queue hands nothing out although it has ready tasks.
+// What an operator set for a type of task, over all queues; 0 means that there is no such rule.
+struct TypeRules {
+  bool paused = false;
+  uint32_t max_running = 0;
+  uint64_t rate_micro = 0;
+  uint32_t burst = 0;
+};
+
+// The rules to change; what is not given stays.
+struct TypeChange {
+  std::optional<bool> paused{};
+  std::optional<uint32_t> max_running{};
+  std::optional<uint64_t> rate_micro{};
+  std::optional<uint32_t> burst{};
+};
+
+// Why a queue or a type hands nothing out although it has ready tasks.
 enum class QueueGate : uint8_t {
   kOpen = 0,
   kPaused = 1,
@@ -232,6 +268,13 @@ struct QueueInfo {
   uint64_t bytes = 0;                          // payload bytes of unfinished tasks
   QueueGate gate = QueueGate::kOpen;
   QueueSettings settings{};
+};
+
+struct TypeInfo {
+  std::string name{};
+  uint64_t running = 0;  // tasks that workers hold
+  QueueGate gate = QueueGate::kOpen;
+  TypeRules rules{};
 };
 
 // What becomes of a tick of a schedule while the task of an earlier tick is not over.

@@ -30,6 +30,8 @@ struct TestTask {
   uint32_t retry_base_ms = 0;
   Durability durability = Durability::kReplicated;
   std::string key = {};
+  std::string concurrency_key = {};
+  std::string fairness_key = {};
 };
 
 // Settings to change; what is not given stays.
@@ -45,6 +47,17 @@ struct TestQueue {
   std::optional<uint32_t> timeout_ms = {};
   std::optional<uint32_t> retry_base_ms = {};
   std::optional<uint32_t> retry_cap_ms = {};
+  std::optional<uint32_t> key_max_running = {};
+  std::optional<uint64_t> key_rate_micro = {};
+  std::optional<uint32_t> key_burst = {};
+  std::optional<uint32_t> ageing_ms = {};
+};
+
+struct TestType {
+  std::optional<bool> paused = {};
+  std::optional<uint32_t> max_running = {};
+  std::optional<uint64_t> rate_micro = {};
+  std::optional<uint32_t> burst = {};
 };
 
 struct TestSchedule {
@@ -118,13 +131,18 @@ class CoreHarness {
     std::vector<flatbuffers::Offset<wire::TaskSpec>> specs;
     for (const TestTask& task : tasks) {
       auto type = b.CreateString(task.type), queue = b.CreateString(task.queue);
-      flatbuffers::Offset<flatbuffers::String> key;
-      if (!task.key.empty()) key = b.CreateString(task.key);
+      auto optional = [&](const std::string& text) {
+        return text.empty() ? flatbuffers::Offset<flatbuffers::String>()
+                            : b.CreateSharedString(text);
+      };
+      auto key = optional(task.key), concurrency_key = optional(task.concurrency_key),
+           fairness_key = optional(task.fairness_key);
       auto payload = b.CreateVector(reinterpret_cast<const uint8_t*>(task.payload.data()),
                                     task.payload.size());
-      specs.push_back(wire::CreateTaskSpec(
-          b, type, queue, payload, 0, static_cast<uint8_t>(task.priority), task.durability,
-          task.max_attempts, task.timeout_ms, task.delay_ms, 0, task.retry_base_ms, 0, 0, key));
+      specs.push_back(
+          wire::CreateTaskSpec(b, type, queue, payload, 0, static_cast<uint8_t>(task.priority),
+                               task.durability, task.max_attempts, task.timeout_ms, task.delay_ms,
+                               0, task.retry_base_ms, 0, 0, key, concurrency_key, fairness_key));
     }
     auto list = b.CreateVector(specs);
     b.Finish(wire::CreateSubmit(b, seq, acked_below, notify, list));
@@ -164,18 +182,28 @@ class CoreHarness {
     return items;
   }
 
+  // What the request says where there is a value.
+  template <class Value>
+  static flatbuffers::Optional<Value> Opt(const std::optional<Value>& value) {
+    return value ? flatbuffers::Optional<Value>(*value) : flatbuffers::nullopt;
+  }
+  void SetType(SessionId from, const std::string& name, const TestType& rules) {
+    flatbuffers::FlatBufferBuilder b;
+    auto type = b.CreateString(name);
+    b.Finish(wire::CreateTypeSet(b, 1, type, Opt(rules.paused), Opt(rules.max_running),
+                                 Opt(rules.rate_micro), Opt(rules.burst)));
+    core->OnTypeSet(from, *flatbuffers::GetRoot<wire::TypeSet>(b.GetBufferPointer()), now);
+    Commit();
+  }
   void SetQueue(SessionId from, const std::string& name, const TestQueue& rules) {
     flatbuffers::FlatBufferBuilder b;
-    auto opt = [](const auto& value) {
-      using Value = typename std::decay_t<decltype(value)>::value_type;
-      return value ? flatbuffers::Optional<Value>(*value) : flatbuffers::nullopt;
-    };
     auto queue = b.CreateString(name);
-    b.Finish(wire::CreateQueueSet(b, 1, queue, opt(rules.paused), opt(rules.max_tasks),
-                                  opt(rules.max_bytes), opt(rules.max_running),
-                                  opt(rules.rate_micro), opt(rules.burst), opt(rules.weight),
-                                  opt(rules.max_attempts), opt(rules.timeout_ms),
-                                  opt(rules.retry_base_ms), opt(rules.retry_cap_ms)));
+    b.Finish(wire::CreateQueueSet(
+        b, 1, queue, Opt(rules.paused), Opt(rules.max_tasks), Opt(rules.max_bytes),
+        Opt(rules.max_running), Opt(rules.rate_micro), Opt(rules.burst), Opt(rules.weight),
+        Opt(rules.max_attempts), Opt(rules.timeout_ms), Opt(rules.retry_base_ms),
+        Opt(rules.retry_cap_ms), Opt(rules.key_max_running), Opt(rules.key_rate_micro),
+        Opt(rules.key_burst), Opt(rules.ageing_ms)));
     core->OnQueueSet(from, *flatbuffers::GetRoot<wire::QueueSet>(b.GetBufferPointer()), now);
     Commit();
   }

@@ -15,7 +15,7 @@ class QueueTest : public testing::Test {
   QueueGate Look(const std::string& name) {
     const auto& queues = h_.core->state().lanes().queues();
     for (uint32_t i = 0; i < queues.size(); ++i)
-      if (queues[i].name == name) return h_.core->gates().Look(i);
+      if (queues[i].name == name) return h_.core->gates().LookAtQueue(i);
     ADD_FAILURE() << "no queue " << name;
     return QueueGate::kOpen;
   }
@@ -181,7 +181,7 @@ TEST_F(QueueTest, QueuesShareByWeight) {
 class GateModel {
  public:
   explicit GateModel(uint64_t seed) : random_(seed) {
-    lanes_.FindOrCreateQueue("q");
+    lanes_.Create(1, {"q", "t", {}, {}});
     Change();
   }
 
@@ -197,7 +197,7 @@ class GateModel {
           break;
         case 3:
         case 4:
-          if (leased() > 0) --leased(), gates_.OnLeaseEnded(0);
+          if (leased() > 0) --leased(), gates_.OnLeaseEnded(GatesOf(lanes_[1]));
           break;
         default:
           Give();
@@ -215,7 +215,7 @@ class GateModel {
     if (random_() % 2) rules().rate_micro = 1 + random_() % 200'000'000;
     if (random_() % 2) rules().burst = 1 + random_() % 10;
     rules().paused = random_() % 10 == 0;
-    gates_.OnSettings(0);
+    gates_.OnQueueSettings(0);
     TakeReopened();
     changed_ms_ = now_ms_;
     given_ms_.clear();
@@ -230,7 +230,8 @@ class GateModel {
   }
   // Tokens that a bucket which was full at the change has now, counted afresh from all hand-outs.
   int64_t Nanotokens() {
-    const int64_t token = 1'000'000'000, full = token * static_cast<int64_t>(BurstOf(rules()));
+    const int64_t token = 1'000'000'000,
+                  full = token * static_cast<int64_t>(BurstOf(rules().burst, rules().rate_micro));
     int64_t tokens = full;
     int64_t at_ms = changed_ms_;
     auto fill = [&](int64_t until_ms) {
@@ -254,7 +255,7 @@ class GateModel {
       ASSERT_FALSE(allowed) << "a gate that may open was not reported";
       return;
     }
-    ASSERT_EQ(gates_.MayGive(0), allowed);
+    ASSERT_EQ(gates_.QueueMayGive(0), allowed);
     closed_ = !allowed;
     if (!allowed) {
       const bool only_dry =
@@ -263,14 +264,14 @@ class GateModel {
       return;
     }
     ++leased();
-    gates_.OnGiven(0);
+    gates_.OnGiven(1);
     given_ms_.push_back(now_ms_);
   }
 
   std::mt19937_64 random_;
   TaskIndex tasks_;
   Lanes lanes_{tasks_};
-  Gates gates_{lanes_};
+  Gates gates_{lanes_, tasks_};
   int64_t now_ms_ = 0, changed_ms_ = 0;
   bool closed_ = false;
   std::vector<int64_t> given_ms_;

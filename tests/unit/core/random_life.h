@@ -54,7 +54,7 @@ class RandomLife {
       case 11:
         return Prune();
       case 12:
-        return SetQueue();
+        return Chance(50) ? SetQueue() : SetType();
       case 13:
         return Cancel();
       case 14:
@@ -104,6 +104,8 @@ class RandomLife {
       task.payload = Bytes();
       if (Chance(20)) task.key = "k" + std::to_string(Below(30));
       if (!task.key.empty() && Chance(70)) task.payload = task.key;
+      if (Chance(30)) task.concurrency_key = "c" + std::to_string(Below(4));
+      if (Chance(30)) task.fairness_key = "f" + std::to_string(Below(3));
     }
     ++seq_;
     SubmitAckEffect ack =
@@ -122,6 +124,9 @@ class RandomLife {
     if (Chance(20)) rules.max_tasks = Below(2) * 30;
     if (Chance(20)) rules.weight = static_cast<uint8_t>(Below(5));
     if (Chance(20)) rules.max_attempts = static_cast<uint16_t>(Below(4));
+    if (Chance(30)) rules.key_max_running = static_cast<uint32_t>(Below(3));
+    if (Chance(20)) rules.key_rate_micro = Below(4) * 1'000'000;
+    if (Chance(20)) rules.ageing_ms = static_cast<uint32_t>(Below(3) * 500);
     h_.SetQueue(client_, "q" + std::to_string(Below(5)), rules);
   }
 
@@ -153,6 +158,15 @@ class RandomLife {
     schedule.payload = Bytes();
     if (Chance(20)) schedule.labels = {{"team", "night"}};
     h_.SetSchedule(client_, name, schedule);
+  }
+
+  void SetType() {
+    if (!client_) return;
+    TestType rules;
+    if (Chance(30)) rules.paused = Chance(20);
+    if (Chance(50)) rules.max_running = static_cast<uint32_t>(Below(4));
+    if (Chance(30)) rules.rate_micro = Below(5) * 1'000'000;
+    h_.SetType(client_, std::string(1, static_cast<char>('a' + Below(4))), rules);
   }
 
   void WorkerComes() {

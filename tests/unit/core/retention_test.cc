@@ -214,7 +214,7 @@ TEST(FinishedRows, ARunHasAtMostAsManyTasksAsItsCountCanHold) {
     Worker worker;
     worker.number = 1;
     state.WorkerSeen(batch, worker);
-    const uint32_t lane = state.CreateLane(batch, "q", "t");
+    const uint32_t lane = state.CreateLane(batch, {"q", "t", {}, {}});
     const uint64_t first = MakeId<TaskId>(Epoch(1), 1).value();
     std::vector<uint32_t> slots;
     for (uint64_t i = 0; i < kTasks; ++i) {

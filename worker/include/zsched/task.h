@@ -44,6 +44,9 @@ class TaskContext {
   virtual int attempt() const = 0;                    // from 1
   virtual int max_attempts() const = 0;
   virtual int64_t submitted_at_ms() const = 0;  // Unix time
+  // As submitted; empty when the task has none.
+  virtual std::string_view correlation_id() const = 0;
+  virtual std::string_view traceparent() const = 0;  // W3C trace context
   // The value of a label; nullopt when the task has none of that key.
   virtual std::optional<std::string_view> label(std::string_view key) const = 0;
   virtual std::vector<std::pair<std::string_view, std::string_view>> labels() const = 0;

@@ -1,4 +1,4 @@
-// Rules of queues as people write them: "max-running=8", "rate=100/m", "max-bytes=1GiB", "timeout=none".
+// Rules of queues and types as people write them: "max-running=8", "rate=100/m", "max-bytes=1GiB", "timeout=none".
 // Owned by zsched-ctl; pure functions.
 //
 // Example:
@@ -20,6 +20,7 @@ namespace zsched::ctl {
 // Adds what one "key=value" says. "none" takes the rule away. INVALID_ARGUMENT names the key and what it
 // may be.
 absl::Status ParseRule(std::string_view text, QueueChange* change);
+absl::Status ParseRule(std::string_view text, TypeChange* change);
 
 // "5/s", "100/m", "2.5/h", "7/d" or "3", which means a second: attempts in a million seconds, rounded.
 absl::StatusOr<uint64_t> ParseRate(std::string_view text);
@@ -27,9 +28,12 @@ absl::StatusOr<uint64_t> ParseRate(std::string_view text);
 std::string FormatRate(uint64_t rate_micro);
 
 // The rules that a queue has, as they would be set: {"rate", "5/s"}, …
-std::vector<std::pair<std::string, std::string>> RulesOf(const QueueSettings& settings);
+using RuleTexts = std::vector<std::pair<std::string, std::string>>;
+RuleTexts RulesOf(const QueueSettings& settings);
+RuleTexts RulesOf(const TypeRules& rules);
 
 // The keys of ParseRule, for the help: one "key  what it means" a line.
-std::string RuleHelp();
+std::string QueueRuleHelp();
+std::string TypeRuleHelp();
 
 }  // namespace zsched::ctl
