@@ -58,7 +58,8 @@ struct CoreConfig {
   uint64_t max_workers = 20'000;
   uint64_t max_queues = 100'000;
   uint64_t max_lanes = 200'000;
-  uint64_t max_schedules = 200'000;
+  uint64_t max_schedules = 200'000;         // some 600 bytes each, and
+  uint64_t max_schedule_bytes = 256 << 20;  // their definitions, which are in memory
   uint64_t max_producers = 100'000;         // clients whose submits are remembered
   int64_t keep_keys_ms = 24 * 3600 * 1000;  // an idempotency key, after its task is over
   uint64_t max_keys = 5'000'000;            // some 150 bytes each
@@ -394,7 +395,8 @@ class Core {
   // on_schedule.cc
   void RefuseSchedule(SessionId from, uint64_t request, ErrorCode code, std::string message);
   const Schedule* ScheduleOrRefuse(SessionId from, uint64_t request, std::string_view name);
-  Verdict JudgeSchedule(const wire::ScheduleSet& set, const Schedule* old, Now now) const;
+  Verdict JudgeSchedule(const wire::ScheduleSet& set, size_t bytes, const Schedule* old,
+                        Now now) const;
   void SetPaused(TicksRow& row, bool paused, Now now) const;
   Lsn RecordSchedule(uint32_t number, const TicksRow& row, std::string_view body, Now now);
   Reject Tick(TickedEntry& entry, Now now);

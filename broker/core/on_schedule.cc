@@ -27,7 +27,8 @@ const Schedule* Core::ScheduleOrRefuse(SessionId from, uint64_t request, std::st
   return schedule;
 }
 
-Verdict Core::JudgeSchedule(const wire::ScheduleSet& set, const Schedule* old, Now now) const {
+Verdict Core::JudgeSchedule(const wire::ScheduleSet& set, size_t bytes, const Schedule* old,
+                            Now now) const {
   Verdict verdict = ValidateSchedule(set, config_.max_payload_bytes, now.wall_ms);
   if (verdict.code == ErrorCode::kOk) verdict = ValidateFiring(set);
   if (verdict.code != ErrorCode::kOk) return verdict;
@@ -36,13 +37,17 @@ Verdict Core::JudgeSchedule(const wire::ScheduleSet& set, const Schedule* old, N
                                       "' exists; ask to replace it, or remove it first"};
   if (old == nullptr && state_.schedules().size() >= config_.max_schedules)
     return {ErrorCode::kResourceExhausted, "the broker has as many schedules as it may"};
+  const uint64_t others = state_.schedule_bytes() - (old != nullptr ? old->body.size() : 0);
+  if (others + bytes > config_.max_schedule_bytes)
+    return {ErrorCode::kResourceExhausted,
+            "the definitions of the broker's schedules are as large as they may be together"};
   return {};
 }
 
 void Core::OnScheduleSet(SessionId from, const wire::ScheduleSet& set, std::string_view body,
                          Now now) {
   const Schedule* old = state_.FindSchedule(TextOf(set.name()));
-  Verdict verdict = JudgeSchedule(set, old, now);
+  Verdict verdict = JudgeSchedule(set, body.size(), old, now);
   if (verdict.code != ErrorCode::kOk)
     return RefuseSchedule(from, set.request(), verdict.code, std::move(verdict.message));
   const uint32_t number = old != nullptr ? old->number : state_.next_schedule();

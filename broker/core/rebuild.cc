@@ -147,6 +147,7 @@ absl::Status State::RebuildSchedules(const ScanTable& scan) {
         Schedule& schedule = schedules_[number];
         schedule.number = number;
         schedule.body = Text(body);
+        schedule_bytes_ += body.size();
         schedule_by_name_[Text(schedule.name())] = number;
         return absl::OkStatus();
       }));
@@ -339,7 +340,7 @@ std::string State::Fingerprint() const {
         num(row.cursor_ms), num(row.held_ms), num(row.task), num(row.fired), num(row.skipped),
         num(row.missed), num(row.held), num(row.paused), num(row.gap));
   }
-  add("finished", num(finished_), num(unfinished_bytes_));
+  add("finished", num(finished_), num(unfinished_bytes_), num(schedule_bytes_));
   std::string text;
   for (const std::string& line : lines) text += line + "\n";
   return text;

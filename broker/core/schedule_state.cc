@@ -25,6 +25,7 @@ void State::ScheduleSet(Batch& batch, uint32_t number, const TicksRow& row, std:
   schedule.number = number;
   schedule.row = row;
   if (!body.empty()) {
+    schedule_bytes_ += body.size() - schedule.body.size();
     schedule.body = std::string(body);
     schedule_by_name_[std::string(schedule.name())] = number;
     auto offset = static_cast<uint32_t>(batch.OpenRows().size());
@@ -82,6 +83,7 @@ void State::Ticked(Batch& batch, const TickedEntry& entry, uint32_t lane, int64_
 void State::ScheduleGone(Batch& batch, uint32_t number) {
   auto it = schedules_.find(number);
   ZS_CHECK(it != schedules_.end());
+  schedule_bytes_ -= it->second.body.size();
   schedule_by_name_.erase(std::string(it->second.name()));
   schedules_.erase(it);
   batch.Erase(Table::kSchedules, number);

@@ -129,6 +129,7 @@ class State {
     return keys_.Old(before_ms, limit);
   }
   const std::map<uint32_t, Schedule>& schedules() const { return schedules_; }
+  uint64_t schedule_bytes() const { return schedule_bytes_; }  // of definitions
   // Numbers in the order of names.
   const absl::btree_map<std::string, uint32_t>& schedule_names() const { return schedule_by_name_; }
   const Schedule* FindSchedule(std::string_view name) const;
@@ -244,6 +245,7 @@ class State {
   absl::flat_hash_map<uint64_t, Producer> producers_;
   absl::flat_hash_map<Uuid, uint64_t> producer_by_client_;
   std::map<uint32_t, Schedule> schedules_;
+  uint64_t schedule_bytes_ = 0;
   absl::btree_map<std::string, uint32_t> schedule_by_name_;
   uint64_t finished_ = 0;
   uint64_t unfinished_bytes_ = 0;

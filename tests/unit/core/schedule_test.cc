@@ -476,6 +476,24 @@ TEST(Schedules, TheirNumberIsBounded) {
   EXPECT_EQ(h.errors.size(), 1u);
 }
 
+TEST(Schedules, TheirDefinitionsAreBoundedTogether) {
+  CoreHarness h({.max_schedule_bytes = 10'000});
+  SessionId client = h.Client(1);
+  const std::string payload(4'500, 'x');
+  for (const char* name : {"a", "b", "c"}) h.SetSchedule(client, name, {.payload = payload});
+  ASSERT_EQ(h.errors.size(), 1u);
+  EXPECT_EQ(h.errors[0].code, ErrorCode::kResourceExhausted);
+  h.SetSchedule(client, "a", {.replace = true, .payload = payload});
+  EXPECT_EQ(h.errors.size(), 1u) << "it takes its own place";
+  h.RemoveSchedule(client, "b");
+  h.Restart();
+  client = h.Client(1);
+  h.SetSchedule(client, "c", {.payload = payload});
+  EXPECT_EQ(h.errors.size(), 1u);
+  h.SetSchedule(client, "d", {.payload = payload});
+  EXPECT_EQ(h.errors.size(), 2u);
+}
+
 TEST_F(ScheduleTest, ATickThatFindsItsQueueFullFiresOnceThereIsRoom) {
   h_.SetQueue(client_, "q", {.max_tasks = 1});
   h_.SubmitOne(client_, 1, {});
