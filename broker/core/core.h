@@ -95,6 +95,7 @@ struct Assign {
   uint32_t timeout_ms;
   uint16_t attempt, max_attempts;
   uint8_t priority;
+  bool at_most_once;
   int64_t order;  // Task::order when it was taken off its line
 };
 struct TasksEffect {
@@ -278,6 +279,8 @@ class Core {
   // --- Events from workers
   // INVALID_ARGUMENT: a field of the hello. RESOURCE_EXHAUSTED: too many workers, or too many kinds
   // of them.
+  // A hello that is late, or was here before: what it says of leases is not so any more.
+  bool IsPast(const wire::WorkerHello& hello);
   absl::StatusOr<SessionId> OnWorkerHello(const wire::WorkerHello& hello, Now now);
   void OnCredit(SessionId from, const wire::Credit& credit);
   void OnResults(SessionId from, const wire::Results& results, Now now);
@@ -446,6 +449,7 @@ class Core {
   // dispatch.cc
   void Dispatch(Now now);
   void FlushTasks();
+  void HoldOnce(TasksEffect& effect);
   void FlushOutcomes();
 
   CoreConfig config_;

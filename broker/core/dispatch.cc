@@ -1,5 +1,6 @@
 // The end of a round: ready tasks are leased to workers with credit, and clients are told what
 // ended.
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/planted.h"
@@ -41,7 +42,7 @@ void Core::Dispatch(Now now) {
     const uint32_t lane = state_.lanes()[task.lane].base;
     session.assigned.push_back(Assign{TaskId(task.id), lease, lane, task.timeout_ms,
                                       static_cast<uint16_t>(task.attempt + 1), task.max_attempts,
-                                      task.priority, task.order});
+                                      task.priority, task.at_most_once != 0, task.order});
     state_.Leased(task_slot, lease, session.worker, static_cast<uint16_t>(task.attempt + 1),
                   now.wall_ms);
     gates_.OnGiven(task.lane);
@@ -60,19 +61,33 @@ void Core::Dispatch(Now now) {
 // A task may leave once it is certain that it exists: when the record that made it ready is
 // durable, also for a task whose ack did not wait for that, and for one that was given back before
 // its own record was durable. Its lease need not be durable (a worker presents leases that were
-// lost).
+// lost), unless it runs at most once: then nobody may forget that it was handed out.
 void Core::FlushTasks() {
   for (uint32_t slot : served_workers_) {
     WorkerSession& session = workers_[slot];
     session.listed = false;
     TasksEffect effect{session.id, Lsn(0), std::move(session.assigned)};
     session.assigned.clear();
-    for (const Assign& assign : effect.tasks)
+    bool once = false;
+    for (const Assign& assign : effect.tasks) {
       effect.wait = std::max(effect.wait, Lsn(static_cast<uint64_t>(std::abs(assign.order))));
+      once |= assign.at_most_once;
+    }
+    if (once && !ZS_PLANTED("once-lease-not-awaited")) HoldOnce(effect);
     if (ZS_PLANTED("tasks-early")) effect.wait = Lsn(0);
-    effects_.push_back(std::move(effect));
+    if (!effect.tasks.empty()) effects_.push_back(std::move(effect));
   }
   served_workers_.clear();
+}
+
+// Those that run at most once wait for their leases, and keep no others waiting.
+void Core::HoldOnce(TasksEffect& effect) {
+  TasksEffect held{effect.to, appended(), {}};
+  std::erase_if(effect.tasks, [&held](const Assign& assign) {
+    if (assign.at_most_once) held.tasks.push_back(assign);
+    return assign.at_most_once;
+  });
+  effects_.push_back(std::move(held));
 }
 
 }  // namespace zsched::broker

@@ -18,6 +18,9 @@ constexpr std::string_view kGivenBack = "the task was cancelled before it ran";
 constexpr std::string_view kSucceededTooLate =
     "the task was cancelled; its attempt succeeded all the same, too late";
 
+// Behind the error of an attempt that nobody reported on, of a task that runs at most once.
+constexpr char kMayHaveRun[] = "; it may have run, and is not run again";
+
 std::string CancelledAnd(std::string_view what) {
   return "the task was cancelled; " + std::string(what);
 }
@@ -240,7 +243,8 @@ EndedEntry Core::JudgeFailure(const Task& task, Charge charge, Now now) const {
   int count = (lost ? task.lost : task.failures) + 1;
   int limit = lost ? kCrashLimit : static_cast<int>(task.max_attempts);
   if (ZS_PLANTED("one-attempt-more")) ++limit;
-  if (count >= limit) {
+  const bool spent = task.at_most_once && !ZS_PLANTED("once-retried");
+  if (spent || count >= limit) {
     entry.ending = Ending::kDead;
   } else {
     entry.ending = Ending::kRetry;
@@ -303,7 +307,7 @@ void Core::EndUnreported(std::vector<uint32_t> slots, Charge charge, ErrorCode c
           task, charge == Charge::kLost ? CancelledAnd(message) : std::string(kGivenBack));
       entry.charge = charge;
     } else if (charge == Charge::kLost) {
-      BuildOutcome(message, {}, code);
+      BuildOutcome(task.at_most_once ? message + kMayHaveRun : message, {}, code);
       entry.outcome_bytes = static_cast<uint32_t>(outcome_.size());
       // A lost worker says nothing about the task: again at once. A timeout may repeat: wait first.
       EndedEntry judged = JudgeFailure(task, charge, now);

@@ -1,4 +1,6 @@
 // Workers come, bring what they hold, grant credit, and go.
+#include <algorithm>
+
 #include "base/planted.h"
 #include "base/text.h"
 #include "broker/core/core.h"
@@ -124,6 +126,12 @@ std::vector<uint64_t> Core::TakeOver(Worker& worker, const wire::WorkerHello& he
   return stale;
 }
 
+bool Core::IsPast(const wire::WorkerHello& hello) {
+  if (hello.id() == nullptr || hello.number() == 0 || ZS_PLANTED("past-hello-heeded")) return false;
+  const Worker* worker = state_.FindWorker({hello.id()->hi(), hello.id()->lo()});
+  return worker != nullptr && hello.number() <= worker->last_hello;
+}
+
 absl::StatusOr<SessionId> Core::OnWorkerHello(const wire::WorkerHello& hello, Now now) {
   ZS_RETURN_IF_ERROR(CheckHello(hello));
   Uuid id{hello.id()->hi(), hello.id()->lo()};
@@ -135,6 +143,7 @@ absl::StatusOr<SessionId> Core::OnWorkerHello(const wire::WorkerHello& hello, No
     RegisterWorker(hello, now);
     worker = state_.FindWorker(id);
   }
+  worker->last_hello = std::max(worker->last_hello, hello.number());
   if (again) {  // the newer session takes over; its leases are settled below
     effects_.push_back(ClosedEffect{workers_[worker->session].id, Lsn(0), false});
     LeaveWorker(worker->session);

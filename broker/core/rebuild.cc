@@ -43,6 +43,7 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<Ready
   task.lane = row.lane;
   task.priority = row.priority & 0xF;
   task.durability = static_cast<uint8_t>(row.durability) & 3;
+  if (!ZS_PLANTED("once-not-stored")) task.at_most_once = row.at_most_once;
   task.timeout_ms = row.timeout_ms;
   task.bytes = row.bytes;
   task.retry_base_ms = row.retry_base_ms;
@@ -295,7 +296,8 @@ std::string State::Fingerprint() const {
         num(row.leased_ms), num(task.lane), num(row.timeout_ms), num(row.bytes),
         num(row.retry_base_ms), num(row.retry_cap_ms), num(row.worker), num(row.attempt),
         num(row.max_attempts), num(row.failures), num(row.lost), num(row.priority),
-        num(static_cast<int>(row.durability)), num(static_cast<int>(row.cancelling)), num(before));
+        num(static_cast<int>(row.durability)), num(static_cast<int>(row.cancelling)),
+        num(static_cast<int>(row.at_most_once)), num(before));
   });
   keys_.ForEach([&](uint64_t task, const KeyRow& row) {
     add("key", num(task), num(row.hash_low), num(row.hash_high), num(row.body_hash),

@@ -53,7 +53,8 @@ struct TaskRow {
   uint8_t priority = 0;
   Durability durability : 2 = {};
   uint8_t cancelling : 1 = 0;  // leased only: the task ends as cancelled with its attempt
-  uint8_t reserved : 5 = 0;
+  uint8_t at_most_once : 1 = 0;
+  uint8_t reserved : 4 = 0;
   uint8_t version = kRowVersion;
 };
 static_assert(sizeof(TaskRow) == 72);

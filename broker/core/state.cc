@@ -209,6 +209,7 @@ uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::Ta
   task.lane = lane;
   task.priority = spec.priority() & 0xF;
   task.durability = static_cast<uint8_t>(spec.durability()) & 3;
+  task.at_most_once = spec.delivery() == wire::Delivery::kAtMostOnce;
   const QueueRow& rules = lanes_.queue_of(lane).settings;
   task.max_attempts =
       OrDefault(spec.max_attempts(), OrDefault<uint16_t>(rules.max_attempts, kDefaultMaxAttempts));
@@ -458,6 +459,7 @@ void State::Retried(Batch& batch, const RetriedEntry& entry, int64_t now_ms) {
   task.lane = row.lane;
   task.priority = row.priority & 0xF;
   task.durability = static_cast<uint8_t>(row.durability) & 3;
+  task.at_most_once = row.at_most_once;
   task.attempt = row.attempt;
   task.max_attempts = row.max_attempts;
   task.timeout_ms = row.timeout_ms;
@@ -522,6 +524,7 @@ TaskRow State::RowOf(const Task& task) const {
   row.priority = task.priority;
   row.durability = static_cast<Durability>(task.durability);
   row.cancelling = task.cancelling;
+  row.at_most_once = task.at_most_once;
   if (task.state == TaskState::kReady)
     row.leased_ms = ready_clock_.TimeOf(static_cast<uint64_t>(std::abs(task.order)));
   if (task.state == TaskState::kSucceeded || task.state == TaskState::kCancelled)

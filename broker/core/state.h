@@ -60,6 +60,7 @@ struct Worker {
   // Not durable.
   uint32_t session = kNil;   // slot of its live session
   int64_t silent_since = 0;  // without a session: since when, monotonic
+  uint32_t last_hello = 0;   // number of its last WORKER_HELLO
 };
 
 struct SubmitMemory {

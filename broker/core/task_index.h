@@ -56,6 +56,7 @@ struct Task {
   uint8_t more_watchers : 1 = 0;  // Core::watchers_ has others
   uint8_t cancelling : 1 = 0;     // leased, and ends as cancelled with its attempt
   uint8_t keyed : 1 = 0;          // holds an idempotency key
+  uint8_t at_most_once : 1 = 0;
 };
 static_assert(sizeof(Task) == 64, "one cache line; the memory of a million waiting tasks is 64 MB");
 static_assert(std::is_trivially_destructible_v<Task>);

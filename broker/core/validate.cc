@@ -109,6 +109,8 @@ Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64
     return Invalid("priority: " + Num(spec.priority()) + " is not in 0..9");
   if (spec.durability() > wire::Durability::MAX)
     return Invalid("durability: unknown value " + Num(static_cast<uint64_t>(spec.durability())));
+  if (spec.delivery() > wire::Delivery::MAX)
+    return Invalid("delivery: unknown value " + Num(static_cast<uint64_t>(spec.delivery())));
   if (Verdict v = CheckRetry(spec); v.code != ErrorCode::kOk) return v;
   if (Verdict v = CheckTime(spec, now_ms); v.code != ErrorCode::kOk) return v;
   if (spec.labels() != nullptr) return CheckLabels(*spec.labels());

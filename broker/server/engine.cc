@@ -251,6 +251,7 @@ void Engine::OpenSession(Endpoint endpoint, std::string_view routing_id, const F
   } else {
     const auto* hello = VerifyBody<wire::WorkerHello>(frame.body);
     if (hello == nullptr) return refuse(ErrorCode::kMalformed, "the body is not a WorkerHello");
+    if (core_.IsPast(*hello)) return core_.metrics().Add(Metric::kFramesRepeated);
     end_the_last();
     auto opened = core_.OnWorkerHello(*hello, now);
     if (!opened.ok()) return refuse(CodeOf(opened.status()), MessageOf(opened.status()));
@@ -372,6 +373,7 @@ bool Engine::OnList(SessionId from, const FrameView& frame) {
   query.states = list->states();
   query.limit = list->limit() == 0 ? static_cast<uint32_t>(kDefaultListLimit) : list->limit();
   query.cursor = list->cursor();
+  query.brief = list->brief();
   // What waits is kept small, and nothing has such names.
   if (std::max(query.queue.size(), query.type.size()) > kMaxNameBytes ||
       query.label_key.size() > kMaxLabelKeyBytes || query.label_value.size() > kMaxLabelValueBytes)

@@ -96,7 +96,8 @@ Offset<wire::TaskInfo> BuildInfo(FlatBufferBuilder& b, const TaskRows& rows, std
       rows.task.max_attempts, rows.task.timeout_ms, rows.spec.head.submitted_ms,
       waits ? rows.task.order : 0, StartedMs(rows.task), rows.task.finished_ms, worker, payload,
       content_type, result, result_type, error, error_message, labels, rows.task.durability,
-      rows.task.cancelling != 0, key, concurrency_key, fairness_key, correlation_id, traceparent);
+      rows.task.cancelling != 0, key, concurrency_key, fairness_key, correlation_id, traceparent,
+      rows.task.at_most_once ? wire::Delivery::kAtMostOnce : wire::Delivery::kAtLeastOnce);
 }
 
 absl::Status ReadRows(JournalView& view, uint64_t id, TaskRows& rows) {
@@ -190,6 +191,12 @@ absl::Status QueryRunner::List(JournalView& view, const Query& query, QueryReply
     if ((!query.queue.empty() && (*name)->queue != query.queue) ||
         (!query.type.empty() && (*name)->type != query.type))
       return true;
+    if (query.brief && query.label_key.empty()) {
+      auto queue_name = Str(b, (*name)->queue), type_name = Str(b, (*name)->type);
+      infos.push_back(
+          wire::CreateTaskInfo(b, id, queue_name, type_name, rows.task.state, rows.task.priority));
+      return true;
+    }
     inner = ReadRows(view, id, rows);
     if (!inner.ok()) return false;
     if (!query.label_key.empty() && !HasLabel(rows.spec, query.label_key, query.label_value))

@@ -41,6 +41,7 @@ struct Query {
   std::string queue, type, label_key, label_value;
   uint32_t states = 0;
   uint32_t limit = 0;
+  bool brief = false;
   uint64_t cursor = 0;  // kFinished: key to read from
 };
 

@@ -310,7 +310,7 @@ flatbuffers::Offset<wire::TaskSpec> Encoder::CopySpec(const wire::TaskSpec& spec
                               spec.durability(), spec.max_attempts(), spec.timeout_ms(),
                               spec.delay_ms(), spec.run_at_ms(), spec.retry_base_ms(),
                               spec.retry_cap_ms(), labels, /*key=*/0, concurrency_key, fairness_key,
-                              correlation_id, traceparent);
+                              correlation_id, traceparent, spec.delivery());
 }
 
 flatbuffers::Offset<wire::ScheduleInfo> Encoder::CopySchedule(const Schedule& schedule,

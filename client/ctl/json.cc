@@ -146,6 +146,7 @@ std::string TaskJson(const TaskInfo& task) {
       : json.Raw("error", Dump(ErrorFields(task.error, task.error_message)));
   json.Raw("labels", task.labels.empty() ? "{}" : Dump(LabelsJson(task.labels)));
   json.Text("durability", NameOf(task.durability));
+  json.Text("delivery", NameOf(task.delivery));
   for (const auto& [name, text] :
        {std::pair("key", &task.key), std::pair("concurrency_key", &task.concurrency_key),
         std::pair("fairness_key", &task.fairness_key),

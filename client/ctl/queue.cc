@@ -132,6 +132,25 @@ int Change(const Context& context, const std::string& name, const TypeChange& ch
       context, [&](Client& client) { return PrintOne(context, client.SetType(name, change)); });
 }
 
+int Purge(const Context& context, Client& client, const std::string& name, bool yes) {
+  absl::StatusOr<QueueInfo> queue = client.GetQueue(name);
+  if (!queue.ok()) return context.Fail(queue.status());
+  if (!yes) {
+    uint64_t waiting = 0;
+    for (TaskState state : {TaskState::kScheduled, TaskState::kReady, TaskState::kRetryWait})
+      waiting += CountOf(*queue, state);
+    return context.Usage("this would cancel the " + std::to_string(waiting) +
+                         " tasks that wait in queue '" + name + "'; repeat it with --yes");
+  }
+  absl::StatusOr<uint64_t> cancelled = client.PurgeQueue(name);
+  if (!cancelled.ok()) return context.Fail(cancelled.status());
+  if (context.form() == Form::kJson || context.form() == Form::kJsonl)
+    Print("{\"cancelled\":" + std::to_string(*cancelled) + "}\n");
+  if (context.form() == Form::kTable)
+    Print(std::to_string(*cancelled) + " tasks of queue '" + Printable(name) + "' cancelled\n");
+  return FinishOutput();
+}
+
 template <class Changes>
 int Set(const Context& context, const std::string& name, const std::vector<std::string>& rules) {
   Changes change;
@@ -139,6 +158,20 @@ int Set(const Context& context, const std::string& name, const std::vector<std::
     if (absl::Status status = ParseRule(rule, &change); !status.ok())
       return context.Usage(MessageOf(status));
   return Change(context, name, change);
+}
+
+void AddPurge(Context& context, Actions& actions, Flags& family,
+              const std::shared_ptr<std::string>& name) {
+  Flags& purge =
+      family.Command("purge", "Cancel every task of a queue that waits; what runs goes on");
+  purge.Positional("QUEUE", name.get(), "Its name");
+  auto yes = std::make_shared<bool>(false);
+  purge.Switch("--yes", yes.get(), "Do it; without it you are told how many tasks that would be");
+  purge.Notes("Pause the queue first if nothing of it is to start meanwhile.");
+  purge.Example("zsched-ctl queue purge mail --yes");
+  actions["queue purge"] = [&context, name, yes] {
+    return WithClient(context, [&](Client& client) { return Purge(context, client, *name, *yes); });
+  };
 }
 
 }  // namespace
@@ -178,6 +211,7 @@ void AddQueue(Context& context, Actions& actions) {
   actions["queue pause"] = [&context, name] {
     return Change(context, *name, QueueChange{.paused = true});
   };
+  AddPurge(context, actions, family, name);
   command("resume", "Hand out tasks of a paused queue again")
       .Example("zsched-ctl queue resume mail");
   actions["queue resume"] = [&context, name] {

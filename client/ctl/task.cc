@@ -49,6 +49,7 @@ void PrintPage(const Context& context, const TaskInfo& task) {
   line("priority", std::to_string(task.priority));
   line("attempt", std::to_string(task.attempt) + " of " + std::to_string(task.max_attempts));
   line("timeout", FormatDurationMs(task.timeout_ms));
+  if (task.delivery == Delivery::kAtMostOnce) line("delivery", "at most once");
   time("submitted", task.submitted_at_ms);
   if (!IsFinal(task.state)) time("ready", task.run_at_ms);
   time("started", task.started_at_ms);

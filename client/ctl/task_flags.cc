@@ -66,6 +66,8 @@ void AddTaskOptions(Flags& command, TaskFlags* flags) {
   command
       .Duration("--timeout", &flags->timeout_ms, "Time that one attempt may take", 1, kMaxTimeoutMs)
       .default_text = FormatDurationMs(kDefaultTimeoutMs);
+  command.Switch("--at-most-once", &flags->at_most_once,
+                 "Never begin a second attempt; what is lost or fails is dead");
   command.Texts("--label", &flags->labels, "Label of the task", "KEY=VALUE");
   command.Text("--concurrency-key", &flags->concurrency_key,
                "Tasks of the queue with it share its key-max-running and key-rate", "KEY");
@@ -86,6 +88,7 @@ absl::StatusOr<TaskSpec> MakeTask(const TaskFlags& flags,
   task.priority = flags.priority;
   task.max_attempts = flags.max_attempts;
   task.timeout_ms = flags.timeout_ms;
+  if (flags.at_most_once) task.delivery = Delivery::kAtMostOnce;
   task.concurrency_key = flags.concurrency_key;
   task.fairness_key = flags.fairness_key;
   task.correlation_id = flags.correlation_id;

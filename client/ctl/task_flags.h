@@ -26,6 +26,7 @@ struct TaskFlags {
   int priority = kDefaultPriority;
   uint32_t max_attempts = 0;  // 0: what the broker has for it
   uint32_t timeout_ms = 0;
+  bool at_most_once = false;
   std::vector<std::string> labels;
   std::string concurrency_key, fairness_key, correlation_id, traceparent;
 };

@@ -15,6 +15,7 @@ static_assert(static_cast<int>(wire::TaskState::MAX) + 1 == kTaskStates);
 static_assert(static_cast<int>(wire::Durability::kReplicated) ==
               static_cast<int>(Durability::kReplicated));
 static_assert(static_cast<int>(wire::Overlap::MAX) == static_cast<int>(Overlap::kAllow));
+static_assert(static_cast<int>(wire::Delivery::MAX) == static_cast<int>(Delivery::kAtMostOnce));
 static_assert(static_cast<int>(wire::QueueGate::MAX) == static_cast<int>(QueueGate::kDry));
 static_assert(static_cast<int>(wire::Role::kFenced) == static_cast<int>(BrokerRole::kFenced));
 
@@ -110,6 +111,7 @@ TaskSpec ReadTask(const wire::TaskSpec& from) {
   task.fairness_key = Text(from.fairness_key());
   task.correlation_id = Text(from.correlation_id());
   task.traceparent = Text(from.traceparent());
+  task.delivery = ReadEnum(from.delivery(), Delivery::kAtLeastOnce);
   return task;
 }
 
@@ -136,7 +138,8 @@ flatbuffers::Offset<wire::TaskSpec> WriteTask(Builder* builder, const TaskSpec& 
       *builder, type, queue, payload, content_type, static_cast<uint8_t>(task.priority),
       static_cast<wire::Durability>(task.durability), static_cast<uint16_t>(task.max_attempts),
       task.timeout_ms, task.delay_ms, task.run_at_ms, task.retry_base_ms, task.retry_cap_ms, labels,
-      key, concurrency_key, fairness_key, correlation_id, traceparent);
+      key, concurrency_key, fairness_key, correlation_id, traceparent,
+      static_cast<wire::Delivery>(task.delivery));
 }
 
 }  // namespace
@@ -189,6 +192,7 @@ TaskInfo ReadTaskInfo(const wire::TaskInfo& from) {
   task.fairness_key = Text(from.fairness_key());
   task.correlation_id = Text(from.correlation_id());
   task.traceparent = Text(from.traceparent());
+  task.delivery = ReadEnum(from.delivery(), Delivery::kAtLeastOnce);
   task.durability = ReadEnum(from.durability(), Durability::kReplicated);
   task.cancelling = from.cancelling();
   return task;
@@ -347,9 +351,9 @@ std::string EncodeList(uint64_t request, const ListQuery& query) {
     const auto value = builder.CreateString(query.label.front().value);
     label = wire::CreateLabel(builder, key, value);
   }
-  return Finish(&builder,
-                wire::CreateList(builder, request, queue, type, states, label,
-                                 static_cast<uint32_t>(query.limit), query.cursor.value()));
+  return Finish(&builder, wire::CreateList(builder, request, queue, type, states, label,
+                                           static_cast<uint32_t>(query.limit), query.cursor.value(),
+                                           query.brief));
 }
 
 std::string EncodeQueueList(uint64_t request, const std::string& only, const std::string& cursor) {
@@ -450,6 +454,12 @@ std::string_view NameOf(TaskState state) {
 std::string_view NameOf(Durability durability) {
   static constexpr std::string_view kNames[] = {"memory", "disk", "replicated"};
   const auto index = static_cast<size_t>(durability);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
+}
+
+std::string_view NameOf(Delivery delivery) {
+  static constexpr std::string_view kNames[] = {"at_least_once", "at_most_once"};
+  const auto index = static_cast<size_t>(delivery);
   return index < std::size(kNames) ? kNames[index] : "unknown";
 }
 

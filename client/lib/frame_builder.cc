@@ -52,7 +52,8 @@ void FrameBuilder::Add(const TaskRecord& task) {
       builder_, type, queue, payload, content_type, header.priority,
       static_cast<wire::Durability>(header.durability), header.max_attempts, header.timeout_ms,
       header.delay_ms, header.run_at_ms, header.retry_base_ms, header.retry_cap_ms, label_vector,
-      key, concurrency_key, fairness_key, correlation_id, traceparent));
+      key, concurrency_key, fairness_key, correlation_id, traceparent,
+      static_cast<wire::Delivery>(header.delivery)));
   bytes_ += BodyBytesFor(header);
 }
 
@@ -78,6 +79,7 @@ void AppendRecord(const wire::TaskSpec& task, std::string* out) {
   spec.content_type = Text(task.content_type());
   spec.priority = task.priority();
   spec.durability = static_cast<Durability>(task.durability());
+  spec.delivery = static_cast<Delivery>(task.delivery());
   spec.max_attempts = task.max_attempts();
   spec.timeout_ms = task.timeout_ms();
   spec.delay_ms = task.delay_ms();

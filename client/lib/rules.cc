@@ -1,4 +1,4 @@
-// Client's calls about rules: of queues and of types.
+// Client's calls about queues and types of tasks.
 #include "base/check.h"
 #include "client/lib/codec.h"
 #include "client/lib/core.h"
@@ -81,6 +81,31 @@ absl::StatusOr<QueueInfo> Client::GetQueue(const std::string& name) {
 absl::StatusOr<QueueInfo> Client::SetQueue(const std::string& name, const QueueChange& change) {
   return AskOne<OfQueues>(*core_, MessageType::kQueueSet, name,
                           [&](uint64_t number) { return EncodeQueueSet(number, name, change); });
+}
+
+absl::StatusOr<uint64_t> Client::PurgeQueue(const std::string& name,
+                                            const std::function<void(uint64_t)>& progress) {
+  constexpr TaskState kWaiting[] = {TaskState::kScheduled, TaskState::kReady,
+                                    TaskState::kRetryWait};
+  ZS_ASSIGN_OR_RETURN(const QueueInfo queue, GetQueue(name));
+  uint64_t most = 0;  // or a producer that is faster would keep it going for ever
+  for (TaskState state : kWaiting) most += queue.counts[static_cast<size_t>(state)];
+  ListQuery query{.queue = name, .states = {std::begin(kWaiting), std::end(kWaiting)}};
+  query.brief = true;
+  uint64_t cancelled = 0;
+  for (bool complete = false; !complete && cancelled < most;) {
+    query.limit = std::min<uint64_t>(kMaxListLimit, most - cancelled);
+    ZS_ASSIGN_OR_RETURN(const ListPageResult page, ListPage(query));
+    complete = !page.next_cursor;
+    query.cursor = page.next_cursor;
+    if (page.tasks.empty()) continue;
+    std::vector<TaskId> ids;
+    for (const TaskInfo& task : page.tasks) ids.push_back(task.id);
+    ZS_ASSIGN_OR_RETURN(const std::vector<ItemResult> results, Cancel(ids));
+    for (const ItemResult& result : results) cancelled += result.status.ok() ? 1 : 0;
+    if (progress) progress(cancelled);
+  }
+  return cancelled;
 }
 
 absl::StatusOr<std::vector<TypeInfo>> Client::Types() { return AskAll<OfTypes>(*core_); }

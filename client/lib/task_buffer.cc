@@ -59,6 +59,7 @@ void AppendRecord(const TaskSpec& task, std::string* out) {
                       .max_attempts = static_cast<uint16_t>(task.max_attempts),
                       .priority = static_cast<uint8_t>(task.priority),
                       .durability = task.durability,
+                      .delivery = task.delivery,
                       .delay_ms = task.delay_ms,
                       .run_at_ms = task.run_at_ms};
   out->append(reinterpret_cast<const char*>(&header), sizeof(header));

@@ -44,6 +44,7 @@ struct RecordHeader {
   uint16_t max_attempts = 0;
   uint8_t priority = 0;
   Durability durability = Durability::kReplicated;
+  Delivery delivery = Delivery::kAtLeastOnce;
   uint64_t delay_ms = 0;
   int64_t run_at_ms = 0;
 };

@@ -227,7 +227,7 @@ void Dialogue::RunWorker(Peer& peer, const std::string& name, const Words& words
     identity.id = peer.id;
     identity.name = name;
     return Deliver(name, MessageType::kWorkerHello,
-                   EncodeHello(identity, false, LeasesFrom(words, 3), &builder_));
+                   EncodeHello(identity, false, LeasesFrom(words, 3), /*number=*/0, &builder_));
   }
   if (verb == "credit") {
     worker::Grant grant{static_cast<uint32_t>(Number(words.at(3))), kMaxCreditBytes};

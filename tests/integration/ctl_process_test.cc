@@ -317,6 +317,39 @@ TEST_F(Ctl, TypesAndConcurrencyKeysAreBoundAlsoAfterAKill) {
   EXPECT_NE(error.find("traceparent"), std::string::npos) << error;
 }
 
+TEST_F(Ctl, APurgedQueueHasNothingThatWaits) {
+  Run(0, {"queue", "pause", "mail"});
+  Run(0, {"submit", "--type", "noop", "--queue", "mail", "--count", "2500"});
+  Run(0, {"submit", "--type", "noop", "--queue", "mail", "--delay", "1h"});
+  const std::string other = SubmitId({"--type", "noop", "--queue", "other"});
+  const std::string told = Run(2, {"queue", "purge", "mail"}).err;
+  EXPECT_NE(told.find("would cancel the 2501 tasks"), std::string::npos) << told;
+  EXPECT_EQ(json::parse(Run(0, {"-o", "json", "queue", "purge", "mail", "--yes"}).out)["cancelled"],
+            2501);
+  json queue = json::parse(Run(0, {"-o", "json", "queue", "show", "mail"}).out);
+  EXPECT_EQ(queue["counts"]["cancelled"], 2501);
+  EXPECT_EQ(queue["counts"]["ready"], 0);
+  EXPECT_EQ(queue["counts"]["scheduled"], 0);
+  EXPECT_EQ(Get(other)["state"], "ready");
+  Run(3, {"queue", "purge", "nothing", "--yes"});
+}
+
+TEST_F(Ctl, ATaskThatRunsAtMostOnceIsNotRunAgainWhenItsWorkerIsKilled) {
+  harness::Process& worker = cluster_.StartWorker("w", {"--enable", "shell"});
+  const std::string runs = cluster_.dir() + "/runs";
+  const std::string id =
+      SubmitId({"--at-most-once", "--", "sh", "-c", "echo run >> '" + runs + "'; exec sleep 30"});
+  ASSERT_TRUE(Await([&] { return access(runs.c_str(), F_OK) == 0; }));
+  worker.Kill();
+  cluster_.StartWorker("w2", {"--enable", "shell"});
+  ASSERT_TRUE(Await([&] { return Get(id)["state"] == "dead"; }));
+  json task = Get(id);
+  EXPECT_EQ(task["delivery"], "at_most_once");
+  EXPECT_EQ(task["error"]["code"], "WORKER_LOST");
+  EXPECT_EQ(task["attempt"], 1);
+  EXPECT_EQ(harness::ReadFile(runs), "run\n");
+}
+
 TEST_F(Ctl, WorkersAreListedAndDrained) {
   harness::Process& leaving = cluster_.StartWorker(
       "leaving",

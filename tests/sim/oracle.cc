@@ -99,7 +99,9 @@ void Oracle::CheckRow(uint64_t id, const TaskRow& row) {
   if (was_over && !task.retry_asked)
     return Fail(Name(id) + ": was dead and became " + Name(row.state) +
                 ", but nobody asked for RETRY");
-  if (was_over && IsFinished(row.state)) return Fail(Name(id) + ": ended twice");
+  // In one batch with its RETRY it may be leased anew, and lost with its worker.
+  if (was_over && IsFinished(row.state) && row.lease == task.row.lease)
+    return Fail(Name(id) + ": ended twice");
   CheckCharges(id, task, row);
   CheckCancel(id, task, row);
   if (!IsFinished(row.state) && (row.failures >= row.max_attempts || row.lost >= kCrashLimit))
@@ -147,11 +149,12 @@ void Oracle::CheckCancel(uint64_t id, const TaskFacts& task, const TaskRow& row)
       OweCancel(number, row.lease);
 }
 
-void Oracle::CheckEnd(uint64_t id, const TaskFacts&, const TaskRow& row) {
+void Oracle::CheckEnd(uint64_t id, const TaskFacts& task, const TaskRow& row) {
   auto truth = truths_.find(row.lease);
   const bool known = truth != truths_.end();
   if (row.state == TaskState::kDead) {
-    bool spent = row.failures >= row.max_attempts || row.lost >= kCrashLimit;
+    bool spent = row.failures >= row.max_attempts || row.lost >= kCrashLimit ||
+                 (wishes_[task.marker].at_most_once && row.failures + row.lost > 0);
     if (!spent && !(known && truth->second.never))
       Fail(absl::StrCat(Name(id), " is dead after ", row.failures, " of ", row.max_attempts,
                         " failures and ", row.lost, " losses"));

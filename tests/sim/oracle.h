@@ -90,6 +90,7 @@ class Oracle {
   // The broker was told so.
   void CommitReported();
   void ClockJumped() { clocks_agree_ = false; }
+  void AttemptStarted(uint64_t lease);
   void AttemptEnded(uint64_t lease, AttemptTruth truth) { truths_[lease] = std::move(truth); }
   // What a client was told about a task of its own.
   void OutcomeSeen(const std::string& marker, uint64_t id, bool not_found);
@@ -103,6 +104,7 @@ class Oracle {
     bool pruned = false;
     bool acked = false;        // as durable
     bool retry_asked = false;  // by anybody, ever
+    uint64_t started = 0;      // the last lease of it whose handler began
     bool cancel_asked = false;
     bool cancel_acked = false;
     broker::TaskRow row;
@@ -136,6 +138,7 @@ class Oracle {
   // What a client asked for, by marker.
   struct Wish {
     std::string queue, type, concurrency_key;
+    bool at_most_once = false;
     int64_t delay_ms = 0;
     int64_t not_before_us = 0;
     uint64_t retry_base_ms = 0, retry_cap_ms = 0;
@@ -363,6 +366,7 @@ class Oracle {
   // Of this life of the broker:
   absl::flat_hash_map<uint64_t, broker::TaskRow> found_;  // on the disk when it started
   std::set<Uuid> greeted_;
+  std::map<Uuid, uint32_t> last_hello_;             // numbers, in this life of the broker
   std::set<uint64_t> named_;                        // tasks that a WORKER_HELLO named
   bool credit_given_ = false;                       // so a task may have been leased to anybody
   std::set<uint64_t> started_;                      // leases that a heartbeat named

@@ -41,6 +41,7 @@ void Oracle::BrokerStarted() {
   worker_sessions_.clear();
   owed_cancels_.clear();
   greeted_.clear();
+  last_hello_.clear();
   named_.clear();
   started_.clear();
   overdue_.clear();
@@ -104,6 +105,9 @@ void Oracle::Heard(WorkerSession& session) {
 }
 
 void Oracle::OnWorkerHello(std::string_view routing_id, const wire::WorkerHello& hello) {
+  uint32_t& last = last_hello_[Uuid{hello.id()->hi(), hello.id()->lo()}];
+  if (hello.number() <= last) return;  // late or repeated: it changes nothing
+  last = hello.number();
   Greeting& greeting = worker_greeting_[std::string(routing_id)];
   greeting = Greeting{};
   greeting.worker = Uuid{hello.id()->hi(), hello.id()->lo()};
@@ -163,6 +167,7 @@ void Oracle::NoteWish(const wire::TaskSpec& spec, const std::string& marker) {
   wish.queue = std::string(spec.queue() != nullptr ? TextOf(spec.queue()) : kDefaultQueue);
   wish.type = std::string(TextOf(spec.type()));
   wish.concurrency_key = std::string(TextOf(spec.concurrency_key()));
+  wish.at_most_once = spec.delivery() == wire::Delivery::kAtMostOnce;
   wish.delay_ms = static_cast<int64_t>(spec.delay_ms());
   wish.not_before_us = After(scheduler_.now_us(), wish.delay_ms);
   if (spec.run_at_ms() != 0) {
@@ -197,6 +202,16 @@ void Oracle::CheckEarly(uint64_t id, const TaskFacts& task) {
   if (scheduler_.now_us() < from_us)
     Fail(absl::StrCat(Name(id), " was handed out ", Seconds(from_us - scheduler_.now_us()),
                       " before its time"));
+}
+
+// A task that runs at most once has one attempt that began, unless somebody asked for another by RETRY.
+void Oracle::AttemptStarted(uint64_t lease) {
+  const uint64_t id = leases_[lease].task;
+  TaskFacts& task = tasks_[id];
+  if (wishes_[task.marker].at_most_once && task.started != 0 && !task.retry_asked)
+    Fail(absl::StrCat(Name(id), " runs at most once, and began under leases ",
+                      ToString(LeaseId(task.started)), " and ", ToString(LeaseId(lease))));
+  task.started = lease;
 }
 
 // --- When it must have started ----------------------------------------------------------------------------------------

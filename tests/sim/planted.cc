@@ -81,6 +81,13 @@ constexpr PlantedBug kBugs[] = {
     {"ack-overtakes-tasks", "HEARTBEAT_ACK overtakes tasks to a worker that drains", 20,
      "slow-disk"},
 
+    {"once-lease-not-awaited", "what runs at most once leaves before its lease is durable", 40,
+     "flapping-broker", "once"},
+    {"past-hello-heeded", "a WORKER_HELLO that comes late takes leases from its worker", 100,
+     "mangled", "once"},
+    {"once-retried", "what runs at most once is tried again", 5, "", "once"},
+    {"once-not-stored", "a restart forgets what runs at most once", 20, "flapping-broker", "once"},
+
     // --- Queues
     {"pause-ignored", "a paused queue hands tasks out", 10, "", "ruled"},
     {"max-running-ignored", "a queue hands out more tasks than it may have at workers", 10, "",

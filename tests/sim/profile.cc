@@ -173,7 +173,8 @@ constexpr WorkloadProfile kWorkloads[] = {
      .delayed = 0.1,
      .delay_max_ms = 3'000,
      .run_at = 0.3,
-     .invalid = 0.01},
+     .invalid = 0.01,
+     .once = 0.1},
     {.name = "small", .clients = 1, .workers = 2, .tasks = 30, .batch_max = 3, .pause_max_ms = 800},
     {.name = "burst",
      .clients = 2,
@@ -255,6 +256,8 @@ constexpr WorkloadProfile kWorkloads[] = {
      .fails = 0.2,
      .schedules = 5,
      .reschedule = 0.3},
+    // Tasks that may run once only, with workers and handlers that are lost.
+    {.name = "once", .tasks = 150, .memory = 0.2, .fails = 0.2, .once = 0.8},
     {.name = "volatile", .tasks = 150, .batch_max = 6, .memory = 0.8},
 };
 

@@ -114,6 +114,7 @@ struct WorkloadProfile {
   double repeat = 0;      // of these: an earlier one again, from this life of the client or another
   double rule = 0;        // of calls: followed by a change of the rules of a queue or a type
   double grouped = 0;     // of tasks: with a concurrency key, and as many with a fairness key
+  double once = 0;        // of tasks: at most once
   int schedules = 0;      // of each client
   double reschedule = 0;  // of calls: one is paused, resumed, set again or run by hand
 

@@ -303,6 +303,7 @@ TaskSpec SimClient::MakeTask(std::string* marker) {
   }
   if (random_.Chance(workload.grouped)) task.concurrency_key = name("c", kGroups);
   if (random_.Chance(workload.grouped)) task.fairness_key = name("f", kGroups);
+  if (random_.Chance(workload.once)) task.delivery = Delivery::kAtMostOnce;
   if (random_.Chance(workload.invalid)) task.delay_ms = task.run_at_ms = 1;  // not both
   return task;
 }

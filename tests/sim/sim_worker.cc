@@ -54,7 +54,8 @@ void SimWorker::Boot() {
   SessionHooks hooks;
   hooks.hello = [this] {
     beats_sent_ = beats_answered_ = last_call_ = 0;
-    return std::string(EncodeHello(identity_, ledger_->draining(), ledger_->Held(), &builder_));
+    return std::string(
+        EncodeHello(identity_, ledger_->draining(), ledger_->Held(), ++hellos_, &builder_));
   };
   hooks.heartbeat = [this] {
     ++beats_sent_;
@@ -339,6 +340,7 @@ void SimWorker::StartHandler(Work work, int64_t now_ms) {
   handler.work = std::move(work);
   if (!handlers_.emplace(lease, std::move(handler)).second)
     return world_.oracle.Fail("an attempt was started twice");
+  world_.oracle.AttemptStarted(lease.value());
   world_.scheduler.After(run_us, life_, [this, lease] { EndHandler(lease); });
 }
 

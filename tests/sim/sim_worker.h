@@ -76,6 +76,7 @@ class SimWorker final : public Process {
   SocketId socket_ = 0;
   std::deque<std::string> inbox_;
   AlignedCopy aligned_;
+  uint32_t hellos_ = 0;
   flatbuffers::FlatBufferBuilder builder_;
 
   int slots_ = 1;

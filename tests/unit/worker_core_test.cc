@@ -617,11 +617,12 @@ TEST(WorkerFramesTest, HelloCarriesWhoAndWhat) {
   Identity identity{Uuid{1, 2}, "w1", "host", "0.1", 77, {"q"}, {"echo", "noop"}, {{"k", "v"}}, 4};
   flatbuffers::FlatBufferBuilder builder;
   AlignedCopy copy;
-  std::string_view body = EncodeHello(identity, true, {wire::LeaseRef(10, 11, 3)}, &builder);
+  std::string_view body = EncodeHello(identity, true, {wire::LeaseRef(10, 11, 3)}, 7, &builder);
   const auto* hello = Read<wire::WorkerHello>(body, &copy);
   ASSERT_NE(hello, nullptr);
   EXPECT_EQ(hello->id()->hi(), 1u);
   EXPECT_EQ(hello->id()->lo(), 2u);
+  EXPECT_EQ(hello->number(), 7u);
   EXPECT_EQ(hello->name()->str(), "w1");
   EXPECT_EQ(hello->pid(), 77u);
   EXPECT_EQ(hello->queues()->Get(0)->str(), "q");

@@ -35,7 +35,8 @@ Offset<wire::Result> EncodeEntry(const ResultsFrame::Entry& entry, FlatBufferBui
 }  // namespace
 
 std::string_view EncodeHello(const Identity& identity, bool draining,
-                             const std::vector<wire::LeaseRef>& held, FlatBufferBuilder* builder) {
+                             const std::vector<wire::LeaseRef>& held, uint32_t number,
+                             FlatBufferBuilder* builder) {
   builder->Clear();
   std::vector<Offset<wire::Label>> labels;
   for (const auto& [key, value] : identity.labels)
@@ -49,9 +50,9 @@ std::string_view EncodeHello(const Identity& identity, bool draining,
   auto host = OptionalString(identity.host, builder);
   auto version = OptionalString(identity.version, builder);
   wire::Uuid id(identity.id.hi, identity.id.lo);
-  return Finished(builder, wire::CreateWorkerHello(*builder, &id, name, host, version, identity.pid,
-                                                   queues, types, label_vector,
-                                                   identity.concurrency, draining, held_vector));
+  return Finished(builder, wire::CreateWorkerHello(
+                               *builder, &id, name, host, version, identity.pid, queues, types,
+                               label_vector, identity.concurrency, draining, held_vector, number));
 }
 
 std::string_view EncodeHeartbeat(const HeartbeatInfo& info, FlatBufferBuilder* builder) {

@@ -31,8 +31,9 @@ struct Identity {
   uint32_t concurrency = 0;
 };
 
+// `number`: higher than that of every hello before, in the life of `identity.id`.
 std::string_view EncodeHello(const Identity& identity, bool draining,
-                             const std::vector<wire::LeaseRef>& held,
+                             const std::vector<wire::LeaseRef>& held, uint32_t number,
                              flatbuffers::FlatBufferBuilder* builder);
 std::string_view EncodeHeartbeat(const HeartbeatInfo& info,
                                  flatbuffers::FlatBufferBuilder* builder);

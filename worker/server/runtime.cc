@@ -44,7 +44,7 @@ absl::Status Runtime::Open() {
   hooks.hello = [this] {
     beats_sent_ = beats_answered_ = last_call_ = 0;
     return std::string(
-        EncodeHello(options_.identity, ledger_.draining(), ledger_.Held(), &builder_));
+        EncodeHello(options_.identity, ledger_.draining(), ledger_.Held(), ++hellos_, &builder_));
   };
   hooks.heartbeat = [this] {
     ++beats_sent_;

@@ -80,6 +80,7 @@ class Runtime final : private Dealer::Handler {
   Ledger ledger_;
   std::unique_ptr<Dealer> dealer_;
   std::unique_ptr<Pool> pool_;
+  uint32_t hellos_ = 0;
   flatbuffers::FlatBufferBuilder builder_;
   // Frames that the socket did not take; sent before anything newer. Of the current session only.
   std::deque<std::pair<MessageType, std::string>> unsent_;

@@ -181,7 +181,12 @@ class Client {
   // Changes what `change` gives, durably, and makes the queue when there is none. Returns what holds
   // then. INVALID_ARGUMENT names the setting that is out of range.
   absl::StatusOr<QueueInfo> SetQueue(const std::string& name, const QueueChange& change);
-  // The same for types of tasks: those that there were tasks of, or rules for.
+  // Cancels the tasks of a queue that wait, as many as wait when it is called; what runs goes on.
+  // `progress`, if given, hears of the tasks cancelled so far, after each 1,000. Returns how many were
+  // cancelled. After an error: some are; the same call again goes on. NOT_FOUND: no such queue.
+  absl::StatusOr<uint64_t> PurgeQueue(const std::string& name,
+                                      const std::function<void(uint64_t cancelled)>& progress = {});
+  // As Queues, GetQueue, SetQueue, for types of tasks: those that there were tasks of, or rules for.
   absl::StatusOr<std::vector<TypeInfo>> Types();
   absl::StatusOr<TypeInfo> GetType(const std::string& name);
   absl::StatusOr<TypeInfo> SetType(const std::string& name, const TypeChange& change);

@@ -40,6 +40,9 @@ inline constexpr bool IsFinal(TaskState state) { return state >= TaskState::kSuc
 enum class Durability : uint8_t { kMemory = 0, kDisk = 1, kReplicated = 2 };
 std::string_view NameOf(Durability durability);
 
+enum class Delivery : uint8_t { kAtLeastOnce = 0, kAtMostOnce = 1 };
+std::string_view NameOf(Delivery delivery);
+
 enum class BrokerRole : uint8_t {
   kRecovering = 0,
   kCatchup = 1,
@@ -85,6 +88,9 @@ struct TaskSpec {
   // Both go with the task to its worker and into queries.
   std::string correlation_id{};
   std::string traceparent{};  // W3C trace context, version 00
+  // At most once: no attempt begins when an earlier one has, or may have; what was lost with its worker,
+  // timed out or failed is dead. Its lease is durable before it leaves the broker.
+  Delivery delivery = Delivery::kAtLeastOnce;
 };
 
 // One task of a batch that was not accepted.
@@ -152,6 +158,7 @@ struct TaskInfo {
   std::string fairness_key{};
   std::string correlation_id{};
   std::string traceparent{};
+  Delivery delivery = Delivery::kAtLeastOnce;
   Durability durability = Durability::kReplicated;
   bool cancelling = false;  // leased, and cancelled: it ends as cancelled with its attempt
 };
@@ -171,6 +178,8 @@ struct ListQuery {
   // ListPage kDefaultListLimit.
   size_t limit = 0;
   TaskId cursor{};  // continue after this id
+  // Nothing of the tasks but id, queue, type, state and priority: for those who want many.
+  bool brief = false;
 };
 
 struct ListPageResult {

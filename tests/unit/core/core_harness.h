@@ -32,6 +32,7 @@ struct TestTask {
   std::string key = {};
   std::string concurrency_key = {};
   std::string fairness_key = {};
+  wire::Delivery delivery = wire::Delivery::kAtLeastOnce;
 };
 
 // Settings to change; what is not given stays.
@@ -139,10 +140,10 @@ class CoreHarness {
            fairness_key = optional(task.fairness_key);
       auto payload = b.CreateVector(reinterpret_cast<const uint8_t*>(task.payload.data()),
                                     task.payload.size());
-      specs.push_back(
-          wire::CreateTaskSpec(b, type, queue, payload, 0, static_cast<uint8_t>(task.priority),
-                               task.durability, task.max_attempts, task.timeout_ms, task.delay_ms,
-                               0, task.retry_base_ms, 0, 0, key, concurrency_key, fairness_key));
+      specs.push_back(wire::CreateTaskSpec(
+          b, type, queue, payload, 0, static_cast<uint8_t>(task.priority), task.durability,
+          task.max_attempts, task.timeout_ms, task.delay_ms, 0, task.retry_base_ms, 0, 0, key,
+          concurrency_key, fairness_key, 0, 0, task.delivery));
     }
     auto list = b.CreateVector(specs);
     b.Finish(wire::CreateSubmit(b, seq, acked_below, notify, list));

@@ -104,6 +104,7 @@ class RandomLife {
       task.payload = Bytes();
       if (Chance(20)) task.key = "k" + std::to_string(Below(30));
       if (!task.key.empty() && Chance(70)) task.payload = task.key;
+      if (Chance(15)) task.delivery = wire::Delivery::kAtMostOnce;
       if (Chance(30)) task.concurrency_key = "c" + std::to_string(Below(4));
       if (Chance(30)) task.fairness_key = "f" + std::to_string(Below(3));
     }
