@@ -169,6 +169,9 @@ void AddThroughput(Flags& flags, Settings& settings) {
   command.Number("--in-flight", &options.in_flight,
                  "Most tasks submitted and not ended; 0: no bound, a backlog may build up", 0,
                  1'000'000'000);
+  command.Number("--queues", &options.queues, "Queues that the tasks go to in turn", 1, 100'000);
+  command.Number("--keys", &options.keys,
+                 "Concurrency keys that they have in turn, each with a bound; 0: none", 0, 100'000);
   command.Number("--samples", &options.samples, "Rate and file size at so many equal shares", 1,
                  1000);
   command.Switch("--no-limit", &settings.no_limit, "Leave out the bare pipeline");

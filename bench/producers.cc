@@ -12,6 +12,18 @@ namespace zsched::bench {
 namespace {
 
 constexpr int64_t kConnectMs = 10'000, kCloseMs = 5'000;
+constexpr uint32_t kKeyMaxRunning = 1000;  // enough for every task that the workers hold of a key
+
+std::string QueueName(uint64_t number) {
+  return number == 0 ? "bench" : "bench-" + std::to_string(number);
+}
+
+absl::Status BoundKeys(Client& client, uint32_t queues) {
+  for (uint32_t queue = 0; queue < queues; ++queue)
+    ZS_RETURN_IF_ERROR(
+        client.SetQueue(QueueName(queue), {.key_max_running = kKeyMaxRunning}).status());
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -34,6 +46,8 @@ absl::StatusOr<std::unique_ptr<Producers>> Producers::Connect(const ProducerOpti
   // All connect at once.
   for (auto& producer : made->producers_)
     ZS_RETURN_IF_ERROR(producer->client->WaitForBroker(kConnectMs));
+  if (options.keys > 0)
+    ZS_RETURN_IF_ERROR(BoundKeys(*made->producers_.front()->client, options.queues));
   return made;
 }
 
@@ -81,17 +95,27 @@ void Producers::Start() {
     });
 }
 
+// Gives tasks their queues and keys in turn; `sent` were before them.
+void Producers::Spread(uint64_t sent, std::span<TaskSpec> tasks) const {
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    if (options_.queues > 1) tasks[i].queue = QueueName((sent + i) % options_.queues);
+    if (options_.keys > 0)
+      tasks[i].concurrency_key = "key-" + std::to_string((sent + i) % options_.keys);
+  }
+}
+
 absl::Status Producers::Submit(Producer& producer) {
-  TaskSpec spec{
+  const TaskSpec spec{
       .type = "noop", .queue = "bench", .payload = std::string(options_.payload_bytes, 'x')};
   std::vector<TaskSpec> batch(options_.batch, spec);
   for (uint64_t sent = 0; sent < producer.share;) {
     uint64_t count = std::min<uint64_t>(batch.size(), producer.share - sent);
     AwaitRoom(producer, sent, count);
+    Spread(sent, std::span(batch).first(count));
     absl::Status status =
         options_.batch == 1
             ? producer.client->Submit(
-                  spec,
+                  batch.front(),
                   [&](absl::StatusOr<TaskId> id) { CountRejected(producer, id.ok() ? 0 : 1); },
                   nullptr, {.notify = true})
             : producer.client->SubmitBatch(

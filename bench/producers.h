@@ -31,11 +31,13 @@ struct ProducerOptions {
   uint32_t batch = 100;  // tasks in one call; 1: Submit, otherwise SubmitBatch
   int clients = 1;
   uint64_t in_flight = 0;  // submitted and not ended, all clients together; 0: no bound
+  uint32_t queues = 1;     // that tasks go to in turn
+  uint32_t keys = 0;       // concurrency keys likewise, each with a bound that it does not reach; 0: none
 };
 
 class Producers {
  public:
-  // Every client connected. TIMED_OUT, UNAVAILABLE.
+  // Every client connected, and the rules of keys set. TIMED_OUT, UNAVAILABLE.
   static absl::StatusOr<std::unique_ptr<Producers>> Connect(const ProducerOptions& options,
                                                             const std::string& brokers);
   // Gives up what is not done.
@@ -68,6 +70,7 @@ class Producers {
   void CountOutcomes(Producer& producer, std::span<Outcome> outcomes);
   void CountRejected(Producer& producer, uint64_t tasks);
   void AwaitRoom(const Producer& producer, uint64_t sent, uint64_t next) const;
+  void Spread(uint64_t sent, std::span<TaskSpec> tasks) const;
   absl::Status Submit(Producer& producer);
   void JoinThreads();
 

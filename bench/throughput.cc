@@ -89,7 +89,9 @@ absl::StatusOr<ThroughputResult> Run(const ThroughputOptions& options, const std
                                                           .payload_bytes = options.payload_bytes,
                                                           .batch = options.batch,
                                                           .clients = options.clients,
-                                                          .in_flight = options.in_flight},
+                                                          .in_flight = options.in_flight,
+                                                          .queues = options.queues,
+                                                          .keys = options.keys},
                                                          brokers));
   ThroughputResult result{.tasks = options.tasks};
   Sampler sampler(options.tasks, options.samples, [&]() -> std::optional<double> {

@@ -22,6 +22,8 @@ struct ThroughputOptions {
   int workers = 2;
   uint32_t batch = 100;       // tasks given to the client library in one call; 1: single submits
   uint64_t in_flight = 0;     // submitted and not ended; 0: as many as the clients get rid of
+  uint32_t queues = 1;        // that tasks go to in turn
+  uint32_t keys = 0;          // concurrency keys likewise; 0: none
   int samples = 10;           // at equal shares of the tasks
   std::string brokers = {};   // empty: start own processes
   bool measure_limit = true;  // the bare pipeline in the same run; only with own processes
