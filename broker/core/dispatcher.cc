@@ -90,14 +90,13 @@ void Dispatcher::OnLaneGone(const LaneChange& change) {
   gates_.OnLaneGone(change);
   for (uint32_t number : std::exchange(classes_of_lane_[change.lane], {})) {
     Class& klass = classes_.at(number);
-    auto heap = klass.heaps.find(change.stream);
-    if (auto entries = klass.entries.find(change.lane); entries != klass.entries.end()) {
-      for (const LineEntry& known : entries->second)
-        if (known.id != 0) ++heap->second.garbage;
-      klass.entries.erase(entries);
-    }
-    // The turns of the queue may still name it, and find no heap.
-    if (change.last_in_stream && heap != klass.heaps.end()) klass.heaps.erase(heap);
+    const std::unique_ptr<LaneState> state = std::move(klass.lanes[change.lane]);
+    StreamHeap& stream = *state->stream;
+    for (const LineEntry& known : state->lines)
+      if (known.id != 0) ++stream.garbage;
+    if (!change.last_in_stream) continue;
+    stream.gone = true;
+    if (stream.next == nullptr) klass.heaps.erase(change.stream);
   }
 }
 
@@ -122,6 +121,11 @@ void Dispatcher::Match(uint32_t class_number, uint32_t lane) {
   Class& klass = classes_.at(class_number);
   if (!Accepts(klass, lane)) return;
   classes_of_lane_[lane].push_back(class_number);
+  StreamHeap& stream = klass.heaps[lanes_[lane].stream];
+  stream.number = lanes_[lane].stream;
+  if (klass.lanes.size() <= lane) klass.lanes.resize(lane + 1);
+  klass.lanes[lane] = std::make_unique<LaneState>(LaneState{&stream, {}});
+  if (klass.turns.size() <= lanes_[lane].queue) klass.turns.resize(lanes_[lane].queue + 1);
   if (!gates_.IsParked(lane)) AddEntries(klass, lane);
 }
 
@@ -143,17 +147,17 @@ void Dispatcher::AddEntry(Class& klass, uint32_t lane, int priority) {
   uint32_t head = lanes_[lane].lines[static_cast<size_t>(priority)].head;
   if (head == kNil) return;
   const Task& task = tasks_[head];
-  LineEntry& known = klass.entries[lane][static_cast<size_t>(priority)];
+  LaneState& state = *klass.lanes[lane];
+  LineEntry& known = state.lines[static_cast<size_t>(priority)];
   if (known.id != 0 && std::tie(known.order, known.id) <= std::tie(task.order, task.id)) return;
-  StreamHeap& heap = klass.heaps[lanes_[lane].stream];
+  StreamHeap& heap = *state.stream;
   if (known.id != 0) ++heap.garbage;
   known = {task.order, task.id};
   heap.heap.push_back({RankOf(lane, priority, task.order), task.order, task.id, lane,
                        static_cast<int8_t>(priority)});
   std::push_heap(heap.heap.begin(), heap.heap.end());
   const uint32_t queue = lanes_[lane].queue;
-  if (!heap.in_turns) klass.turns[queue].streams.push_back(lanes_[lane].stream);
-  heap.in_turns = true;
+  JoinTurns(klass.turns[queue], heap);
   JoinRing(klass, queue);
   if (heap.garbage > kGarbageFloor &&
       heap.garbage > kGarbageFactor * (heap.heap.size() - heap.garbage))
@@ -162,9 +166,9 @@ void Dispatcher::AddEntry(Class& klass, uint32_t lane, int priority) {
 
 void Dispatcher::Compact(Class& klass, StreamHeap& heap) {
   std::erase_if(heap.heap, [&](const Entry& e) {
-    auto known = klass.entries.find(e.lane);
-    if (known == klass.entries.end()) return true;
-    const LineEntry& line = known->second[static_cast<size_t>(e.priority)];
+    const LaneState* state = klass.lanes[e.lane].get();
+    if (state == nullptr) return true;
+    const LineEntry& line = state->lines[static_cast<size_t>(e.priority)];
     return line.order != e.order || line.id != e.id;
   });
   std::make_heap(heap.heap.begin(), heap.heap.end());
@@ -185,6 +189,21 @@ void Dispatcher::OnAgeing(uint32_t queue) {
     }
 }
 
+void Dispatcher::JoinTurns(QueueTurns& turns, StreamHeap& heap) {
+  if (heap.next != nullptr) return;
+  heap.next = turns.last != nullptr ? turns.last->next : &heap;
+  if (turns.last != nullptr) turns.last->next = &heap;
+  turns.last = &heap;
+}
+
+void Dispatcher::PopFront(Class& klass, QueueTurns& turns) {
+  StreamHeap* front = turns.last->next;
+  turns.last->next = front->next;
+  if (turns.last == front) turns.last = nullptr;
+  front->next = nullptr;
+  if (front->gone) klass.heaps.erase(front->number);
+}
+
 void Dispatcher::JoinRing(Class& klass, uint32_t queue) {
   QueueTurns& turns = klass.turns[queue];
   if (turns.in_ring) return;
@@ -195,9 +214,7 @@ void Dispatcher::JoinRing(Class& klass, uint32_t queue) {
 void Dispatcher::TakeReopened() {
   for (uint32_t queue : gates_.TakeReopened())
     for (auto& [number, klass] : classes_)
-      if (auto turns = klass.turns.find(queue);
-          turns != klass.turns.end() && !turns->second.streams.empty())
-        JoinRing(klass, queue);
+      if (queue < klass.turns.size() && klass.turns[queue].last != nullptr) JoinRing(klass, queue);
   WakeLanes();
 }
 
@@ -221,10 +238,9 @@ uint32_t Dispatcher::FindForgotten() const {
           gates_.Look({Scope::kType, waiting.type}) == QueueGate::kOpen &&
           (waiting.key == 0 || gates_.Look({Scope::kKey, waiting.key}) == QueueGate::kOpen);
       if (!open) continue;
-      auto heap = klass.heaps.find(waiting.stream);
-      auto turns = klass.turns.find(waiting.queue);
-      if (gates_.IsParked(lane) || heap == klass.heaps.end() || !heap->second.in_turns ||
-          turns == klass.turns.end() || !turns->second.in_ring)
+      const LaneState* state = lane < klass.lanes.size() ? klass.lanes[lane].get() : nullptr;
+      if (gates_.IsParked(lane) || state == nullptr || state->stream->next == nullptr ||
+          !klass.turns[waiting.queue].in_ring)
         return lane;
     }
   }
@@ -236,8 +252,8 @@ uint32_t Dispatcher::Peek(Class& klass, StreamHeap& heap) {
   while (!heap.heap.empty()) {
     const Entry top = heap.heap.front();
     const auto priority = static_cast<size_t>(top.priority);
-    auto entries = klass.entries.find(top.lane);
-    LineEntry* known = entries == klass.entries.end() ? nullptr : &entries->second[priority];
+    LaneState* state = klass.lanes[top.lane].get();
+    LineEntry* known = state == nullptr ? nullptr : &state->lines[priority];
     const bool garbage = known == nullptr || known->order != top.order || known->id != top.id;
     const uint32_t head = garbage ? kNil : lanes_[top.lane].lines[priority].head;
     const bool closed = head != kNil && !gates_.LaneMayGive(top.lane);
@@ -264,18 +280,13 @@ uint32_t Dispatcher::Peek(Class& klass, StreamHeap& heap) {
 
 // The next task of a queue: its streams take turns.
 uint32_t Dispatcher::PeekQueue(Class& klass, QueueTurns& turns) {
-  while (!turns.streams.empty()) {
-    const uint64_t stream = turns.streams.front();
-    auto found = klass.heaps.find(stream);
-    StreamHeap* heap = found == klass.heaps.end() ? nullptr : &found->second;
-    const uint32_t task = heap == nullptr ? kNil : Peek(klass, *heap);
-    if (task != kNil && turns.streams.size() == 1) return task;
-    turns.streams.pop_front();
-    if (task != kNil) {
-      turns.streams.push_back(stream);
+  while (turns.last != nullptr) {
+    StreamHeap* front = turns.last->next;
+    if (const uint32_t task = Peek(klass, *front); task != kNil) {
+      turns.last = front;
       return task;
     }
-    if (heap != nullptr) heap->in_turns = false;
+    PopFront(klass, turns);
   }
   return kNil;
 }

@@ -34,6 +34,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -95,20 +96,27 @@ class Dispatcher {
     uint64_t id = 0;  // 0: none
   };
   struct StreamHeap {
+    uint64_t number = 0;  // Lane::stream
     std::vector<Entry> heap;
     size_t garbage = 0;
-    bool in_turns = false;
+    StreamHeap* next = nullptr;  // in the turns of its queue; nullptr: it has none
+    bool gone = false;           // its last lane went; it goes when its turn comes
   };
+  // A circle of streams with a non-empty heap, or more.
   struct QueueTurns {
-    std::deque<uint64_t> streams;  // with a non-empty heap, or more
+    StreamHeap* last = nullptr;  // the front is behind it; nullptr: empty
     bool in_ring = false;
+  };
+  struct LaneState {
+    StreamHeap* stream = nullptr;
+    std::array<LineEntry, kPriorities> lines;
   };
   struct Class {
     std::vector<std::string> queues, types;  // sorted; empty: all
     size_t sessions = 0;
     absl::node_hash_map<uint64_t, StreamHeap> heaps;  // by stream; they stay where they are
-    absl::node_hash_map<uint32_t, QueueTurns> turns;  // by queue; likewise
-    absl::flat_hash_map<uint32_t, std::array<LineEntry, kPriorities>> entries;  // by lane
+    std::vector<QueueTurns> turns;                    // by queue
+    std::vector<std::unique_ptr<LaneState>> lanes;    // by lane; nullptr: not one that it accepts
     std::deque<uint32_t> ring;  // queues with streams and an open gate, or more
     uint32_t given = 0;         // by the queue in front, in this turn
     absl::btree_set<std::pair<uint32_t, uint32_t>> hungry;  // (free, session), free > 0
@@ -126,6 +134,8 @@ class Dispatcher {
   int64_t RankOf(uint32_t lane, int priority, int64_t order) const;
   void AddEntry(Class& klass, uint32_t lane, int priority);
   void AddEntries(Class& klass, uint32_t lane);
+  static void JoinTurns(QueueTurns& turns, StreamHeap& heap);
+  static void PopFront(Class& klass, QueueTurns& turns);
   void JoinRing(Class& klass, uint32_t queue);
   void TakeChanges();
   void TakeReopened();

@@ -1,8 +1,9 @@
 // When tasks became ready: LSNs and the wall clock at which they were given. Owned by broker/core; pure.
 //
 // A task's place in line is an LSN (Task::order). What a queue with ageing, and a person, want to know is
-// since when it has waited. A mark a second says so, to that second, for 16 bytes; the marks of a restart
-// come from the rows of the tasks that wait.
+// since when it has waited. A mark at the first LSN of each second says so, for 16 bytes. The marks of a
+// restart come from the rows of the tasks that wait, and the last one from the meta row: so a restart, a
+// standby and a broker that runs on say the same of every task.
 //
 //   marks   (lsn 10, 12:00:00) (lsn 900, 12:00:01) (lsn 2500, 12:00:02)
 //   TimeOf(1200) == 12:00:01
@@ -25,10 +26,13 @@ class ReadyClock {
 
   // LSNs come in rising order; a clock that jumped back is taken for one that stands still.
   void Note(uint64_t lsn, int64_t now_ms) {
-    if (!marks_.empty() && now_ms < marks_.back().ms + kMarkMs) return;
+    const int64_t second_ms = now_ms - now_ms % kMarkMs;
+    if (!marks_.empty() && second_ms <= marks_.back().ms) return;
     if (marks_.size() >= kMaxMarks) Thin();
-    marks_.push_back({lsn, now_ms});
+    marks_.push_back({lsn, second_ms});
   }
+  // Of the last mark; 0: there is none.
+  int64_t last_ms() const { return marks_.empty() ? 0 : marks_.back().ms; }
   // 0 when the LSN is before the first mark.
   int64_t TimeOf(uint64_t lsn) const {
     if (marks_.empty()) return 0;

@@ -101,6 +101,7 @@ void State::LinkReady(std::vector<ReadyRow>& ready) {
   std::sort(ready.begin(), ready.end(),
             [&](const ReadyRow& a, const ReadyRow& b) { return lsn_of(a) < lsn_of(b); });
   for (const ReadyRow& row : ready) ready_clock_.Note(lsn_of(row), row.since_ms);
+  ready_clock_.Note(meta_.lsn + 1, meta_.ready_ms);
 }
 
 // Lanes with keys come after their bases, which may have the higher numbers.

@@ -258,10 +258,11 @@ struct MetaRow {
   uint64_t next_producer = 1;
   uint32_t next_queue = 1;  // of those with settings
   uint32_t next_type = 1;   // likewise
+  int64_t ready_ms = 0;     // ReadyClock::last_ms
   uint32_t reserved = 0;
   uint32_t version = kRowVersion;
 };
-static_assert(sizeof(MetaRow) == 80);
+static_assert(sizeof(MetaRow) == 88);
 
 // --- Reading and writing rows with tails ---------------------------------------------------------
 template <class Row>

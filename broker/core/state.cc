@@ -593,6 +593,7 @@ void State::FlushRows(Batch& batch) {
   dirty_producers_.clear();
   if (batch.record_ends().empty()) return;
   meta_.lsn = batch.last_lsn().value();
+  meta_.ready_ms = ready_clock_.last_ms();
   std::string row;
   AppendStruct(row, meta_);
   batch.Put(Table::kMeta, kMetaState, row);

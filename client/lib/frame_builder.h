@@ -26,9 +26,17 @@ class FrameBuilder {
   // More than FlatBuffers adds to a task's record in the body: table, vtable share, string lengths,
   // padding; a label costs its own table besides.
   static constexpr size_t kTaskOverheadBytes = 80;
+  // What the lengths of strings that most tasks do without take in a record, and not in a body.
+  static constexpr size_t kUnsentBytes = 4 * sizeof(uint32_t);
+  static constexpr size_t kStringOverheadBytes = 16;  // of such a string, if it is there
   static constexpr size_t kFrameOverheadBytes = 128;
   static size_t BodyBytesFor(const RecordHeader& header) {
-    return header.size + kTaskOverheadBytes + header.labels * kTaskOverheadBytes;
+    size_t strings = 0;
+    for (uint32_t bytes : {header.concurrency_key_bytes, header.fairness_key_bytes,
+                           header.correlation_id_bytes, header.traceparent_bytes})
+      strings += bytes > 0;
+    return header.size - kUnsentBytes + kTaskOverheadBytes + header.labels * kTaskOverheadBytes +
+           strings * kStringOverheadBytes;
   }
 
   void Add(const TaskRecord& task);
