@@ -142,6 +142,12 @@ bool IsUtf8(std::string_view text) {
   return true;
 }
 
+std::string_view CutUtf8(std::string_view text, size_t limit) {
+  if (text.size() <= limit) return text;
+  while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xC0) == 0x80) --limit;
+  return text.substr(0, limit);
+}
+
 bool IsValidName(std::string_view name) {
   if (name.empty() || name.size() > kMaxNameBytes || !IsUtf8(name)) return false;
   return std::none_of(name.begin(), name.end(),

@@ -45,6 +45,8 @@ absl::StatusOr<std::vector<HostPort>> ParseBrokerList(std::string_view text);
 
 // Valid UTF-8 as RFC 3629 has it (no surrogates, no overlong forms).
 bool IsUtf8(std::string_view text);
+// The first bytes of UTF-8, at most `limit` of them, cut at a character's edge.
+std::string_view CutUtf8(std::string_view text, size_t limit);
 // A queue, type or worker name: 1..kMaxNameBytes of UTF-8 without control characters.
 bool IsValidName(std::string_view name);
 

@@ -78,12 +78,16 @@ inline constexpr uint32_t kSubmitWindowTasks = 65'536;  // unacknowledged tasks 
 inline constexpr uint64_t kSubmitWindowBytes = 16 << 20;
 
 // --- Queries
-inline constexpr size_t kMaxQueryIds = 1024;  // ids in one GET, WAIT, RETRY or CANCEL_TASKS
+inline constexpr size_t kMaxQueryIds =
+    1024;  // ids in one GET, WAIT, RETRY, CANCEL_TASKS or DEAD_DELETE
 inline constexpr size_t kMaxListLimit = 1000;
 inline constexpr size_t kDefaultListLimit = 100;
 // Rows that one LIST may look at before it answers with what it has and a cursor: bounds a read
 // transaction.
 inline constexpr size_t kMaxListScan = 50'000;
+// Groups in one DEAD_LETTERS, and what they show of a message: half a frame's target.
+inline constexpr size_t kMaxDeadGroups = 1000;
+inline constexpr size_t kMaxDeadSampleBytes = 512;
 
 // --- Workers
 inline constexpr uint32_t kMaxCreditTasks =

@@ -57,6 +57,8 @@ class Applier {
         return Cancelled();
       case RecordKind::kKeysGone:
         return KeysGone();
+      case RecordKind::kDeadGone:
+        return DeadGone();
       case RecordKind::kQueueSet:
         return QueueSet();
       case RecordKind::kScheduleSet:
@@ -296,6 +298,8 @@ class Applier {
     uint32_t slot = state_.tasks().Find(TaskId(entry.task));
     if (slot == kNil || state_.tasks()[slot].state != TaskState::kLeased)
       return Corrupt("an ended task is not leased");
+    if (entry.ending == Ending::kDead && (entry.fingerprint == 0 || !ReadOutcome(outcome)))
+      return Corrupt("a task dies of no error");
     if ((entry.ending == Ending::kCancelled) != (state_.tasks()[slot].cancelling != 0))
       return Corrupt("a task ends as cancelled exactly when it was");
     state_.Ended(batch_, slot, entry, outcome, now_ms_);
@@ -339,9 +343,31 @@ class Applier {
       RetriedEntry entry;
       if (!in_.Read(entry)) return Corrupt("too short");
       if (!state_.lanes().Has(entry.row.lane) || entry.row.priority >= kPriorities ||
-          state_.tasks().Find(TaskId(entry.task)) != kNil)
+          state_.tasks().Find(TaskId(entry.task)) != kNil ||
+          entry.row.state != TaskState::kDead || !IsLetter(static_cast<uint64_t>(entry.row.order)) ||
+          DeadOf(entry.row.lane) == 0)
         return Corrupt("a retried task does not fit");
       state_.Retried(batch_, entry, now_ms_);
+    }
+    return absl::OkStatus();
+  }
+
+  bool IsLetter(uint64_t letter) const { return letter > 0 && letter < state_.meta().next_letter; }
+  uint64_t DeadOf(uint32_t lane) const {
+    return state_.lanes().queue_of(lane).counts[static_cast<size_t>(TaskState::kDead)];
+  }
+
+  absl::Status DeadGone() {
+    IdsRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      DeadGoneEntry entry;
+      if (!in_.Read(entry)) return Corrupt("too short");
+      if (!state_.lanes().Has(entry.lane) ||
+          !IsLetter(entry.letter) || state_.tasks().Find(TaskId(entry.task)) != kNil ||
+          DeadOf(entry.lane) == 0)
+        return Corrupt("a dead task that goes does not fit");
+      state_.DeadGone(batch_, entry);
     }
     return absl::OkStatus();
   }

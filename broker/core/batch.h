@@ -47,11 +47,12 @@ enum class Table : uint8_t {
   kSchedules = 10,  // schedule number → what was set: a SCHEDULE_SET
   kTicks = 11,      // schedule number → how far it has come; rewritten on each tick
   kTypes = 12,      // number → rules of a type that has any
+  kDead = 14,       // letter → the task that died, and of what; 13: docs/scheduling.md
 };
-inline constexpr size_t kTables = 13;
+inline constexpr size_t kTables = 15;
 inline constexpr std::array<const char*, kTables> kTableNames = {
-    "meta",      "specs",  "tasks", "outcomes",  "finished", "lanes", "workers",
-    "producers", "queues", "keys",  "schedules", "ticks",    "types"};
+    "meta",      "specs",  "tasks", "outcomes",  "finished", "lanes", "workers", "producers",
+    "queues",    "keys",   "schedules", "ticks", "types",    "history", "dead"};
 
 struct Mutation {
   static constexpr uint32_t kErase = UINT32_MAX;
@@ -107,8 +108,8 @@ class Batch {
   // End offsets into records(), one a record.
   const std::vector<uint32_t>& record_ends() const { return record_ends_; }
 
-  // --- Tables. A later mutation of a key wins over an earlier one. Keys of kSpecs and kFinished
-  // only ever rise when put.
+  // --- Tables. A later mutation of a key wins over an earlier one. Keys of kSpecs, kFinished
+  // and kDead only ever rise when put.
   uint32_t Put(Table table, uint64_t key, std::string_view row) {
     uint32_t offset = static_cast<uint32_t>(rows_.size());
     rows_.append(row);

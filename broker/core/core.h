@@ -7,7 +7,8 @@
 // Every decision is a record in the open batch and applied to State in the same breath. What others
 // are to be told is an Effect, which names the LSN it must wait for: an ack must not leave before
 // its record is on disk. The families of events have a file each: on_client.cc, on_submit.cc,
-// on_worker.cc, on_results.cc, on_cancel.cc, on_queue.cc, on_schedule.cc, on_tick.cc, dispatch.cc.
+// on_worker.cc, on_results.cc, on_cancel.cc, on_dead.cc, on_queue.cc, on_schedule.cc, on_tick.cc,
+// dispatch.cc.
 //
 // Example (one round of the loop):
 //   core.OnSubmit(session, *submit, body, now);  core.OnResults(…);
@@ -51,6 +52,8 @@ struct CoreConfig {
   uint64_t max_payload_bytes = kMaxPayloadBytes;
   uint64_t keep_finished = 1'000'000;  // finished tasks kept for queries, by count (at least) …
   int64_t keep_finished_ms = 24 * 3600 * 1000;  // … and by age
+  uint64_t max_dead = 0;                        // dead tasks kept, the latest; 0: all
+  int64_t keep_dead_ms = 0;                     // age to which they are kept; 0: for ever
   int64_t visibility_timeout_ms = kVisibilityTimeoutMs;
   int64_t heartbeat_ms = kHeartbeatMs;
   int64_t client_timeout_ms = kClientTimeoutMs;
@@ -233,6 +236,11 @@ struct FinishedEntry {
   std::string runs;  // FinishedRun*
 };
 
+struct DeadEntry {
+  uint64_t letter = 0;  // key of kDead
+  DeadRow row;
+};
+
 class Core {
  public:
   explicit Core(CoreConfig config);
@@ -259,6 +267,7 @@ class Core {
   struct RowItem {
     uint64_t id;
     std::optional<TaskRow> row;
+    uint64_t letter = 0;  // the death that is meant; 0: whichever
   };
   void OnRetry(SessionId from, uint64_t request, const std::vector<RowItem>& items, Now now);
   // Cancels those of the tasks that are not over. True when that was all of them, and it is
@@ -266,6 +275,7 @@ class Core {
   bool OnCancel(SessionId from, uint64_t request, const std::vector<uint64_t>& ids, Now now);
   // False: one went on when its row was read (by a RETRY) and has ended since. To be read again.
   bool OnCancelRows(SessionId from, uint64_t request, const std::vector<RowItem>& items, Now now);
+  void OnDeadDelete(SessionId from, uint64_t request, const std::vector<RowItem>& items, Now now);
   void OnQueueSet(SessionId from, const wire::QueueSet& set, Now now);
   // `body`: the frame's, which `set` is the root of.
   void OnScheduleSet(SessionId from, const wire::ScheduleSet& set, std::string_view body, Now now);
@@ -308,6 +318,10 @@ class Core {
   // --- Retention. The key of kFinished to read from when finished tasks are over the limits; 0: nothing to do.
   uint64_t PruneFrom(Now now) const;
   void OnPrune(const std::vector<FinishedEntry>& entries, Now now);
+
+  // Whether dead tasks may be over the limits: the server reads the oldest of kDead, as a command is read.
+  bool HasOldDead(Now now) const;
+  void OnDeadRead(const std::vector<DeadEntry>& oldest, Now now);
 
   // --- Rounds
   void EndRound(Now now);
@@ -383,6 +397,10 @@ class Core {
   const Lease* Cancel(uint32_t slot, Now now);
   void TellCancelled(const Worker& worker);
 
+  // on_dead.cc
+  ItemCode JudgeDead(const RowItem& item) const;
+  Lsn EndDead(const std::vector<DeadGoneEntry>& entries, Now now);
+
   // on_submit.cc
   bool RefuseSubmit(ClientSession& client, const wire::Submit& submit, const Producer* producer,
                     size_t bytes);
@@ -429,6 +447,7 @@ class Core {
   EndedEntry JudgeCancelled(const Task& task, std::string_view message);
   EndedEntry JudgeFailure(const Task& task, Charge charge, Now now) const;
   int64_t BackoffMs(const Task& task, int failures) const;
+  uint64_t FingerprintOfOutcome(const Task& task) const;
   void BuildOutcome(std::string_view body, std::string_view content_type, ErrorCode code);
   void ApplyEnded(uint32_t slot, const EndedEntry& entry, Now now);
   // Ends leases that no worker reported on: one record, the given order of line kept. `charge` as
@@ -482,6 +501,7 @@ class Core {
   int64_t next_expiry_ms_ = 0;  // housekeeping, monotonic
   int64_t next_forget_ms_ = 0;
   int64_t next_age_check_ms_ = 0;
+  int64_t next_dead_check_ms_ = 0;
   uint64_t prune_from_ = 1;
   uint64_t oldest_finished_ = 1;  // tasks under the oldest key that was not pruned; 1 while unknown
 

@@ -124,7 +124,7 @@ absl::Status Core::CheckInvariants() const {
   ZS_RETURN_IF_ERROR(CheckTasks(state_, recount));
   ZS_RETURN_IF_ERROR(CheckLines(state_));
   ZS_RETURN_IF_ERROR(CheckCounts(state_));
-  uint64_t bytes = 0, finished = 0;
+  uint64_t bytes = 0, finished = 0, dead = 0;
   for (size_t i = 0; i < recount.size(); ++i) {
     const Queue& queue = state_.lanes().queues()[i];
     bytes += queue.bytes;
@@ -132,13 +132,13 @@ absl::Status Core::CheckInvariants() const {
       return Broken("queue " + queue.name + ": its totals are not the sum of its tasks");
     for (size_t s = 0; s < kTaskStates; ++s) {
       if (IsFinished(static_cast<TaskState>(s))) {
-        if (static_cast<TaskState>(s) != TaskState::kDead) finished += queue.counts[s];
+        (static_cast<TaskState>(s) == TaskState::kDead ? dead : finished) += queue.counts[s];
       } else if (queue.counts[s] != recount[i].counts[s]) {
         return Broken("queue " + queue.name + ": its counts by state are wrong");
       }
     }
   }
-  if (bytes != state_.unfinished_bytes() || finished != state_.finished())
+  if (bytes != state_.unfinished_bytes() || finished != state_.finished() || dead != state_.dead())
     return Broken("the totals are not the sum of the queues");
   if (const uint32_t lane = dispatcher_.FindForgotten())
     return Broken("lane " + std::to_string(lane) + " of queue " +

@@ -31,6 +31,8 @@ namespace zsched::broker {
   X(kTasksCancelled, "tasks_cancelled_total")                                  \
   X(kTasksRetried, "tasks_retried_total")   /* by RETRY */                     \
   X(kTasksPruned, "tasks_pruned_total")                                        \
+  X(kDeadDeleted, "tasks_dead_deleted_total") /* by DEAD_DELETE */             \
+  X(kDeadExpired, "tasks_dead_expired_total") /* by retention of dead letters */ \
   X(kAttemptsFailed, "attempts_failed_total")                                  \
   X(kAttemptsLost, "attempts_lost_total")                                      \
   X(kAttemptsReleased, "attempts_released_total")                              \

@@ -162,45 +162,6 @@ void Core::OnPushDropped(SessionId id) {
   metrics_.Add(Metric::kPushesDropped);
 }
 
-void Core::OnRetry(SessionId from, uint64_t request, const std::vector<RowItem>& items, Now now) {
-  ItemReplyEffect reply{from, Lsn(0), request, {}};
-  std::vector<RetriedEntry> entries;
-  for (const RowItem& item : items) {
-    ItemCode code{item.id, ErrorCode::kOk, {}};
-    std::string name = "task " + ToString(TaskId(item.id));
-    bool repeated = std::any_of(entries.begin(), entries.end(),
-                                [&](const RetriedEntry& e) { return e.task == item.id; });
-    if (state_.tasks().Find(TaskId(item.id)) != kNil || repeated) {
-      code.code = ErrorCode::kConflict;
-      code.message = name + " is not dead: it is waiting or running";
-    } else if (!item.row.has_value()) {
-      code.code = ErrorCode::kNotFound;
-      code.message = name + " does not exist";
-    } else if (item.row->state != TaskState::kDead && !ZS_PLANTED("succeeded-retried")) {
-      code.code = ErrorCode::kConflict;
-      code.message = name + " is not dead: it has finished";
-    } else {
-      entries.push_back({item.id, *item.row});
-    }
-    reply.items.push_back(std::move(code));
-  }
-  if (!entries.empty()) {
-    // Rising ids: the order in which a rebuild would find tasks that became ready with one record.
-    std::sort(entries.begin(), entries.end(),
-              [](const RetriedEntry& a, const RetriedEntry& b) { return a.task < b.task; });
-    IdsRecord record{entries.size()};
-    OpenedRecord opened = OpenRecord(RecordKind::kRetried, record);
-    for (const RetriedEntry& entry : entries) {
-      AppendStruct(batch_.OpenRecord(), entry);
-      state_.Retried(batch_, entry, now.wall_ms);
-      schedules_.OnTaskTurned(entry.task);
-    }
-    reply.wait = CloseRecord(opened, record, now);
-    metrics_.Add(Metric::kTasksRetried, entries.size());
-  }
-  effects_.push_back(std::move(reply));
-}
-
 void Core::OnHeartbeat(SessionId from, const wire::Heartbeat* heartbeat, Now now) {
   if (ClientSession* client = FindClient(from)) {
     effects_.push_back(HeartbeatAckEffect{from, Lsn(0), std::exchange(client->resync, false)});

@@ -4,7 +4,9 @@
 #include <array>
 
 #include "base/planted.h"
+#include "base/text.h"
 #include "broker/core/core.h"
+#include "broker/core/fingerprint.h"
 #include "broker/core/record_writer.h"
 #include "schemas/verify.h"
 
@@ -40,13 +42,6 @@ uint64_t Mix(uint64_t x) {
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
   x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
   return x ^ (x >> 31);
-}
-
-// Cuts at a character's edge.
-std::string_view CutUtf8(std::string_view text, size_t limit) {
-  if (text.size() <= limit) return text;
-  while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xC0) == 0x80) --limit;
-  return text.substr(0, limit);
 }
 
 }  // namespace
@@ -223,7 +218,15 @@ EndedEntry Core::JudgeResult(const Task& task, const wire::Result& result, Now n
   }
   BuildOutcome(CutUtf8(message, kMaxErrorMessageBytes), {}, code);
   entry.outcome_bytes = static_cast<uint32_t>(outcome_.size());
+  if (entry.ending == Ending::kDead) entry.fingerprint = FingerprintOfOutcome(task);
   return entry;
+}
+
+// Of the error in outcome_.
+uint64_t Core::FingerprintOfOutcome(const Task& task) const {
+  const OutcomeView error = ReadOutcome(outcome_).value();
+  return FingerprintOf(state_.lanes().type_of(task.lane).name, ErrorFromNumber(error.head.error_code),
+                       error.body);
 }
 
 EndedEntry Core::JudgeCancelled(const Task& task, std::string_view message) {
@@ -314,6 +317,7 @@ void Core::EndUnreported(std::vector<uint32_t> slots, Charge charge, ErrorCode c
       if (judged.ending == Ending::kDead || code == ErrorCode::kAttemptTimedOut) {
         entry.ending = judged.ending;
         entry.due_ms = judged.due_ms;
+        if (entry.ending == Ending::kDead) entry.fingerprint = FingerprintOfOutcome(task);
       }
     }
     AppendStruct(batch_.OpenRecord(), entry);

@@ -36,7 +36,10 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<Ready
     return absl::OkStatus();
   }
   ++lanes_[row.lane].tasks;
-  if (row.state == TaskState::kDead) return absl::OkStatus();
+  if (row.state == TaskState::kDead) {
+    ++dead_;
+    return absl::OkStatus();
+  }
   uint32_t slot = tasks_.Insert(id);
   Task& task = tasks_[slot];
   task.order = row.order;
@@ -275,7 +278,26 @@ absl::Status State::Rebuild(const ScanTable& scan) {
     return absl::OkStatus();
   }));
   keys_.SortByAge();
-  return absl::OkStatus();
+  return CheckDead(scan);
+}
+
+// Dead tasks are found by their rows of kDead only: one without a row would be out of reach.
+absl::Status State::CheckDead(const ScanTable& scan) {
+  uint64_t letters = 0;
+  ZS_RETURN_IF_ERROR(scan(Table::kDead, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+    RowReader in(bytes);
+    DeadRow row;
+    if (!in.Read(row) || row.version != kRowVersion || key >= meta_.next_letter ||
+        !lanes_.Has(row.lane) || tasks_.Find(TaskId(row.task)) != kNil)
+      return BadRow("dead", key);
+    ++letters;
+    return absl::OkStatus();
+  }));
+  if (ZS_PLANTED("letters-given-twice")) meta_.next_letter = 1;
+  if (letters == dead_) return absl::OkStatus();
+  return Error(ErrorCode::kDataLoss, std::to_string(dead_) +
+                                         " tasks are dead, but table dead has " +
+                                         std::to_string(letters) + " rows; restore a backup");
 }
 
 std::string State::Fingerprint() const {
@@ -288,7 +310,7 @@ std::string State::Fingerprint() const {
   auto num = [](auto n) { return std::to_string(n); };
   add("meta", num(meta_.epoch), num(meta_.lsn), num(meta_.next_task), num(meta_.next_lease),
       num(meta_.next_lane), num(meta_.next_worker), num(meta_.next_producer), num(meta_.next_queue),
-      num(meta_.next_type));
+      num(meta_.next_type), num(meta_.next_letter), num(dead_));
   tasks_.ForEach([&](uint32_t, const Task& task) {
     TaskRow row = RowOf(task);
     uint64_t before = 0;  // the neighbour in its line: order is state

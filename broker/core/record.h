@@ -36,6 +36,7 @@ enum class RecordKind : uint8_t {
   kCancelled = 13,      // IdsRecord, task ids by rising id: over, or over when their attempt is
   kKeysGone = 15,       // IdsRecord, tasks whose keys are free again
   kQueueSet = 14,       // QueueRow, name: all of the queue's settings
+  kDeadGone = 16,       // IdsRecord, DeadGoneEntry*: deleted, or too old
   kScheduleSet = 17,    // ScheduleSetRecord, SCHEDULE_SET body: none when the definition stays
   kTicked = 18,         // TickedRecord, TickedEntry*
   kSchedulesGone = 20,  // IdsRecord, schedule numbers
@@ -124,6 +125,7 @@ enum class Charge : uint8_t { kNothing = 0, kFailure = 1, kLost = 2, kRelease = 
 struct EndedEntry {
   uint64_t task = 0;
   int64_t due_ms = 0;
+  uint64_t fingerprint = 0;  // of a task that dies
   uint32_t run_us = 0;
   uint32_t outcome_bytes = 0;  // of the outcome row that follows; 0: none, the old row stays
   Ending ending{};
@@ -131,7 +133,7 @@ struct EndedEntry {
   uint16_t reserved = 0;
   uint32_t reserved2 = 0;
 };
-static_assert(sizeof(EndedRecord) == 8 && sizeof(SucceededEntry) == 16 && sizeof(EndedEntry) == 32);
+static_assert(sizeof(EndedRecord) == 8 && sizeof(SucceededEntry) == 16 && sizeof(EndedEntry) == 40);
 
 struct IdsRecord {
   uint64_t count = 0;
@@ -141,6 +143,13 @@ struct RetriedEntry {
   TaskRow row;  // as it was while dead
 };
 static_assert(sizeof(RetriedEntry) == 80);
+struct DeadGoneEntry {
+  uint64_t letter = 0;
+  uint64_t task = 0;
+  uint32_t lane = 0;
+  uint32_t reserved = 0;
+};
+static_assert(sizeof(DeadGoneEntry) == 24);
 
 struct ScheduleSetRecord {
   uint32_t schedule = 0;  // its number

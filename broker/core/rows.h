@@ -34,7 +34,8 @@ inline constexpr uint32_t kNoWorker = 0;  // worker numbers start at 1
 
 // kTasks: where a task stands, with all that the in-memory index needs after a restart.
 struct TaskRow {
-  int64_t order = 0;        // ready: place in line · scheduled, retry_wait: when due, Unix ms
+  // ready: place in line · scheduled, retry_wait: when due, Unix ms · dead: the letter, key of kDead
+  int64_t order = 0;
   uint64_t lease = 0;       // the current lease, or the last one
   int64_t leased_ms = 0;    // when that lease was given · ready: when it became so, to a second
   int64_t finished_ms = 0;  // when it ended for good
@@ -123,6 +124,18 @@ struct FinishedRun {
   }
 };
 static_assert(sizeof(FinishedRun) == 16);
+
+// kDead: a task that is dead, under the number of its death. What lists, groups and filters read, so
+// that they look at no other task.
+struct DeadRow {
+  uint64_t task = 0;
+  uint64_t fingerprint = 0;  // FingerprintOf its error
+  int64_t died_ms = 0;
+  uint32_t lane = 0;
+  uint16_t error_code = 0;
+  uint16_t version = kRowVersion;
+};
+static_assert(sizeof(DeadRow) == 32);
 
 // kLanes: followed by queue, type, concurrency key, fairness key.
 struct LaneRow {
@@ -256,13 +269,14 @@ struct MetaRow {
   uint32_t next_lane = 1;   // numbers of tables, over all epochs
   uint32_t next_worker = 1;
   uint64_t next_producer = 1;
+  uint64_t next_letter = 1;  // of dead tasks
   uint32_t next_queue = 1;  // of those with settings
   uint32_t next_type = 1;   // likewise
   int64_t ready_ms = 0;     // ReadyClock::last_ms
   uint32_t reserved = 0;
   uint32_t version = kRowVersion;
 };
-static_assert(sizeof(MetaRow) == 88);
+static_assert(sizeof(MetaRow) == 96);
 
 // --- Reading and writing rows with tails ---------------------------------------------------------
 template <class Row>

@@ -403,6 +403,7 @@ bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::str
   }
   SetState(task, *StateAfter(entry.ending));
   task.cancelling = 0;
+  if (task.state == TaskState::kDead) PutDead(batch, task, entry.fingerprint, outcome, now_ms);
   WriteTaskRow(batch, task, now_ms, entry.run_us);
   ReleaseLease(task);
   // The row of an outcome is written with its attempt, and a second attempt means that there was a
@@ -410,6 +411,19 @@ bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::str
   if (task.state != TaskState::kDead) AddFinished(task, !outcome.empty() || task.attempt > 1);
   Finish(batch, slot, now_ms);
   return true;
+}
+
+void State::PutDead(Batch& batch, Task& task, uint64_t fingerprint, std::string_view outcome,
+                    int64_t now_ms) {
+  OutcomeRow error;
+  RowReader(outcome).Read(error);
+  const uint64_t letter = meta_.next_letter++;
+  task.order = static_cast<int64_t>(letter);
+  auto offset = static_cast<uint32_t>(batch.OpenRows().size());
+  AppendStruct(batch.OpenRows(),
+               DeadRow{task.id, fingerprint, now_ms, task.lane, error.error_code, kRowVersion});
+  batch.PutTail(Table::kDead, letter, offset);
+  ++dead_;
 }
 
 const std::string& State::CancelledWaiting() {
@@ -449,6 +463,9 @@ void State::Fired(Batch& batch, uint32_t slot, int64_t now_ms) {
 }
 
 void State::Retried(Batch& batch, const RetriedEntry& entry, int64_t now_ms) {
+  if (!ZS_PLANTED("retried-stays-dead"))
+    batch.Erase(Table::kDead, static_cast<uint64_t>(entry.row.order));
+  --dead_;
   uint32_t slot = tasks_.Insert(TaskId(entry.task));
   Task& task = tasks_[slot];
   if (const KeyRow* key = keys_.SetFinished(entry.task, 0)) {
@@ -488,6 +505,18 @@ void State::Pruned(Batch& batch, std::string_view keys, std::string_view runs) {
     lanes_.queue_of(run.lane).counts[static_cast<size_t>(run.state)] -= run.tasks;
     finished_ -= run.tasks;
   }
+}
+
+void State::DeadGone(Batch& batch, const DeadGoneEntry& entry) {
+  batch.Erase(Table::kDead, entry.letter);
+  // As ranges: keys of kSpecs only rise among a batch's mutations.
+  for (Table table : {Table::kTasks, Table::kSpecs, Table::kOutcomes})
+    batch.EraseRange(table, entry.task, entry.task);
+  if (ZS_PLANTED("deleted-key-free") && keys_.OfTask(entry.task) != nullptr)
+    KeyGone(batch, entry.task);
+  --lanes_.queue_of(entry.lane).counts[static_cast<size_t>(TaskState::kDead)];
+  --dead_;
+  LeaveLane(batch, entry.lane);
 }
 
 void State::ProducerGone(Batch& batch, uint64_t number) {

@@ -143,6 +143,8 @@ class State {
   uint64_t finished() const {
     return finished_;
   }  // succeeded and cancelled tasks that still have rows
+  // Dead tasks, each with a row of kDead.
+  uint64_t dead() const { return dead_; }
   uint64_t unfinished_bytes() const { return unfinished_bytes_; }
 
   // --- Changing, one method a fact. `batch` is where the record stands as its last, still open record, so
@@ -178,6 +180,8 @@ class State {
   static const std::string& CancelledWaiting();
   void Fired(Batch& batch, uint32_t slot, int64_t now_ms);
   void Retried(Batch& batch, const RetriedEntry& entry, int64_t now_ms);
+  // A dead task goes with all its rows, but for its key. Checked by the caller.
+  void DeadGone(Batch& batch, const DeadGoneEntry& entry);
   void KeyGone(Batch& batch, uint64_t task);
   // `keys`: uint64_t of kFinished; `runs`: FinishedRun. Checked by the caller.
   void Pruned(Batch& batch, std::string_view keys, std::string_view runs);
@@ -219,6 +223,8 @@ class State {
   void Finish(Batch& batch, uint32_t slot, int64_t now_ms);
   void AddLane(Batch& batch, const LaneNames& names);
   void LeaveLane(Batch& batch, uint32_t lane);
+  void PutDead(Batch& batch, Task& task, uint64_t fingerprint, std::string_view outcome,
+               int64_t now_ms);
   void PutKey(Batch& batch, uint64_t task, const KeyRow& row);
   void AddFinished(const Task& task, bool outcomes);
   void LinkToWorker(uint32_t slot, Worker& worker);
@@ -229,6 +235,7 @@ class State {
   void WriteTicks(Batch& batch, const Schedule& schedule);
   absl::Status RebuildSchedules(const ScanTable& scan);
   void WriteProducer(Batch& batch, const Producer& producer);
+  absl::Status CheckDead(const ScanTable& scan);
   absl::Status RebuildLanes(const ScanTable& scan);
   absl::Status RebuildTask(TaskId id, const TaskRow& row, std::vector<ReadyRow>& ready);
   void LinkReady(std::vector<ReadyRow>& ready);
@@ -249,6 +256,7 @@ class State {
   uint64_t schedule_bytes_ = 0;
   absl::btree_map<std::string, uint32_t> schedule_by_name_;
   uint64_t finished_ = 0;
+  uint64_t dead_ = 0;
   uint64_t unfinished_bytes_ = 0;
 
   // Since the last flush.

@@ -47,8 +47,8 @@ inline constexpr size_t kMaxOpenBytes = 1 << 20;
 inline constexpr uint32_t kMaxPeerQueries = 256;
 // Of all clients.
 inline constexpr uint32_t kMaxQueries = 4096;
-// A full one: kMaxQueryIds ids, or the names of a LIST.
-inline constexpr size_t kQueryBytes = 10 << 10;
+// A full one: kMaxQueryIds ids with their letters, or the texts of a list.
+inline constexpr size_t kQueryBytes = 18 << 10;
 // Answers that the loop has not taken. Enough that none of the two threads waits for the other.
 inline constexpr size_t kMaxReplies = 8;
 // A full one: a batch closes with the first entry that reaches its target.

@@ -11,8 +11,6 @@
 namespace zsched::broker {
 namespace {
 
-constexpr uint32_t kQueryRetryMs = 100;  // for one that is refused: a hundred answers' time
-
 // Checksum kind of a frame that may be malformed: the answer should come in a kind its sender can
 // read.
 uint16_t FlagsOf(std::string_view frame) {
@@ -37,6 +35,8 @@ bool IsRequest(Endpoint endpoint, MessageType type) {
     case MessageType::kWorkerList:
     case MessageType::kWorkerDrain:
     case MessageType::kCancelTasks:
+    case MessageType::kDeadList:
+    case MessageType::kDeadDelete:
     case MessageType::kQueueSet:
     case MessageType::kQueueList:
     case MessageType::kTypeSet:
@@ -327,7 +327,10 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
     case MessageType::kWait:
     case MessageType::kGet:
     case MessageType::kRetry:
+    case MessageType::kDeadDelete:
       return OnQuery(from, frame);
+    case MessageType::kDeadList:
+      return OnDeadList(from, frame, now);
     case MessageType::kCancelTasks:
       return OnCancel(from, frame, now);
     default:
@@ -355,88 +358,6 @@ void Engine::TakeParked(Now now) {
                          .room = core_.OpenBytes() <= kMaxOpenBytes};
   };
   while (auto parked = intake_.Next(round())) SubmitParked(*parked, now);
-}
-
-bool Engine::OnList(SessionId from, const FrameView& frame) {
-  const auto* list = VerifyBody<wire::List>(frame.body);
-  if (list == nullptr) return false;
-  Query query;
-  query.to = from;
-  query.kind = QueryKind::kList;
-  query.request = list->request();
-  query.queue = std::string(TextOf(list->queue()));
-  query.type = std::string(TextOf(list->type()));
-  if (list->label() != nullptr) {
-    query.label_key = std::string(TextOf(list->label()->key()));
-    query.label_value = std::string(TextOf(list->label()->value()));
-  }
-  query.states = list->states();
-  query.limit = list->limit() == 0 ? static_cast<uint32_t>(kDefaultListLimit) : list->limit();
-  query.cursor = list->cursor();
-  query.brief = list->brief();
-  // What waits is kept small, and nothing has such names.
-  if (std::max(query.queue.size(), query.type.size()) > kMaxNameBytes ||
-      query.label_key.size() > kMaxLabelKeyBytes || query.label_value.size() > kMaxLabelValueBytes)
-    RefuseQuery(query, ErrorCode::kInvalidArgument,
-                "a queue, type or label to look for is longer than any can be");
-  else
-    Ask(std::move(query));
-  return true;
-}
-
-bool Engine::OnQuery(SessionId from, const FrameView& frame) {
-  Query query;
-  query.to = from;
-  const flatbuffers::Vector<uint64_t>* ids = nullptr;
-  const wire::Wait* wait = nullptr;
-  if (frame.header.type == MessageType::kWait) {
-    if ((wait = VerifyBody<wire::Wait>(frame.body)) == nullptr) return false;
-    query.kind = QueryKind::kOutcomes;
-    query.request = wait->request();
-    ids = wait->ids();
-  } else if (frame.header.type == MessageType::kGet) {
-    const auto* get = VerifyBody<wire::Get>(frame.body);
-    if (get == nullptr) return false;
-    query.kind = QueryKind::kGet;
-    query.request = get->request();
-    ids = get->ids();
-  } else {
-    const auto* retry = VerifyBody<wire::Retry>(frame.body);
-    if (retry == nullptr) return false;
-    query.kind = QueryKind::kRetryRows;
-    query.request = retry->request();
-    ids = retry->ids();
-  }
-  if (ids->size() > kMaxQueryIds) {
-    RefuseQuery(query, ErrorCode::kTooLarge,
-                "at most " + std::to_string(kMaxQueryIds) + " ids in one request");
-    return true;
-  }
-  if (wait != nullptr)
-    query.ids = core_.OnWait(from, *wait);
-  else
-    query.ids.assign(ids->begin(), ids->end());
-  Ask(std::move(query));
-  return true;
-}
-
-// What is not over is cancelled at once; the answer may have to wait for rows of what is.
-bool Engine::OnCancel(SessionId from, const FrameView& frame, Now now) {
-  const auto* cancel = VerifyBody<wire::CancelTasks>(frame.body);
-  if (cancel == nullptr) return false;
-  Query query;
-  query.to = from;
-  query.kind = QueryKind::kCancelRows;
-  query.request = cancel->request();
-  if (cancel->ids()->size() > kMaxQueryIds) {
-    RefuseQuery(query, ErrorCode::kTooLarge,
-                "at most " + std::to_string(kMaxQueryIds) + " ids in one request");
-    return true;
-  }
-  if (!MayAsk(query)) return true;
-  query.ids.assign(cancel->ids()->begin(), cancel->ids()->end());
-  if (!core_.OnCancel(from, query.request, query.ids, now)) Ask(std::move(query));
-  return true;
 }
 
 bool Engine::OnWorkerFrame(SessionId from, const FrameView& frame, Now now) {
@@ -471,139 +392,13 @@ bool Engine::OnWorkerFrame(SessionId from, const FrameView& frame, Now now) {
   }
 }
 
-// --- Queries -------------------------------------------------------------------------------------
-
-void Engine::RefuseQuery(const Query& query, ErrorCode code, std::string_view message,
-                         uint32_t retry_after_ms) {
-  Send(query.to, MessageType::kError, encoder_.Error(code, message, query.request, retry_after_ms));
-  core_.metrics().Add(Metric::kFramesRefused);
-}
-
-bool Engine::MayAsk(const Query& query) {
-  auto peer = peers_.find(query.to.value());
-  if (peer == peers_.end()) return false;
-  if (open_queries_ < kMaxQueries && peer->second.queries < kMaxPeerQueries) return true;
-  RefuseQuery(query, ErrorCode::kResourceExhausted, "too many queries wait; ask again later",
-              kQueryRetryMs);
-  return false;
-}
-
-void Engine::Ask(Query query) {
-  if (!MayAsk(query)) return;
-  ++open_queries_;
-  ++peers_.at(query.to.value()).queries;
-  Enqueue(std::move(query));
-}
-
-void Engine::Enqueue(Query query) {
-  if (IsCommand(query.kind) && command_running_) {
-    commands_.push_back(std::move(query));
-    return;
-  }
-  command_running_ |= IsCommand(query.kind);
-  LookUp(std::move(query));
-}
-
-void Engine::LookUp(Query query) {
-  query.wait = core_.appended();
-  if (ZS_PLANTED("query-early")) query.wait = durable_;
-  held_queries_.push_back(std::move(query));
-}
-
-void Engine::Answered(SessionId client) {
-  --open_queries_;
-  if (auto peer = peers_.find(client.value()); peer != peers_.end()) --peer->second.queries;
-}
-
-bool Engine::IsAwaited(const Query& query) {
-  // The one is the retention's; the other is a command, which is carried out in any case.
-  if (query.kind == QueryKind::kFinished || IsCommand(query.kind)) return true;
-  auto peer = peers_.find(query.to.value());
-  if (peer != peers_.end() && outbox_.HasRoom(peer->second.endpoint, peer->second.routing_id))
-    return true;
-  if (query.kind == QueryKind::kOutcomes) core_.OnPushDropped(query.to);
-  Answered(query.to);
-  return false;
-}
-
-void Engine::AskForFinished(Now now) {
-  if (finished_running_) return;
-  uint64_t from = core_.PruneFrom(now);
-  if (from == 0) return;
-  finished_running_ = true;
-  Query query;
-  query.kind = QueryKind::kFinished;
-  query.cursor = from;  // after all that was pruned; rows do not change before that, so no wait
-  held_queries_.push_back(std::move(query));
-}
-
-absl::Status Engine::OnReply(QueryReply reply, Now now) {
-  now_ = now;
-  if (!reply.status.ok()) return reply.status;
-  bool taken = true;
-  for (const auto& [type, body] : reply.frames) {
-    Delivery delivery = Send(reply.to, type, body);
-    taken &= delivery == Delivery::kSent;
-    if (delivery == Delivery::kFull && reply.kind == QueryKind::kOutcomes)
-      core_.OnPushDropped(reply.to);
-  }
-  if (reply.kind == QueryKind::kFinished) {
-    finished_running_ = false;
-    core_.OnPrune(reply.finished, now);
-    // There may be more: at full rate one slice a tick would not keep up. An empty one ends it: what
-    // is over the limit has ended, but is not durable yet.
-    if (!reply.finished.empty()) AskForFinished(now);
-    return absl::OkStatus();
-  }
-  if (reply.kind == QueryKind::kOutcomes && GoOnWith(reply, taken)) return absl::OkStatus();
-  if (IsCommand(reply.kind))
-    OnCommandRows(reply, now);
-  else
-    Answered(reply.to);
-  return absl::OkStatus();
-}
-
-void Engine::OnCommandRows(const QueryReply& reply, Now now) {
-  if (reply.kind == QueryKind::kRetryRows) {
-    core_.OnRetry(reply.to, reply.request, reply.rows, now);
-  } else if (!core_.OnCancelRows(reply.to, reply.request, reply.rows, now)) {
-    Query again;
-    again.kind = reply.kind;
-    again.to = reply.to;
-    again.request = reply.request;
-    for (const Core::RowItem& item : reply.rows) again.ids.push_back(item.id);
-    return LookUp(std::move(again));
-  }
-  Answered(reply.to);
-  command_running_ = false;
-  if (commands_.empty()) return;
-  Query next = std::move(commands_.front());
-  commands_.pop_front();
-  Enqueue(std::move(next));
-}
-
-bool Engine::GoOnWith(const QueryReply& reply, bool taken) {
-  Query query;
-  query.kind = QueryKind::kOutcomes;
-  query.to = reply.to;
-  query.request = reply.request;
-  // A RETRY came between the WAIT and its answer. Those that have ended again meanwhile are looked up
-  // again.
-  if (!reply.unfinished.empty())
-    query.ids = core_.OnWaitAgain(reply.to, reply.request, reply.unfinished);
-  // A client that does not take one frame gets no more: it asks again when it is told of the loss.
-  if (taken) query.ids.insert(query.ids.end(), reply.rest.begin(), reply.rest.end());
-  if (query.ids.empty() || !peers_.contains(reply.to.value())) return false;
-  Enqueue(std::move(query));
-  return true;
-}
-
 // --- Rounds and the commit gate ------------------------------------------------------------------
 
 void Engine::OnTick(Now now) {
   now_ = now;
   core_.OnTick(now);
   AskForFinished(now);
+  AskForOldDead(now);
 }
 
 void Engine::Hold(Effect effect) {

@@ -128,13 +128,15 @@ class Engine {
   void TakeParked(Now now);
   bool OnClientFrame(SessionId from, const FrameView& frame, Now now);
   bool OnWorkerFrame(SessionId from, const FrameView& frame, Now now);
+  // engine_queries.cc
+  bool OnList(SessionId from, const FrameView& frame);
+  bool OnDeadList(SessionId from, const FrameView& frame, Now now);
   bool OnQuery(SessionId from, const FrameView& frame);
   bool OnCancel(SessionId from, const FrameView& frame, Now now);
   // engine_rules.cc
   bool OnQueueFrame(SessionId from, const FrameView& frame, Now now);
   bool OnTypeFrame(SessionId from, const FrameView& frame, Now now);
   bool OnScheduleFrame(SessionId from, const FrameView& frame, Now now);
-  bool OnList(SessionId from, const FrameView& frame);
   void RefuseQuery(const Query& query, ErrorCode code, std::string_view message,
                    uint32_t retry_after_ms = 0);
   // For clients: whether there is room for one more; it is refused otherwise.
@@ -145,6 +147,7 @@ class Engine {
   // Held until all that was decided so far is durable.
   void LookUp(Query query);
   void OnCommandRows(const QueryReply& reply, Now now);
+  void CancelAgain(const QueryReply& reply);
   void Answered(SessionId client);
   // Whether anybody would take the answer. Drops the query otherwise.
   bool IsAwaited(const Query& query);
@@ -159,6 +162,7 @@ class Engine {
   void ReleaseOutcomes(const OutcomesEffect& effect);
   absl::StatusOr<std::string_view> SpecOf(TaskId task);
   void AskForFinished(Now now);
+  void AskForOldDead(Now now);
   ClusterView View() const;
 
   EngineConfig config_;
@@ -184,6 +188,7 @@ class Engine {
   std::deque<Query> commands_;  // that wait for the one before them
   bool command_running_ = false;
   bool finished_running_ = false;
+  bool dead_running_ = false;
   std::vector<SessionId> unreachable_;
 
   const Batch* committed_ = nullptr;

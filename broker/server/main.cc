@@ -89,6 +89,10 @@ void AddFlags(Flags& flags, Settings& settings) {
                1'000'000'000);
   flags.Duration("--keep-finished-for", &core.keep_finished_ms,
                  "Age to which finished tasks are kept");
+  flags.Number("--max-dead", &core.max_dead, "Dead tasks kept, the latest; 0: all", 0,
+               1'000'000'000);
+  flags.Duration("--keep-dead-for", &core.keep_dead_ms,
+                 "Age to which dead tasks are kept; 0: for ever");
   flags.Duration("--keep-keys-for", &core.keep_keys_ms,
                  "Time that an idempotency key is held after its task is over");
   flags.Number("--max-keys", &core.max_keys, "Idempotency keys held, some 150 bytes each", 0,
@@ -120,7 +124,7 @@ std::optional<int> ReadSettings(int argc, char** argv, Settings& settings) {
   flags.Notes(
       "Stops cleanly on SIGTERM or SIGINT; a second signal ends it at once. Nothing acknowledged "
       "is lost either way. SIGHUP "
-      "reads the settings again: limits (--max-*), retention (--keep-finished*), times and "
+      "reads the settings again: limits (--max-*), retention (--keep-*), times and "
       "--log-level change without a "
       "restart.");
   if (std::optional<int> code = flags.Parse(argc, argv)) return code;

@@ -1,6 +1,8 @@
 #include "broker/server/query.h"
 
+#include "absl/functional/function_ref.h"
 #include "base/check.h"
+#include "base/text.h"
 #include "schemas/limits.h"
 #include "schemas/wire_generated.h"
 
@@ -11,6 +13,8 @@ using flatbuffers::FlatBufferBuilder;
 using flatbuffers::Offset;
 
 constexpr uint64_t kMaxFinishedTasks = 16'384;  // of one slice for the retention
+// One more than a record takes, which says that there are more.
+constexpr size_t kMaxOldestDead = kMaxQueryIds + 1;
 
 absl::Status BadRow(const char* table, uint64_t key) {
   return Error(ErrorCode::kDataLoss, std::string("row ") + std::to_string(key) + " of table " +
@@ -55,7 +59,15 @@ struct TaskRows {
   SpecView spec;
   std::optional<OutcomeView> outcome;
   std::string worker;
+  uint64_t fingerprint = 0;
 };
+
+absl::StatusOr<DeadRow> ReadDead(uint64_t letter, std::string_view bytes) {
+  DeadRow row;
+  if (RowReader in(bytes); !in.Read(row) || row.version != kRowVersion)
+    return BadRow("dead", letter);
+  return row;
+}
 
 Offset<wire::TaskInfo> BuildInfo(FlatBufferBuilder& b, const TaskRows& rows, std::string_view queue,
                                  std::string_view type) {
@@ -97,7 +109,8 @@ Offset<wire::TaskInfo> BuildInfo(FlatBufferBuilder& b, const TaskRows& rows, std
       waits ? rows.task.order : 0, StartedMs(rows.task), rows.task.finished_ms, worker, payload,
       content_type, result, result_type, error, error_message, labels, rows.task.durability,
       rows.task.cancelling != 0, key, concurrency_key, fairness_key, correlation_id, traceparent,
-      rows.task.at_most_once ? wire::Delivery::kAtMostOnce : wire::Delivery::kAtLeastOnce);
+      rows.task.at_most_once ? wire::Delivery::kAtMostOnce : wire::Delivery::kAtLeastOnce,
+      rows.fingerprint);
 }
 
 absl::Status ReadRows(JournalView& view, uint64_t id, TaskRows& rows) {
@@ -108,6 +121,13 @@ absl::Status ReadRows(JournalView& view, uint64_t id, TaskRows& rows) {
   rows.spec = *parsed;
   ZS_ASSIGN_OR_RETURN(auto outcome, view.Get(Table::kOutcomes, id));
   if (outcome && !(rows.outcome = ReadOutcome(*outcome))) return BadRow("outcomes", id);
+  if (rows.task.state == TaskState::kDead) {
+    const auto letter = static_cast<uint64_t>(rows.task.order);
+    ZS_ASSIGN_OR_RETURN(auto dead, view.Get(Table::kDead, letter));
+    if (!dead) return BadRow("dead", letter);
+    ZS_ASSIGN_OR_RETURN(const DeadRow row, ReadDead(letter, *dead));
+    rows.fingerprint = row.fingerprint;
+  }
   if (rows.task.worker == kNoWorker) return absl::OkStatus();
   ZS_ASSIGN_OR_RETURN(auto worker, view.Get(Table::kWorkers, rows.task.worker));
   if (!worker) return absl::OkStatus();  // left long ago
@@ -259,11 +279,158 @@ absl::Status QueryRunner::Outcomes(JournalView& view, const Query& query, QueryR
 }
 
 absl::Status QueryRunner::Rows(JournalView& view, const Query& query, QueryReply& reply) {
-  for (uint64_t id : query.ids) {
-    ZS_ASSIGN_OR_RETURN(auto task, ReadTask(view, id));
-    reply.rows.push_back({id, task});
+  for (size_t i = 0; i < query.ids.size(); ++i) {
+    ZS_ASSIGN_OR_RETURN(auto task, ReadTask(view, query.ids[i]));
+    reply.rows.push_back({query.ids[i], task, query.letters.empty() ? 0 : query.letters[i]});
   }
   return absl::OkStatus();
+}
+
+// --- Dead letters
+
+namespace {
+
+// What the answer to a DEAD_LIST has; one of the three lists is filled.
+class DeadAnswer {
+ public:
+  DeadAnswer(const Query& query) : query_(query) {}
+
+  bool full() const {
+    const size_t limit = std::clamp<size_t>(query_.limit, 1, Limit());
+    return std::max(infos_.size(), letters_.size()) >= limit || groups_.size() >= kMaxDeadGroups ||
+           builder_.GetSize() >= kBatchTargetBytes;
+  }
+  void AddTask(const TaskRows& rows, std::string_view queue, std::string_view type) {
+    infos_.push_back(BuildInfo(builder_, rows, queue, type));
+  }
+  void AddLetter(uint64_t letter, uint64_t task) { letters_.emplace_back(letter, task); }
+  void AddToGroup(const DeadRow& row) {
+    auto [at, is_new] = group_of_.try_emplace(row.fingerprint, groups_.size());
+    if (is_new) groups_.push_back({row, row, 0});
+    Group& group = groups_[at->second];
+    group.last = row;
+    ++group.letters;
+  }
+
+  absl::Status Finish(JournalView& view, uint64_t next_cursor, uint64_t next_letter,
+                      absl::FunctionRef<absl::StatusOr<std::string>(uint32_t lane)> type_of,
+                      QueryReply& reply) {
+    std::vector<Offset<wire::DeadGroup>> groups;
+    for (const Group& group : groups_) {
+      ZS_ASSIGN_OR_RETURN(const std::string type, type_of(group.last.lane));
+      ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kOutcomes, group.last.task));
+      std::optional<OutcomeView> error = bytes ? ReadOutcome(*bytes) : std::nullopt;
+      if (!error) return BadRow("outcomes", group.last.task);
+      auto type_text = Str(builder_, type),
+           message = Str(builder_, CutUtf8(error->body, kMaxDeadSampleBytes));
+      groups.push_back(wire::CreateDeadGroup(
+          builder_, group.last.fingerprint, type_text, group.last.error_code, message,
+          group.letters, group.first.died_ms, group.last.died_ms, group.last.task));
+    }
+    auto infos = builder_.CreateVector(infos_);
+    auto letters = builder_.CreateVectorOfStructs(letters_);
+    auto group_list = builder_.CreateVector(groups);
+    builder_.Finish(wire::CreateDeadLetters(builder_, query_.request, infos, letters, group_list,
+                                            next_cursor, next_letter));
+    reply.frames.emplace_back(MessageType::kDeadLetters, Body(builder_));
+    return absl::OkStatus();
+  }
+
+ private:
+  struct Group {
+    DeadRow first, last;
+    uint64_t letters = 0;
+  };
+  size_t Limit() const {
+    if (query_.view == wire::DeadView::kTasks) return kMaxListLimit;
+    // One RETRY or DEAD_DELETE takes so many; groups have a limit of their own.
+    return kMaxQueryIds;
+  }
+
+  const Query& query_;
+  FlatBufferBuilder builder_;
+  std::vector<Offset<wire::TaskInfo>> infos_;
+  std::vector<wire::DeadLetter> letters_;
+  std::vector<Group> groups_;  // by their first letter
+  absl::flat_hash_map<uint64_t, size_t> group_of_;
+};
+
+}  // namespace
+
+absl::StatusOr<bool> QueryRunner::Matches(JournalView& view, const Query& query,
+                                          const DeadRow& row) {
+  if (query.fingerprint != 0 && query.fingerprint != row.fingerprint) return false;
+  if (row.died_ms >= query.died_before_ms) return false;
+  if (!query.queue.empty() || !query.type.empty()) {
+    ZS_ASSIGN_OR_RETURN(const LaneName* name, NameOfLane(view, row.lane));
+    if (!query.queue.empty() && name->queue != query.queue) return false;
+    if (!query.type.empty() && name->type != query.type) return false;
+  }
+  if (query.error.empty()) return true;
+  ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kOutcomes, row.task));
+  std::optional<OutcomeView> error = bytes ? ReadOutcome(*bytes) : std::nullopt;
+  if (!error) return BadRow("outcomes", row.task);
+  std::string text(TextOf(ErrorFromNumber(row.error_code)));
+  text.append(": ").append(error->body);
+  return text.find(query.error) != std::string::npos;
+}
+
+absl::Status QueryRunner::Dead(JournalView& view, const Query& query, QueryReply& reply) {
+  DeadAnswer answer(query);
+  size_t scanned = 0;
+  uint64_t last = query.cursor;
+  bool complete = true;
+  absl::Status inner;
+  auto add = [&](uint64_t letter, std::string_view bytes) -> absl::Status {
+    ZS_ASSIGN_OR_RETURN(const DeadRow row, ReadDead(letter, bytes));
+    ZS_ASSIGN_OR_RETURN(const bool matches, Matches(view, query, row));
+    if (!matches) return absl::OkStatus();
+    if (query.view == wire::DeadView::kLetters) answer.AddLetter(letter, row.task);
+    if (query.view == wire::DeadView::kGroups) answer.AddToGroup(row);
+    if (query.view != wire::DeadView::kTasks) return absl::OkStatus();
+    TaskRows rows;
+    ZS_ASSIGN_OR_RETURN(auto task, ReadTask(view, row.task));
+    if (!task) return BadRow("dead", letter);
+    rows.task = *task;
+    ZS_RETURN_IF_ERROR(ReadRows(view, row.task, rows));
+    ZS_ASSIGN_OR_RETURN(const LaneName* name, NameOfLane(view, row.lane));
+    answer.AddTask(rows, name->queue, name->type);
+    return absl::OkStatus();
+  };
+  auto visit = [&](uint64_t letter, std::string_view bytes) {
+    if (letter >= query.before_letter) return false;
+    if (answer.full() || scanned >= kMaxListScan) {
+      complete = false;
+      return false;
+    }
+    ++scanned;
+    last = letter;
+    inner = add(letter, bytes);
+    return inner.ok();
+  };
+  ZS_RETURN_IF_ERROR(view.Scan(Table::kDead, query.cursor + 1, visit));
+  ZS_RETURN_IF_ERROR(inner);
+  ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kMeta, kMetaState));
+  MetaRow meta;
+  if (!bytes || !RowReader(*bytes).Read(meta)) return BadRow("meta", kMetaState);
+  auto type_of = [&](uint32_t lane) -> absl::StatusOr<std::string> {
+    ZS_ASSIGN_OR_RETURN(const LaneName* name, NameOfLane(view, lane));
+    return name->type;
+  };
+  return answer.Finish(view, complete ? 0 : last, meta.next_letter, type_of, reply);
+}
+
+absl::Status QueryRunner::DeadOldest(JournalView& view, QueryReply& reply) {
+  absl::Status inner;
+  auto visit = [&](uint64_t letter, std::string_view bytes) {
+    if (reply.dead.size() == kMaxOldestDead) return false;
+    auto row = ReadDead(letter, bytes);
+    if (row.ok()) reply.dead.push_back({letter, *row});
+    inner = row.status();
+    return inner.ok();
+  };
+  ZS_RETURN_IF_ERROR(view.Scan(Table::kDead, 0, visit));
+  return inner;
 }
 
 absl::Status QueryRunner::Finished(JournalView& view, const Query& query, QueryReply& reply) {
@@ -296,8 +463,15 @@ QueryReply QueryRunner::Run(JournalView& view, const Query& query) {
     case QueryKind::kOutcomes:
       reply.status = Outcomes(view, query, reply);
       break;
+    case QueryKind::kDead:
+      reply.status = Dead(view, query, reply);
+      break;
+    case QueryKind::kDeadOldest:
+      reply.status = DeadOldest(view, reply);
+      break;
     case QueryKind::kRetryRows:
     case QueryKind::kCancelRows:
+    case QueryKind::kDeleteRows:
       reply.status = Rows(view, query, reply);
       break;
     case QueryKind::kFinished:

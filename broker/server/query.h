@@ -23,12 +23,23 @@
 
 namespace zsched::broker {
 
-enum class QueryKind : uint8_t { kGet, kList, kOutcomes, kRetryRows, kCancelRows, kFinished };
+enum class QueryKind : uint8_t {
+  kGet,
+  kList,
+  kDead,
+  kOutcomes,
+  kRetryRows,
+  kCancelRows,
+  kDeleteRows,
+  kDeadOldest,
+  kFinished
+};
 
-// Of tasks that a client wants changed. One is carried out at a time, in the order in which they
-// came: it must see what the one before it did.
+// Of tasks that are to be changed, and are over. One is carried out at a time, in the order in which
+// they came: it must see what the one before it did.
 inline bool IsCommand(QueryKind kind) {
-  return kind == QueryKind::kRetryRows || kind == QueryKind::kCancelRows;
+  return kind == QueryKind::kRetryRows || kind == QueryKind::kCancelRows ||
+         kind == QueryKind::kDeleteRows || kind == QueryKind::kDeadOldest;
 }
 
 struct Query {
@@ -36,13 +47,20 @@ struct Query {
   SessionId to;
   Lsn wait;
   uint64_t request = 0;
-  std::vector<uint64_t> ids;  // all but kList and kFinished
-  // kList
+  std::vector<uint64_t> ids;      // of those that name tasks
+  std::vector<uint64_t> letters;  // kRetryRows, kDeleteRows: as many as ids, or none
+  // kList, kDead
   std::string queue, type, label_key, label_value;
   uint32_t states = 0;
   uint32_t limit = 0;
   bool brief = false;
   uint64_t cursor = 0;  // kFinished: key to read from
+  // kDead
+  wire::DeadView view{};
+  std::string error;  // somewhere in "CODE: message"
+  uint64_t fingerprint = 0;
+  int64_t died_before_ms = INT64_MAX;
+  uint64_t before_letter = UINT64_MAX;
 };
 
 struct QueryReply {
@@ -52,6 +70,7 @@ struct QueryReply {
   std::vector<std::pair<MessageType, std::string>> frames;  // bodies to send, in order
   std::vector<Core::RowItem> rows;                          // of a command
   std::vector<FinishedEntry> finished;                      // kFinished
+  std::vector<DeadEntry> dead;                              // kDeadOldest
   // kOutcomes: retried since they were asked about; to be watched.
   std::vector<uint64_t> unfinished;
   std::vector<uint64_t> rest;  // kOutcomes: not looked up, because one frame's worth is in `frames`
@@ -68,6 +87,9 @@ class QueryRunner {
   };
   absl::Status Get(JournalView& view, const Query& query, QueryReply& reply);
   absl::Status List(JournalView& view, const Query& query, QueryReply& reply);
+  absl::Status Dead(JournalView& view, const Query& query, QueryReply& reply);
+  absl::StatusOr<bool> Matches(JournalView& view, const Query& query, const DeadRow& row);
+  absl::Status DeadOldest(JournalView& view, QueryReply& reply);
   absl::Status Outcomes(JournalView& view, const Query& query, QueryReply& reply);
   absl::Status Rows(JournalView& view, const Query& query, QueryReply& reply);
   absl::Status Finished(JournalView& view, const Query& query, QueryReply& reply);

@@ -79,6 +79,7 @@ absl::StatusOr<Label> ParseLabel(const std::string& text);
 // Each adds the commands of its family.
 void AddSubmit(Context& context, Actions& actions);
 void AddTask(Context& context, Actions& actions);
+void AddDlq(Context& context, Actions& actions);
 void AddQueue(Context& context, Actions& actions);
 void AddType(Context& context, Actions& actions);
 void AddWorker(Context& context, Actions& actions);

@@ -17,6 +17,9 @@
 namespace zsched::ctl {
 
 std::string TaskJson(const TaskInfo& task);
+// 16 hexadecimal digits, as --fingerprint takes them.
+std::string FingerprintText(uint64_t fingerprint);
+std::string DeadGroupJson(const DeadGroup& group);
 std::string QueueJson(const QueueInfo& queue);
 std::string TypeJson(const TypeInfo& type);
 std::string ScheduleJson(const ScheduleInfo& schedule);

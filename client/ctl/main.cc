@@ -9,6 +9,7 @@ int main(int argc, char** argv) {
   Actions actions;
   AddSubmit(context, actions);
   AddTask(context, actions);
+  AddDlq(context, actions);
   AddQueue(context, actions);
   AddType(context, actions);
   AddWorker(context, actions);
@@ -19,7 +20,7 @@ int main(int argc, char** argv) {
       "Exit codes: 0 done, 1 a task waited for did not succeed, 2 usage, 3 not found, 4 conflict,\n"
       "5 no broker, 6 not allowed, 7 resource exhausted, 124 timed out, 130 interrupted.");
   flags.Example("zsched-ctl submit --type echo --payload hello --wait");
-  flags.Example("zsched-ctl task list --state dead");
+  flags.Example("zsched-ctl dlq groups");
   flags.Example("zsched-ctl cron next \"0 9 * * MON-FRI\" --tz Europe/Berlin");
   flags.Example("zsched-ctl status -o json");
   if (std::optional<int> code = flags.Parse(argc, argv)) return *code;

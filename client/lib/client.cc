@@ -195,8 +195,8 @@ absl::StatusOr<ListPageResult> Client::ListPage(const ListQuery& query) {
 
 namespace {
 
-// Asks for something to be done to each of the ids, in as many requests as it takes. `encode` is one
-// of codec.h. (Core is private to Client.)
+// Asks for something to be done to each of the ids, in as many requests as it takes. `encode` makes the
+// body of one. (Core is private to Client.)
 template <class Core, class Encode>
 absl::StatusOr<std::vector<ItemResult>> AskItems(Core& core, MessageType type, Encode encode,
                                                  std::span<const TaskId> ids) {
@@ -220,7 +220,16 @@ absl::StatusOr<std::vector<ItemResult>> AskItems(Core& core, MessageType type, E
 }  // namespace
 
 absl::StatusOr<std::vector<ItemResult>> Client::Retry(std::span<const TaskId> ids) {
-  return AskItems(*core_, MessageType::kRetry, EncodeRetry, ids);
+  return AskItems(
+      *core_, MessageType::kRetry,
+      [](uint64_t number, std::span<const TaskId> part) { return EncodeRetry(number, part); }, ids);
+}
+
+absl::StatusOr<std::vector<ItemResult>> Client::DeleteDead(std::span<const TaskId> ids) {
+  return AskItems(
+      *core_, MessageType::kDeadDelete,
+      [](uint64_t number, std::span<const TaskId> part) { return EncodeDeadDelete(number, part); },
+      ids);
 }
 
 absl::StatusOr<std::vector<ItemResult>> Client::Cancel(std::span<const TaskId> ids) {

@@ -90,6 +90,11 @@ flatbuffers::Offset<flatbuffers::Vector<uint64_t>> WriteIds(Builder* builder,
   return builder->CreateVector(reinterpret_cast<const uint64_t*>(ids.data()), ids.size());
 }
 
+flatbuffers::Offset<flatbuffers::Vector<uint64_t>> WriteLetters(Builder* builder,
+                                                                std::span<const uint64_t> letters) {
+  return letters.empty() ? 0 : builder->CreateVector(letters.data(), letters.size());
+}
+
 flatbuffers::Offset<flatbuffers::String> WriteOptional(Builder* builder, const std::string& text) {
   return text.empty() ? 0 : builder->CreateString(text);
 }
@@ -195,6 +200,7 @@ TaskInfo ReadTaskInfo(const wire::TaskInfo& from) {
   task.delivery = ReadEnum(from.delivery(), Delivery::kAtLeastOnce);
   task.durability = ReadEnum(from.durability(), Durability::kReplicated);
   task.cancelling = from.cancelling();
+  task.fingerprint = from.fingerprint();
   return task;
 }
 
@@ -246,6 +252,17 @@ WorkerSummary ReadWorker(const wire::WorkerInfo& from) {
           .draining = from.draining(),
           .silent_ms = from.silent_ms(),
           .finished = from.finished()};
+}
+
+DeadGroup ReadDeadGroup(const wire::DeadGroup& from) {
+  return {.fingerprint = from.fingerprint(),
+          .type = Text(from.type()),
+          .error = ErrorFromNumber(from.error_code()),
+          .error_message = Text(from.error_message()),
+          .tasks = from.letters(),
+          .first_died_at_ms = from.first_died_ms(),
+          .last_died_at_ms = from.last_died_ms(),
+          .last_task = TaskId(from.last_task())};
 }
 
 QueueInfo ReadQueue(const wire::QueueInfo& from) {
@@ -329,9 +346,32 @@ std::string EncodeGet(uint64_t request, std::span<const TaskId> ids) {
   return Finish(&builder, wire::CreateGet(builder, request, WriteIds(&builder, ids)));
 }
 
-std::string EncodeRetry(uint64_t request, std::span<const TaskId> ids) {
-  Builder builder(kSmallBody + ids.size_bytes());
-  return Finish(&builder, wire::CreateRetry(builder, request, WriteIds(&builder, ids)));
+std::string EncodeRetry(uint64_t request, std::span<const TaskId> ids,
+                        std::span<const uint64_t> letters) {
+  Builder builder(kSmallBody + ids.size_bytes() + letters.size_bytes());
+  const auto list = WriteIds(&builder, ids);
+  return Finish(&builder,
+                wire::CreateRetry(builder, request, list, WriteLetters(&builder, letters)));
+}
+
+std::string EncodeDeadDelete(uint64_t request, std::span<const TaskId> ids,
+                             std::span<const uint64_t> letters) {
+  Builder builder(kSmallBody + ids.size_bytes() + letters.size_bytes());
+  const auto list = WriteIds(&builder, ids);
+  return Finish(&builder,
+                wire::CreateDeadDelete(builder, request, list, WriteLetters(&builder, letters)));
+}
+
+std::string EncodeDeadList(uint64_t request, const DeadListSpec& list) {
+  Builder builder(kSmallBody);
+  const auto queue = WriteOptional(&builder, list.filter.queue),
+             type = WriteOptional(&builder, list.filter.type),
+             error = WriteOptional(&builder, list.filter.error);
+  return Finish(
+      &builder,
+      wire::CreateDeadList(builder, request, list.view, queue, type, error, list.filter.fingerprint,
+                           static_cast<uint64_t>(std::max<int64_t>(list.filter.older_than_ms, 0)),
+                           list.before, static_cast<uint32_t>(list.limit), list.cursor));
 }
 
 std::string EncodeCancel(uint64_t request, std::span<const TaskId> ids) {

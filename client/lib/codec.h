@@ -22,6 +22,7 @@ bool ReadOutcome(const wire::Outcome& from, Outcome* outcome);
 TaskInfo ReadTaskInfo(const wire::TaskInfo& from);
 StatusInfo ReadStatus(const wire::StatusReply& from);
 WorkerSummary ReadWorker(const wire::WorkerInfo& from);
+DeadGroup ReadDeadGroup(const wire::DeadGroup& from);
 QueueInfo ReadQueue(const wire::QueueInfo& from);
 TypeInfo ReadType(const wire::TypeInfo& from);
 ScheduleInfo ReadSchedule(const wire::ScheduleInfo& from);
@@ -30,7 +31,19 @@ absl::Status ReadItemStatus(const wire::ItemResult& from);
 std::string EncodeHello(Uuid id, const std::string& name, const std::string& version);
 std::string EncodeWait(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeGet(uint64_t request, std::span<const TaskId> ids);
-std::string EncodeRetry(uint64_t request, std::span<const TaskId> ids);
+// `letters`: as many as ids, or none.
+std::string EncodeRetry(uint64_t request, std::span<const TaskId> ids,
+                        std::span<const uint64_t> letters = {});
+std::string EncodeDeadDelete(uint64_t request, std::span<const TaskId> ids,
+                             std::span<const uint64_t> letters = {});
+struct DeadListSpec {
+  wire::DeadView view{};
+  DeadFilter filter{};
+  uint64_t before = 0;  // letters below it; 0: all
+  size_t limit = 0;
+  uint64_t cursor = 0;
+};
+std::string EncodeDeadList(uint64_t request, const DeadListSpec& list);
 std::string EncodeCancel(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeList(uint64_t request, const ListQuery& query);
 std::string EncodeQueueList(uint64_t request, const std::string& only, const std::string& cursor);

@@ -343,6 +343,8 @@ bool Client::Core::HandleFrame(const FrameView& frame) {
       return HandleReply<wire::ScheduleInfos>(frame);
     case MessageType::kWorkerInfos:
       return HandleReply<wire::WorkerInfos>(frame);
+    case MessageType::kDeadLetters:
+      return HandleReply<wire::DeadLetters>(frame);
     default:
       return false;
   }

@@ -257,7 +257,7 @@ TEST_F(BadInput, MessagesOfTheOtherEndpoint) {
 
 // A frame like those that peers send, with a few bytes changed and a checksum that fits all the same.
 std::string Mutated(std::mt19937_64& random, RawPeer& peer) {
-  constexpr uint8_t kTypes[] = {1, 3, 5, 16, 18, 20, 21, 23, 25, 27, 29, 64, 66, 68, 70};
+  constexpr uint8_t kTypes[] = {1, 3, 5, 16, 18, 20, 21, 23, 25, 27, 29, 38, 40, 64, 66, 68, 70};
   std::string body = BodyOf([&](auto& b) {
     std::vector<uint64_t> ids = {random(), random()};
     std::vector tasks = {wire::CreateTaskSpecDirect(b, "nobody-runs-this", "fuzz")};

@@ -43,6 +43,7 @@ void Oracle::Committed(const broker::Batch& batch) {
   batch.ForEachChange(Table::kTasks, on_task, [&](const broker::KeyRange& range) {
     for (uint64_t id = range.first; id <= range.last; ++id) RowErased(id);
   });
+  DeadStored(batch);
   if (std::exchange(pruned_young_, false) && clocks_agree_ && kept_ < keep_finished_)
     Fail(absl::StrCat("retention keeps ", kept_, " tasks, but was told ", keep_finished_));
   for (const Mutation& m : batch.mutations(Table::kQueues))
@@ -79,6 +80,8 @@ void Oracle::RowErased(uint64_t id) {
   auto it = tasks_.find(id);
   if (it == tasks_.end() || !it->second.has_row)
     return Fail(Name(id) + ": pruned and never stored");
+  if (it->second.row.state == TaskState::kDead && !it->second.pruned)
+    return DeadErased(id, it->second);
   if (it->second.row.state != TaskState::kSucceeded &&
       it->second.row.state != TaskState::kCancelled)
     return Fail(Name(id) + ": pruned while " + Name(it->second.row.state));
@@ -99,8 +102,10 @@ void Oracle::CheckRow(uint64_t id, const TaskRow& row) {
   if (was_over && !task.retry_asked)
     return Fail(Name(id) + ": was dead and became " + Name(row.state) +
                 ", but nobody asked for RETRY");
-  // In one batch with its RETRY it may be leased anew, and lost with its worker.
-  if (was_over && IsFinished(row.state) && row.lease == task.row.lease)
+  if (was_over) DeadRevived(id, task);
+  // In one batch with its RETRY it may be cancelled, or leased anew and lost with its worker.
+  if (was_over && IsFinished(row.state) && row.state != TaskState::kCancelled &&
+      row.lease == task.row.lease)
     return Fail(Name(id) + ": ended twice");
   CheckCharges(id, task, row);
   CheckCancel(id, task, row);
@@ -112,6 +117,7 @@ void Oracle::CheckRow(uint64_t id, const TaskRow& row) {
     task.ends.emplace_back(row.state, row.lease);
   }
   if (row.state == TaskState::kSucceeded || row.state == TaskState::kCancelled) ++kept_;
+  if (row.state == TaskState::kDead) ++dead_;
   const bool is_over = IsFinished(row.state), counted = task.has_row && !was_over;
   if (counted && is_over) --unfinished_;
   if (!counted && !is_over) ++unfinished_;

@@ -24,6 +24,8 @@
 //     a bounded one no more than it may       |   them; leased rows
 //   a tick has one task, or a reason for none, | rows of schedules against the calendar, the labels of tasks and
 //     and none before its time or late        |   the latest that the broker's clock has shown
+//   a dead task is there until it is retried | rows of letters against those of tasks; RETRY and DEAD_DELETE that
+//     or deleted, that death and no other    |   came before; lists against the letters that were on disk
 //   clients hear the truth                    | OUTCOMES and TASK_INFOS against terminal rows and handlers
 //   a session is a numbered stream            | every frame that leaves; of those that enter, only what follows counts
 //
@@ -71,6 +73,8 @@ class Oracle {
     keep_finished_ = tasks;
     keep_finished_ms_ = ms;
   }
+  // Dead tasks that it keeps; 0: all.
+  void SetMaxDead(uint64_t tasks) { max_dead_ = tasks; }
 
   // --- What happens
   void FrameIn(broker::Endpoint endpoint, std::string_view routing_id, std::string_view frame);
@@ -107,6 +111,9 @@ class Oracle {
     uint64_t started = 0;      // the last lease of it whose handler began
     bool cancel_asked = false;
     bool cancel_acked = false;
+    // Of the deaths that were to be retried or deleted; 0: whichever.
+    std::set<uint64_t> retry_letters, delete_letters;
+    std::set<uint64_t> fingerprints;  // of its deaths
     broker::TaskRow row;
     std::vector<std::pair<broker::TaskState, uint64_t>> ends;  // terminal states and their leases
     int64_t not_before_us = 0;                                 // after the last failure
@@ -256,6 +263,13 @@ class Oracle {
   void OnScheduleFrame(uint64_t session, const FrameView& frame);
   void CheckScheduleInfos(uint64_t session, const wire::ScheduleInfos& infos);
 
+  void DeadStored(const broker::Batch& batch);
+  void DeadRevived(uint64_t id, const TaskFacts& task);
+  void DeadErased(uint64_t id, TaskFacts& task);
+  void OnDeadFrame(uint64_t session, const FrameView& frame);
+  void CheckDeadReply(uint64_t session, const wire::ItemReply& reply);
+  void CheckDeadLetters(uint64_t session, const wire::DeadLetters& answer);
+
   void CheckRow(uint64_t id, const broker::TaskRow& row);
   void CheckCancel(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
   void CheckCharges(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
@@ -276,6 +290,7 @@ class Oracle {
   void CheckOutcomes(const wire::Outcomes& outcomes);
   void CheckOutcome(uint64_t id, broker::TaskState state, std::string_view result);
   void CheckInfos(const wire::TaskInfos& infos);
+  bool CheckInfo(const wire::TaskInfo& info);
   void CheckTasks(uint64_t session, const wire::Tasks& tasks);
   void CheckCredit(uint64_t session, const WorkerSession& worker);
   void CheckResultAck(uint64_t session, const wire::ResultAck& ack);
@@ -325,6 +340,23 @@ class Oracle {
   absl::flat_hash_map<uint64_t, Uuid> client_of_session_;
   std::map<uint64_t, WorkerSession> worker_sessions_;
   std::map<std::pair<Uuid, uint64_t>, SubmittedFrame> submits_;  // by (client, seq)
+  // --- The dead
+  struct DeadAsked {
+    bool to_delete = false;  // otherwise to retry
+    std::vector<std::pair<uint64_t, uint64_t>> named;  // task, letter or 0
+  };
+  std::map<uint64_t, uint64_t> letters_;  // on disk: letter → task
+  absl::flat_hash_map<uint64_t, uint64_t> died_;  // every one that ever was
+  absl::flat_hash_map<uint64_t, uint64_t> deaths_of_;  // fingerprint → deaths
+  uint64_t last_letter_ = 0;
+  uint64_t dead_ = 0;  // rows of tasks
+  uint64_t max_dead_ = 0;
+  // With this batch:
+  uint64_t last_expired_ = 0;  // letter
+  uint64_t taken_ = 0;         // letters, by clients
+  // (session, request) → what was asked; → the letters of then
+  std::map<std::pair<uint64_t, uint64_t>, DeadAsked> dead_asked_;
+  std::map<std::pair<uint64_t, uint64_t>, std::map<uint64_t, uint64_t>> must_list_;
   // --- Cancels
   std::map<std::pair<uint64_t, uint64_t>, std::vector<uint64_t>>
       cancels_;  // (session, request) → ids

@@ -85,8 +85,7 @@ void Oracle::OnClientFrame(uint64_t session, const FrameView& frame) {
     QueueRuleAsked(Read<wire::QueueSet>(frame.body).queue()->str());
   if (frame.header.type == MessageType::kTypeSet)
     TypeRuleAsked(Read<wire::TypeSet>(frame.body).type()->str());
-  if (frame.header.type == MessageType::kRetry)
-    for (uint64_t id : *Read<wire::Retry>(frame.body).ids()) tasks_[id].retry_asked = true;
+  OnDeadFrame(session, frame);
   if (frame.header.type == MessageType::kCancelTasks) {
     const auto& cancel = Read<wire::CancelTasks>(frame.body);
     std::vector<uint64_t>& ids = cancels_[{session, cancel.request()}];
@@ -192,9 +191,12 @@ void Oracle::FrameOut(Endpoint, std::string_view routing_id, const FrameHeader& 
     case MessageType::kTaskInfos:
       return CheckInfos(Read<wire::TaskInfos>(body));
     case MessageType::kItemReply:
+      CheckDeadReply(header.session, Read<wire::ItemReply>(body));
       return CheckCancelAck(header.session, Read<wire::ItemReply>(body));
     case MessageType::kScheduleInfos:
       return CheckScheduleInfos(header.session, Read<wire::ScheduleInfos>(body));
+    case MessageType::kDeadLetters:
+      return CheckDeadLetters(header.session, Read<wire::DeadLetters>(body));
     case MessageType::kTasks:
       return CheckTasks(header.session, Read<wire::Tasks>(body));
     case MessageType::kHeartbeatAck:
@@ -346,13 +348,22 @@ void Oracle::CheckOutcome(uint64_t id, TaskState state, std::string_view result)
                     " before that was durable"));
 }
 
+// False: it is not true, which has been noted.
+bool Oracle::CheckInfo(const wire::TaskInfo& info) {
+  const TaskFacts& task = tasks_[info.id()];
+  if (!task.durable) Fail(Name(info.id()) + ": shown, but not on disk");
+  if (broker::IsFinished(info.state()))
+    CheckOutcome(info.id(), info.state(), BytesOf(info.result()));
+  const bool dead = info.state() == TaskState::kDead;
+  if (dead ? !task.fingerprints.contains(info.fingerprint()) : info.fingerprint() != 0)
+    Fail(Name(info.id()) + " is shown with a fingerprint that no error of it had");
+  return !failed();
+}
+
 void Oracle::CheckInfos(const wire::TaskInfos& infos) {
   if (infos.tasks() != nullptr)
-    for (const wire::TaskInfo* info : *infos.tasks()) {
-      if (!tasks_[info->id()].durable) return Fail(Name(info->id()) + ": shown, but not on disk");
-      if (broker::IsFinished(info->state()))
-        CheckOutcome(info->id(), info->state(), BytesOf(info->result()));
-    }
+    for (const wire::TaskInfo* info : *infos.tasks())
+      if (!CheckInfo(*info)) return;
   if (infos.missing() == nullptr) return;
   for (uint64_t id : *infos.missing()) {
     auto it = tasks_.find(id);

@@ -88,6 +88,16 @@ constexpr PlantedBug kBugs[] = {
     {"once-retried", "what runs at most once is tried again", 5, "", "once"},
     {"once-not-stored", "a restart forgets what runs at most once", 20, "flapping-broker", "once"},
 
+    // --- Dead tasks
+    {"retried-stays-dead", "a dead task that is retried is still listed among the dead", 5, "",
+     "dead"},
+    {"any-letter-retried", "a RETRY of one death is carried out on a later one", 20, "", "dead"},
+    {"letters-given-twice", "after a restart deaths get numbers that others had", 10,
+     "flapping-broker", "dead"},
+    {"delete-ack-early", "a deletion is acknowledged before its record is durable", 10, "", "dead"},
+    {"deleted-key-free", "the key of a deleted task is free at once", 10, "", "dead"},
+    {"dead-expire-young", "retention keeps no dead task once there are too many", 10, "", "dead"},
+
     // --- Queues
     {"pause-ignored", "a paused queue hands tasks out", 10, "", "ruled"},
     {"max-running-ignored", "a queue hands out more tasks than it may have at workers", 10, "",

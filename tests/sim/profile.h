@@ -108,6 +108,7 @@ struct WorkloadProfile {
   double wait_later = 0.3;  // of the others: waited for after the ack
   double query = 0.1;       // of calls: followed by a GET, a LIST or STATUS
   double retry_dead = 0.3;  // of dead tasks that the client hears of
+  double dead = 0.02;       // of calls: followed by a list of dead tasks, and a retry or delete of some
   double cancel = 0.05;     // of calls: followed by a cancel of some of the latest tasks
   double leave = 0.3;       // of clients: GOODBYE once they are done
   double keyed = 0;         // of tasks: with an idempotency key
@@ -122,6 +123,7 @@ struct WorkloadProfile {
   uint64_t max_queue_tasks = 10'000'000;
   uint64_t keep_finished = 1'000'000;
   int64_t keep_finished_ms = 24 * 3600 * 1000;
+  uint64_t max_dead = 0;
   uint64_t grant_bytes = uint64_t{64} << 20;  // of each worker
   size_t light_bytes = 64 << 10;  // of SUBMITs in a moment; who sends more waits for the others
 };

@@ -43,6 +43,7 @@ void SimBroker::Boot() {
   config.core.max_queue_tasks = workload.max_queue_tasks;
   config.core.keep_finished = workload.keep_finished;
   config.core.keep_finished_ms = workload.keep_finished_ms;
+  config.core.max_dead = workload.max_dead;
   config.intake.light_bytes = workload.light_bytes;
   config.version = "sim";
   config.address = ":5570";
@@ -54,6 +55,7 @@ void SimBroker::Boot() {
   world_.scheduler.Trace("broker up");
   world_.oracle.BrokerStarted();
   world_.oracle.SetRetention(workload.keep_finished, workload.keep_finished_ms);
+  world_.oracle.SetMaxDead(workload.max_dead);
   absl::Status started = engine_->Start(Uuid{random_.Next(), random_.Next()}, now());
   if (!started.ok()) return world_.oracle.Fail("the broker cannot start: " + MessageOf(started));
   Listen(kClientEndpoint, Endpoint::kClient);

@@ -25,6 +25,8 @@ constexpr int kPriorityChoices = 3;
 constexpr int kGroups = 3;  // concurrency keys of a queue, and fairness keys
 // A cancel takes some of so many tasks, the latest: most of them are not over.
 constexpr size_t kCancelAmong = 12, kCancelMost = 3;
+// Dead tasks that one request takes, and those that are kept from earlier lists.
+constexpr uint64_t kDeadMost = 4, kListedMost = 30;
 constexpr int64_t kPaceSpread = 4;  // clients differ in how often they call
 
 }  // namespace
@@ -75,6 +77,7 @@ void SimClient::Crash() {
   marker_of_.clear();
   awaited_.clear();
   pushed_.clear();
+  listed_.clear();
   to_get_.clear();
   unset_schedules_.clear();
   asking_ = 0;
@@ -224,6 +227,9 @@ void SimClient::OnFrame(const FrameView& frame) {
     case MessageType::kTypeInfos:
       understood = reply(VerifyBody<wire::TypeInfos>(frame.body));
       break;
+    case MessageType::kDeadLetters:
+      understood = reply(VerifyBody<wire::DeadLetters>(frame.body));
+      break;
     case MessageType::kQueueInfos:
       understood = reply(VerifyBody<wire::QueueInfos>(frame.body));
       break;
@@ -271,6 +277,7 @@ void SimClient::NextCall() {
   if (random_.Chance(workload.rule)) RandomRule();
   if (random_.Chance(workload.cancel)) CancelSome();
   if (random_.Chance(workload.reschedule)) RandomSchedule();
+  if (random_.Chance(workload.dead)) ListDead();
 }
 
 TaskSpec SimClient::MakeTask(std::string* marker) {
@@ -462,6 +469,55 @@ void SimClient::CancelSome() {
         for (uint32_t i = 0; same && i < items; ++i)
           same = reply->items()->Get(i)->id() == ids[i].value();
         if (!same) world_.oracle.Fail("an ITEM_REPLY to other ids than asked for");
+      });
+}
+
+void SimClient::ListDead() {
+  DeadListSpec list{.view = static_cast<wire::DeadView>(random_.Below(3)), .limit = kMaxQueryIds};
+  if (random_.Chance(0.3)) list.filter.queue = "q0";
+  if (random_.Chance(0.2)) list.filter.type = "t0";
+  if (random_.Chance(0.2)) list.filter.error = "HANDLER_FAILED";
+  if (random_.Chance(0.2)) list.filter.older_than_ms = random_.Between(1, 5'000);
+  if (random_.Chance(0.2)) list.limit = 1 + random_.Below(kDeadMost);
+  AskBroker<wire::DeadLetters>(
+      MessageType::kDeadList, MessageType::kDeadLetters,
+      [&](uint64_t number) { return EncodeDeadList(number, list); },
+      [this](const wire::DeadLetters* answer) { TakeDead(answer); });
+}
+
+void SimClient::TakeDead(const wire::DeadLetters* answer) {
+  if (answer == nullptr) return;
+  std::vector<Dead> dead;
+  for (const wire::DeadLetter* letter : *answer->letters())
+    dead.push_back({TaskId(letter->task()), letter->letter()});
+  listed_.insert(listed_.end(), dead.begin(), dead.end());
+  if (listed_.size() > kListedMost)
+    listed_.erase(listed_.begin(), listed_.end() - static_cast<std::ptrdiff_t>(kListedMost));
+  for (const wire::TaskInfo* task : *answer->tasks()) dead.push_back({TaskId(task->id()), 0});
+  // From an old list: it may have been retried since, and be dead again.
+  if (!listed_.empty() && random_.Chance(0.3)) dead = {listed_[random_.Below(listed_.size())]};
+  while (dead.size() > kDeadMost)
+    dead.erase(dead.begin() + static_cast<std::ptrdiff_t>(random_.Below(dead.size())));
+  if (!dead.empty()) RetryOrDelete(dead);
+}
+
+void SimClient::RetryOrDelete(const std::vector<Dead>& dead) {
+  const bool retry = random_.Chance(0.6);
+  std::vector<TaskId> ids;
+  std::vector<uint64_t> letters;
+  for (const Dead& one : dead) {
+    ids.push_back(one.id);
+    if (one.letter != 0) letters.push_back(one.letter);
+  }
+  AskBroker<wire::ItemReply>(
+      retry ? MessageType::kRetry : MessageType::kDeadDelete, MessageType::kItemReply,
+      [&](uint64_t number) {
+        return retry ? EncodeRetry(number, ids, letters) : EncodeDeadDelete(number, ids, letters);
+      },
+      [this, size = ids.size()](const wire::ItemReply* reply) {
+        if (reply == nullptr) return;
+        if (reply->items() == nullptr || reply->items()->size() != size)
+          world_.oracle.Fail("an ITEM_REPLY to other ids than asked for");
       });
 }
 

@@ -79,6 +79,14 @@ class SimClient final : public Process {
   void WaitForOneOf(const wire::TaskInfos* infos);
   void Retry(TaskId id);
   void CancelSome();
+  // One of the dead, as a list told of it; letter 0: whichever death.
+  struct Dead {
+    TaskId id;
+    uint64_t letter = 0;
+  };
+  void ListDead();
+  void TakeDead(const wire::DeadLetters* answer);
+  void RetryOrDelete(const std::vector<Dead>& dead);
   void AskNext();
   template <class Reply>
   void AskBroker(MessageType type, MessageType reply_type,
@@ -107,6 +115,7 @@ class SimClient final : public Process {
   std::map<TaskId, std::string> marker_of_;              // of acknowledged tasks
   std::set<TaskId> awaited_;                             // by a push or a wait
   std::set<TaskId> pushed_;                              // outcomes of tasks with notify, heard
+  std::vector<Dead> listed_;                             // the latest
   int asking_ = 0;                                       // requests without an answer
   int64_t next_quieten_ms_ = Session::kNever;
   std::set<int> unset_schedules_;  // of this life

@@ -104,6 +104,50 @@ class EngineTest : public testing::Test, protected Outbox {
     EndRound();
     return count;
   }
+  // Reports all of them as failed for good, of `message` and the number of the task.
+  void FailAll(const std::string& peer, const std::string& message) {
+    for (const SentFrame& frame : std::exchange(sent_[peer], {})) {
+      if (frame.type != MessageType::kTasks) continue;
+      const auto* tasks = VerifyBody<wire::Tasks>(aligned_.Align(frame.body))->tasks();
+      Say(peer, MessageType::kResults, BodyOf([&](auto& b) {
+            std::vector<flatbuffers::Offset<wire::Result>> list;
+            for (const wire::Assignment* task : *tasks)
+              list.push_back(wire::CreateResultDirect(
+                  b, task->task_id(), task->lease_id(), 1, false, nullptr, nullptr,
+                  static_cast<uint16_t>(ErrorCode::kHandlerFailed),
+                  (message + " " + std::to_string(task->task_id())).c_str(),
+                  wire::RetryAdvice::kNever));
+            return wire::CreateResultsDirect(b, ++results_, nullptr, &list);
+          }),
+          Endpoint::kWorker);
+    }
+    Commit();
+  }
+  void DieAll(const std::string& client, size_t tasks, const std::string& message) {
+    Submit(client, tasks);
+    Commit();
+    FailAll("w", message);
+    EndRound();
+  }
+  struct DeadList {
+    wire::DeadView view = wire::DeadView::kTasks;
+    std::string queue = {}, error = {};
+    uint64_t before = 0, cursor = 0;
+    uint32_t limit = 0;
+  };
+  void AskForDead(const DeadList& list) {
+    Say("c", MessageType::kDeadList, BodyOf([&](auto& b) {
+          return wire::CreateDeadListDirect(b, 1, list.view, list.queue.c_str(), nullptr,
+                                            list.error.c_str(), 0, 0, list.before, list.limit,
+                                            list.cursor);
+        }));
+    EndRound();
+  }
+  const wire::DeadLetters& ListDead(const DeadList& list) {
+    AskForDead(list);
+    EXPECT_EQ(AnswerAll(), 1u);
+    return *VerifyBody<wire::DeadLetters>(aligned_.Align(sent_["c"].back().body));
+  }
   // Runs what may run, and what follows from it; how many questions.
   size_t AnswerAll() {
     size_t count = 0;
@@ -266,6 +310,84 @@ TEST_F(EngineTest, CancelIsBoundedAsQuestionsAre) {
   Commit();
   EXPECT_EQ(AnswerAll(), kMaxPeerQueries);
   EXPECT_EQ(Count("c", MessageType::kItemReply), kMaxPeerQueries);
+}
+
+TEST_F(EngineTest, DeadLettersComeByPagesAsLettersTasksOrGroups) {
+  Hello("c");
+  WorkerHello("w");
+  DieAll("c", 3, "user is gone:");
+  DieAll("c", 2, "bad gateway");
+  DeadList list;
+  list.view = wire::DeadView::kLetters;
+  list.limit = 2;
+  std::vector<uint64_t> letters;
+  do {
+    const wire::DeadLetters& page = ListDead(list);
+    EXPECT_EQ(page.next_letter(), 6u);
+    EXPECT_LE(page.letters()->size(), 2u);
+    for (const wire::DeadLetter* letter : *page.letters()) letters.push_back(letter->letter());
+    list.cursor = page.next_cursor();
+  } while (list.cursor != 0);
+  EXPECT_EQ(letters, (std::vector<uint64_t>{1, 2, 3, 4, 5}));
+
+  list = {};
+  list.before = 5;
+  list.error = "HANDLER_FAILED: bad";
+  EXPECT_EQ(ListDead(list).tasks()->size(), 1u);
+  list.view = wire::DeadView::kGroups;
+  list.before = 0;
+  list.error = "";
+  const wire::DeadLetters& all = ListDead(list);
+  ASSERT_EQ(all.groups()->size(), 2u) << "the tasks' numbers are details";
+  EXPECT_EQ(all.groups()->Get(0)->letters(), 3u);
+  EXPECT_EQ(all.groups()->Get(1)->letters(), 2u);
+  EXPECT_EQ(all.next_cursor(), 0u);
+}
+
+TEST_F(EngineTest, QuestionsAboutTheDeadThatCannotBeAreRefused) {
+  Hello("c");
+  Commit();
+  auto refused = [&] {
+    return ErrorFromNumber(VerifyBody<wire::Error>(sent_["c"].back().body)->code());
+  };
+  for (const DeadList& list : {DeadList{.view = static_cast<wire::DeadView>(9)},
+                               DeadList{.queue = std::string(kMaxNameBytes + 1, 'q')},
+                               DeadList{.error = std::string(kMaxErrorMessageBytes + 1, 'e')}}) {
+    AskForDead(list);
+    EXPECT_EQ(refused(), ErrorCode::kInvalidArgument);
+  }
+  const std::vector<uint64_t> ids = {1, 2}, letters = {1};
+  for (MessageType type : {MessageType::kRetry, MessageType::kDeadDelete}) {
+    Say("c", type, BodyOf([&](auto& b) { return wire::CreateRetryDirect(b, 1, &ids, &letters); }));
+    EXPECT_EQ(refused(), ErrorCode::kInvalidArgument);
+  }
+  EXPECT_EQ(AnswerAll(), 0u);
+}
+
+// A RETRY that is under way has read rows that must not go meanwhile.
+TEST_F(EngineTest, OldDeadTasksGoAsACommandAndInSlices) {
+  Hello("c");
+  WorkerHello("w");
+  DieAll("c", 2 * kMaxQueryIds + 5, "no");
+  const uint64_t first = engine_->core().state().meta().next_task - 1;
+  CoreConfig core;
+  core.max_dead = 3;
+  engine_->Reconfigure(core);
+  AskFor("c", MessageType::kRetry, 1, {first});
+  EndRound();
+  std::vector<Query> queries = engine_->TakeQueries();
+  ASSERT_EQ(queries.size(), 1u);
+  engine_->OnTick(now_);
+  EndRound();
+  EXPECT_EQ(engine_->TakeQueries().size(), 0u) << "beside a RETRY that reads its rows";
+  ASSERT_TRUE(engine_->OnReply(runner_.Run(**journal_->View(), queries[0]), now_).ok());
+  for (int slice = 0; slice < 3; ++slice) {
+    Commit();
+    AnswerAll();
+  }
+  Commit();
+  EXPECT_EQ(engine_->core().state().dead(), 3u) << "one tick is enough for all slices";
+  EXPECT_EQ(Count("c", MessageType::kItemReply), 1u);
 }
 
 TEST_F(EngineTest, AllClientsTogetherMayHaveSoManyQuestions) {

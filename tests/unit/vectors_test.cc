@@ -46,6 +46,9 @@ enum class Empty { kNever, kMay, kMust };
   X("WORKER_INFOS", kWorkerInfos, WorkerInfos, kNever)          \
   X("WORKER_DRAIN", kWorkerDrain, WorkerDrain, kNever)          \
   X("CANCEL_TASKS", kCancelTasks, CancelTasks, kNever)          \
+  X("DEAD_LIST", kDeadList, DeadList, kNever)                   \
+  X("DEAD_LETTERS", kDeadLetters, DeadLetters, kNever)          \
+  X("DEAD_DELETE", kDeadDelete, DeadDelete, kNever)             \
   X("QUEUE_SET", kQueueSet, QueueSet, kNever)                   \
   X("QUEUE_LIST", kQueueList, QueueList, kNever)                \
   X("QUEUE_INFOS", kQueueInfos, QueueInfos, kNever)             \

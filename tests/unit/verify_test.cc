@@ -84,6 +84,15 @@ std::string JsonOfElement(const flatbuffers::Type& type) {
   return json + "}";
 }
 
+// The other fields that the table must have: empty vectors, so far.
+std::string JsonOfRequired(const StructDef& table, const FieldDef& but) {
+  std::string json;
+  for (const FieldDef* field : table.fields.vec)
+    if (field->IsRequired() && field != &but && flatbuffers::IsVector(field->value.type))
+      json += ",\"" + field->name + "\":[]";
+  return json;
+}
+
 // A table with the vector at the path's end, from its field number `from` on. In a vector of tables
 // it is the second that has it.
 std::string JsonOf(const Path& path, int elements, size_t from = 0) {
@@ -98,7 +107,12 @@ std::string JsonOf(const Path& path, int elements, size_t from = 0) {
       json += (i > 0 ? "," : "") + JsonOfElement(field.value.type.VectorType());
     json = "[" + json + "]";
   }
-  return "{\"" + field.name + "\":" + json + "}";
+  const FieldDef* above = from == 0 ? nullptr : path.fields[from - 1];
+  const StructDef& table = above == nullptr ? *path.root
+                           : flatbuffers::IsVector(above->value.type)
+                               ? *above->value.type.VectorType().struct_def
+                               : *above->value.type.struct_def;
+  return "{\"" + field.name + "\":" + json + JsonOfRequired(table, field) + "}";
 }
 
 std::string BodyFromJson(flatbuffers::Parser& schema, const std::string& table,
@@ -139,6 +153,8 @@ bool Verifies(std::string_view body) {
 const std::map<std::string, bool (*)(std::string_view)> kTables = {
     {"Cancel", Verifies<wire::Cancel>},
     {"CancelTasks", Verifies<wire::CancelTasks>},
+    {"DeadDelete", Verifies<wire::DeadDelete>},
+    {"DeadLetters", Verifies<wire::DeadLetters>},
     {"Get", Verifies<wire::Get>},
     {"Heartbeat", Verifies<wire::Heartbeat>},
     {"Outcomes", Verifies<wire::Outcomes>},

@@ -107,6 +107,16 @@ struct ClientStats {
   uint64_t malformed = 0;  // frames from the broker that could not be read
 };
 
+// How a RetryDead or PurgeDead goes about it.
+struct DeadJob {
+  // At most so many tasks in a million seconds, a tenth of a second's worth of them at once; 0: as fast
+  // as it goes. 2'000'000 is two a second.
+  uint64_t rate_micro = 0;
+  // Called on the caller's thread after each batch and, while the rate makes it wait, ten times a second.
+  // False: stop here.
+  std::function<bool(const DeadProgress&)> go_on{};
+};
+
 class TaskLister;
 
 class Client {
@@ -175,6 +185,22 @@ class Client {
   // CONFLICT (it has succeeded or is dead), NOT_FOUND. After an error: some may be cancelled; the
   // same call again is safe.
   absl::StatusOr<std::vector<ItemResult>> Cancel(std::span<const TaskId> ids);
+
+  // --- Dead letters: tasks whose attempts are spent. They stay until they are retried or deleted, unless
+  // the broker is told to let them age out.
+  absl::StatusOr<DeadPage> DeadLetters(const DeadQuery& query);
+  // By fingerprint, the largest group first.
+  absl::StatusOr<std::vector<DeadGroup>> DeadGroups(const DeadFilter& filter);
+  // Retries all that match and were dead when the call began, the oldest first, each of these deaths once,
+  // whatever fails: a task that dies again meanwhile is not retried again. After an error some may be
+  // retried; the same call again goes on with those that are still dead.
+  absl::StatusOr<DeadProgress> RetryDead(const DeadFilter& filter, const DeadJob& job = {});
+  // The same, and they are deleted.
+  absl::StatusOr<DeadProgress> PurgeDead(const DeadFilter& filter, const DeadJob& job = {});
+  // Per id: OK, CONFLICT (not dead), NOT_FOUND. Its idempotency key is held on for its time.
+  absl::StatusOr<std::vector<ItemResult>> DeleteDead(std::span<const TaskId> ids);
+
+  // --- The broker
   // All queues by name, or the one of that name (NOT_FOUND).
   absl::StatusOr<std::vector<QueueInfo>> Queues();
   absl::StatusOr<QueueInfo> GetQueue(const std::string& name);

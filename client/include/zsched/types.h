@@ -161,6 +161,8 @@ struct TaskInfo {
   Delivery delivery = Delivery::kAtLeastOnce;
   Durability durability = Durability::kReplicated;
   bool cancelling = false;  // leased, and cancelled: it ends as cancelled with its attempt
+  // Dead: the same for errors that differ in their details only (docs/scheduling.md). Otherwise 0.
+  uint64_t fingerprint = 0;
 };
 
 struct GetResult {
@@ -185,6 +187,45 @@ struct ListQuery {
 struct ListPageResult {
   std::vector<TaskInfo> tasks{};  // by rising id; may be short, even empty, before the end
   TaskId next_cursor{};           // TaskId(0): complete
+};
+
+// Which dead tasks; empty fields match everything.
+struct DeadFilter {
+  std::string queue{};
+  std::string type{};
+  std::string error{};        // somewhere in "CODE: message"
+  uint64_t fingerprint = 0;   // TaskInfo::fingerprint
+  int64_t older_than_ms = 0;  // dead for longer, by the broker's clock
+};
+
+struct DeadQuery {
+  DeadFilter filter{};
+  size_t limit = 0;     // at most kMaxListLimit; 0: kDefaultListLimit
+  uint64_t cursor = 0;  // as the last page said; 0: from the oldest
+};
+
+struct DeadPage {
+  std::vector<TaskInfo>
+      tasks{};               // the oldest death first; may be short, even empty, before the end
+  uint64_t next_cursor = 0;  // 0: complete
+};
+
+// Dead tasks of one fingerprint.
+struct DeadGroup {
+  uint64_t fingerprint = 0;
+  std::string type{};
+  ErrorCode error = ErrorCode::kOk;
+  std::string error_message{};  // of the last one, cut
+  uint64_t tasks = 0;
+  int64_t first_died_at_ms = 0;
+  int64_t last_died_at_ms = 0;
+  TaskId last_task{};
+};
+
+// Of a RetryDead or PurgeDead.
+struct DeadProgress {
+  uint64_t done = 0;
+  uint64_t passed = 0;  // retried or deleted by somebody else before their turn came
 };
 
 // What became of one id of a Retry.

@@ -368,6 +368,16 @@ class CoreHarness {
     EXPECT_TRUE(status.ok()) << status;
     return entries;
   }
+  std::vector<DeadEntry> DeadLetters() const {
+    std::vector<DeadEntry> entries;
+    auto view = journal->View();
+    absl::Status status = (*view)->Scan(Table::kDead, 0, [&](uint64_t key, std::string_view bytes) {
+      RowReader(bytes).Read(entries.emplace_back(DeadEntry{key, {}}).row);
+      return true;
+    });
+    EXPECT_TRUE(status.ok()) << status;
+    return entries;
+  }
   // All that is over the limits goes, if it is durable.
   void Prune() {
     core->OnPrune(Finished(core->PruneFrom(now)), now);

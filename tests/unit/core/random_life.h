@@ -32,7 +32,7 @@ class RandomLife {
       : random_(seed), h_(harness), sizes_(sizes) {}
 
   void Step() {
-    switch (Below(15)) {
+    switch (Below(17)) {
       case 0:
       case 1:
       case 2:
@@ -59,6 +59,10 @@ class RandomLife {
         return Cancel();
       case 14:
         return ChangeSchedule();
+      case 15:
+        return Delete();
+      case 16:
+        return ExpireDead();
     }
   }
 
@@ -223,6 +227,23 @@ class RandomLife {
     h_.Commit();
     uint64_t id = ids_[Below(ids_.size())];
     h_.core->OnRetry(SessionId(1), 1, h_.Rows({id}), h_.now);
+    h_.Commit();
+  }
+
+  // One that is dead, if there is one, and any other.
+  void Delete() {
+    if (ids_.empty()) return;
+    h_.Commit();
+    std::vector<uint64_t> ids = {ids_[Below(ids_.size())]};
+    const std::vector<DeadEntry> dead = h_.DeadLetters();
+    if (!dead.empty()) ids.push_back(dead[Below(dead.size())].row.task);
+    h_.core->OnDeadDelete(SessionId(1), 1, h_.Rows(ids), h_.now);
+    h_.Commit();
+  }
+
+  void ExpireDead() {
+    h_.Commit();
+    if (h_.core->HasOldDead(h_.now)) h_.core->OnDeadRead(h_.DeadLetters(), h_.now);
     h_.Commit();
   }
 

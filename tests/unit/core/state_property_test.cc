@@ -10,7 +10,8 @@ namespace {
 class StateProperty : public testing::TestWithParam<uint64_t> {};
 
 TEST_P(StateProperty, LiveRebuiltAndReplayedAreEqual) {
-  CoreHarness harness({.keep_finished = 20, .keep_keys_ms = 5'000});
+  CoreHarness harness(
+      {.keep_finished = 20, .max_dead = 10, .keep_dead_ms = 20'000, .keep_keys_ms = 5'000});
   RandomLife life(harness, GetParam());
   for (int step = 1; step <= 300 && !HasFatalFailure(); ++step) {
     life.Step();
@@ -19,6 +20,11 @@ TEST_P(StateProperty, LiveRebuiltAndReplayedAreEqual) {
     std::string live = harness.Fingerprint();
     ASSERT_EQ(live, harness.RebuiltFingerprint());
     ASSERT_EQ(live, harness.ReplayedFingerprint());
+    for (const DeadEntry& entry : harness.DeadLetters()) {
+      const TaskRow task = harness.Row(TaskId(entry.row.task));
+      ASSERT_EQ(task.state, TaskState::kDead);
+      ASSERT_EQ(static_cast<uint64_t>(task.order), entry.letter);
+    }
   }
 }
 
