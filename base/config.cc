@@ -394,6 +394,16 @@ Flags::Flags(Impl* root, Flags* parent, std::string name, std::string descriptio
 
 Flags::~Flags() = default;
 
+std::vector<Flags::Level> Flags::Levels() const {
+  std::vector<Level> levels;
+  impl_->ForEachLevel([&levels](Impl& impl) {
+    Level& level = levels.emplace_back(Level{.path = impl.path});
+    for (const auto& command : impl.commands) level.commands.push_back(command->impl_->name);
+    for (const Impl::Slot& slot : impl.slots) level.options.push_back(&slot.option);
+  });
+  return levels;
+}
+
 Flags& Flags::Command(std::string name, std::string description) {
   impl_->commands.push_back(std::unique_ptr<Flags>(
       new Flags(impl_->root, this, std::move(name), std::move(description))));

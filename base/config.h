@@ -138,6 +138,15 @@ class Flags {
   void Positionals(std::string name, std::vector<std::string>* target, std::string help,
                    bool required = true);
 
+  // What can be typed: the program itself (path ""), its families and commands ("task wait"), each with
+  // what may follow. For shells that complete it. The options live as long as this object.
+  struct Level {
+    std::string path = {};
+    std::vector<std::string> commands = {};
+    std::vector<const Option*> options = {};
+  };
+  std::vector<Level> Levels() const;
+
   // Called with each usage error instead of printing it; false: it is to be printed after all.
   // `argc` and `argv` are Parse's. For programs whose errors have another form on demand.
   using UsageReporter =

@@ -88,5 +88,6 @@ void AddCron(Context& context, Actions& actions);
 // Those of `cron` that ask a broker.
 void AddSchedules(Context& context, Flags& cron, Actions& actions);
 void AddConfig(Context& context, Actions& actions);
+void AddCompletion(Context& context, Actions& actions);
 
 }  // namespace zsched::ctl

@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
   AddCluster(context, actions);
   AddCron(context, actions);
   AddConfig(context, actions);
+  AddCompletion(context, actions);
   flags.Notes(
       "Exit codes: 0 done, 1 a task waited for did not succeed, 2 usage, 3 not found, 4 conflict,\n"
       "5 no broker, 6 not allowed, 7 resource exhausted, 124 timed out, 130 interrupted.");
