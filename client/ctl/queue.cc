@@ -90,12 +90,13 @@ int PrintOne(const Context& context, const absl::StatusOr<Info>& info) {
 }
 
 template <class Info>
-int PrintAll(const Context& context, const char* what, const std::vector<Info>& infos) {
+int PrintAll(const Context& context, const char* what, const char* none,
+             const std::vector<Info>& infos) {
   ItemStream stream(context.form(), what);
   for (const Info& info : infos) stream.Add(JsonOf(info), info.name);
   stream.Finish();
   if (context.form() == Form::kTable) {
-    if (infos.empty()) context.Note(std::string("no ") + what + " yet; the first task makes one");
+    if (infos.empty()) context.Note(none);
     if (!infos.empty()) Show(context, infos);
   }
   return FinishOutput();
@@ -108,17 +109,21 @@ int WithClient(const Context& context, Act act) {
   return client.ok() ? act(**client) : context.Fail(client.status());
 }
 
+constexpr char kNoQueues[] = "no queues yet; the first task makes one";
+constexpr char kNoTypes[] = "no types yet; the first task makes one";
+
 int ListQueues(const Context& context) {
   return WithClient(context, [&](Client& client) {
     absl::StatusOr<std::vector<QueueInfo>> queues = client.Queues();
-    return queues.ok() ? PrintAll(context, "queues", *queues) : context.Fail(queues.status());
+    return queues.ok() ? PrintAll(context, "queues", kNoQueues, *queues)
+                       : context.Fail(queues.status());
   });
 }
 
 int ListTypes(const Context& context) {
   return WithClient(context, [&](Client& client) {
     absl::StatusOr<std::vector<TypeInfo>> types = client.Types();
-    return types.ok() ? PrintAll(context, "types", *types) : context.Fail(types.status());
+    return types.ok() ? PrintAll(context, "types", kNoTypes, *types) : context.Fail(types.status());
   });
 }
 
