@@ -124,7 +124,7 @@ TEST_F(DiskWithAFile, ALengthMayBeLost) {
 TEST(Recorder, SeesEachCommitOfTheJournal) {
   Scratch scratch;
   Life life = RecordLife(scratch.path(),
-                         {.steps = 60, .restart_percent = 0, .sizes = {.large_percent = 10}}, 1);
+                         {.steps = 90, .restart_percent = 0, .sizes = {.large_percent = 10}}, 1);
   size_t small = 0, large = 0;
   std::string calls;
   for (const Event& event : life.recording.events) {
