@@ -15,7 +15,7 @@
 
 #include "schemas/limits.h"
 #include "tests/conformance/fake_task.h"
-#include "worker/executors/process.h"
+#include "worker/executors/live_groups.h"
 #include "worker/executors/shell.h"
 
 namespace zsched::worker {
@@ -445,17 +445,36 @@ TEST_F(ShellTest, TheChildGoesWithItsWorker) {
 
 TEST_F(ShellTest, EndingAtOnceTakesAllGroupsAlong) {
   FifoWatch begun(directory / "begun"), alive(directory / "alive");
-  FakeTask task("shell", Json{{"argv",
-                               {"sh", "-c",
-                                "exec 9>" + (directory / "alive") + "; sleep 1000 & echo x > " +
-                                    (directory / "begun") + "; wait"}}}
-                             .dump());
-  TaskResult result = absl::OkStatus();
-  std::thread runner([&] { result = MakeShellExecutor(Quick())->Run(task); });
+  std::string payload = Json{
+      {"argv",
+       {"sh", "-c",
+        "exec 9>" + (directory / "alive") + "; sleep 1000 & echo x > " + (directory / "begun") +
+            "; wait"}}}.dump();
+  int pipe_fds[2];
+  ASSERT_EQ(pipe(pipe_fds), 0);
+  // A process of its own: none can be started in one that has been told to end.
+  pid_t worker = fork();
+  if (worker == 0) {
+    FakeTask task("shell", payload), late("shell", R"({"argv":["true"]})");
+    TaskResult result = absl::OkStatus();
+    std::thread runner([&] { result = MakeShellExecutor(Quick())->Run(task); });
+    char byte;
+    if (read(pipe_fds[0], &byte, 1) != 1) _exit(3);
+    KillAllProcessGroups();
+    runner.join();
+    TaskResult refused = MakeShellExecutor(Quick())->Run(late);
+    bool as_told = MessageOf(result.status()) == "killed by SIGKILL" &&
+                   MessageOf(refused.status()) == "the worker ends at once" &&
+                   refused.retry() != TaskResult::Retry::kNever;
+    _exit(as_told ? 0 : 1);
+  }
   EXPECT_TRUE(begun.AwaitByte());
-  KillAllProcessGroups();
-  runner.join();
-  EXPECT_EQ(MessageOf(result.status()), "killed by SIGKILL");
+  EXPECT_EQ(write(pipe_fds[1], "x", 1), 1);
+  close(pipe_fds[0]);
+  close(pipe_fds[1]);
+  int status = -1;
+  EXPECT_EQ(waitpid(worker, &status, 0), worker);
+  EXPECT_EQ(status, 0);
   EXPECT_TRUE(alive.AwaitEnd());
 }
 

@@ -7,8 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <climits>
@@ -16,7 +14,6 @@
 
 #include "schemas/errors.h"
 #include "worker/executors/spawn.h"
-#include "zsched/worker.h"
 
 namespace zsched::worker {
 namespace {
@@ -33,30 +30,6 @@ int64_t NowMs() {
              std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
-
-// The groups that run now, for KillAllProcessGroups: read in a signal handler, so no lock. One more
-// than fits is simply not listed.
-std::array<std::atomic<pid_t>, kMaxConcurrency> live_groups;
-
-class ListedGroup {
- public:
-  explicit ListedGroup(pid_t group) {
-    for (auto& place : live_groups) {
-      pid_t free = 0;
-      if (!place.compare_exchange_strong(free, group)) continue;
-      place_ = &place;
-      return;
-    }
-  }
-  ~ListedGroup() {
-    if (place_ != nullptr) place_->store(0);
-  }
-  ListedGroup(const ListedGroup&) = delete;
-  ListedGroup& operator=(const ListedGroup&) = delete;
-
- private:
-  std::atomic<pid_t>* place_ = nullptr;
-};
 
 // Writing to a process that has closed its stdin must not kill this one.
 class NoSigpipe {
@@ -103,11 +76,7 @@ void TrimTail(CapturedOutput* output) {
 class Supervisor {
  public:
   Supervisor(const ProcessSpec& spec, TaskContext& context, Child child)
-      : spec_(spec),
-        context_(context),
-        child_(std::move(child)),
-        listed_(child_.pid),
-        buffer_(kReadBytes, '\0') {}
+      : spec_(spec), context_(context), child_(std::move(child)), buffer_(kReadBytes, '\0') {}
 
   ProcessEnd Run() {
     if (spec_.input.empty()) child_.input.Reset();
@@ -185,6 +154,7 @@ class Supervisor {
   }
 
   void Reap() {
+    child_.listed.Free();
     siginfo_t info = {};
     int result;
     do {
@@ -201,7 +171,6 @@ class Supervisor {
   const ProcessSpec& spec_;
   TaskContext& context_;
   Child child_;
-  ListedGroup listed_;
   std::string buffer_;
   ProcessEnd end_;
   size_t fed_ = 0;
@@ -218,10 +187,4 @@ absl::StatusOr<ProcessEnd> RunProcess(const ProcessSpec& spec, TaskContext& cont
   if (!child.ok()) return child.status();
   return Supervisor(spec, context, *std::move(child)).Run();
 }
-
-void KillAllProcessGroups() {
-  for (const auto& place : live_groups)
-    if (pid_t group = place.load(); group > 0) kill(-group, SIGKILL);
-}
-
 }  // namespace zsched::worker

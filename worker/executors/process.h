@@ -65,7 +65,4 @@ struct ProcessEnd {
 absl::StatusOr<ProcessEnd> RunProcess(const ProcessSpec& spec, TaskContext& context,
                                       bool* try_again);
 
-// SIGKILL to every process group that runs now. Async-signal-safe: for a program that ends at once.
-void KillAllProcessGroups();
-
 }  // namespace zsched::worker

@@ -21,7 +21,7 @@ namespace {
 // Where the child finds the pipe on which it reports a failed exec.
 constexpr int kReportFd = 3;
 
-enum class Step : int { kGroup, kParent, kDescriptors, kSignals, kDirectory, kExec };
+enum class Step : int { kGroup, kEnding, kParent, kDescriptors, kSignals, kDirectory, kExec };
 
 struct Report {
   Step step;
@@ -40,6 +40,7 @@ struct ChildPlan {
   char* const* environment;
   const char* directory;  // nullptr: stay
   int input, output, error, report;
+  const LiveGroup* listed;
   pid_t parent;
 };
 
@@ -92,6 +93,7 @@ void CloseFrom(unsigned first) {
 
 [[noreturn]] void RunChild(const ChildPlan& plan) {
   if (setpgid(0, 0) != 0) Fail(plan.report, Step::kGroup);
+  if (!plan.listed->List(getpid())) Fail(plan.report, Step::kEnding);
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) Fail(plan.report, Step::kParent);
   // The parent may have died before the line above.
   if (getppid() != plan.parent) _exit(127);
@@ -117,6 +119,8 @@ __attribute__((noinline)) pid_t VforkAndRun(const ChildPlan& plan) {
   pid_t pid = vfork();
   if (pid == 0) RunChild(plan);
   int error = errno;
+  // Once more, because under a sanitizer vfork is a fork, and what the child wrote is its own.
+  if (pid > 0) plan.listed->List(pid);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   errno = error;
   return pid;
@@ -136,6 +140,8 @@ bool MayPass(int error) {
 }
 
 absl::Status Explain(const Report& report, const ProcessSpec& spec) {
+  if (report.step == Step::kEnding)
+    return Error(ErrorCode::kProcessFailed, "the worker ends at once");
   if (report.step == Step::kDirectory)
     return SystemError("cannot enter the directory '" + spec.directory + "'", report.error);
   if (report.step != Step::kExec) return SystemError("cannot prepare the process", report.error);
@@ -150,7 +156,7 @@ absl::Status Explain(const Report& report, const ProcessSpec& spec) {
   return SystemError("cannot run '" + spec.program + "'", report.error);
 }
 
-absl::Status AwaitExec(const OwnedFd& report_end, pid_t pid, const ProcessSpec& spec,
+absl::Status AwaitExec(const OwnedFd& report_end, const ProcessSpec& spec, Child* child,
                        bool* try_again) {
   Report report;
   ssize_t bytes;
@@ -158,10 +164,21 @@ absl::Status AwaitExec(const OwnedFd& report_end, pid_t pid, const ProcessSpec& 
     bytes = read(report_end.get(), &report, sizeof(report));
   } while (bytes < 0 && errno == EINTR);
   if (bytes == 0) return absl::OkStatus();  // closed by exec
-  waitpid(pid, nullptr, 0);
+  child->listed.Free();
+  waitpid(child->pid, nullptr, 0);
   if (bytes != sizeof(report)) return Error(ErrorCode::kProcessFailed, "the process did not start");
-  *try_again = MayPass(report.error);
+  *try_again = report.step == Step::kEnding || MayPass(report.error);
   return Explain(report, spec);
+}
+
+absl::Status Watch(Child* child) {
+  child->pidfd.Reset(static_cast<int>(syscall(SYS_pidfd_open, child->pid, 0)));
+  if (child->pidfd.open()) return absl::OkStatus();
+  int why = errno;
+  kill(-child->pid, SIGKILL);
+  child->listed.Free();
+  waitpid(child->pid, nullptr, 0);
+  return SystemError("cannot watch the process", why);
 }
 
 }  // namespace
@@ -173,34 +190,25 @@ void OwnedFd::Reset(int fd) {
 
 absl::StatusOr<Child> Spawn(const ProcessSpec& spec, bool* try_again) {
   *try_again = true;
+  Child child;
+  child.listed = LiveGroup::Reserve();
+  if (!child.listed.reserved())
+    return Error(ErrorCode::kProcessFailed, "as many processes run as this worker can watch");
   ZS_ASSIGN_OR_RETURN(Pipe input, MakePipe());
   ZS_ASSIGN_OR_RETURN(Pipe output, MakePipe());
   ZS_ASSIGN_OR_RETURN(Pipe error, MakePipe());
   ZS_ASSIGN_OR_RETURN(Pipe report, MakePipe());
   std::vector<char*> argv = Pointers(spec.argv), environment = Pointers(spec.environment);
-  ChildPlan plan{spec.program.c_str(),
-                 argv.data(),
-                 environment.data(),
-                 spec.directory.empty() ? nullptr : spec.directory.c_str(),
-                 input.read.get(),
-                 output.write.get(),
-                 error.write.get(),
-                 report.write.get(),
-                 getpid()};
-  pid_t pid = VforkAndRun(plan);
-  if (pid < 0) return SystemError("cannot start a process", errno);
+  ChildPlan plan{spec.program.c_str(), argv.data(),
+                 environment.data(),   spec.directory.empty() ? nullptr : spec.directory.c_str(),
+                 input.read.get(),     output.write.get(),
+                 error.write.get(),    report.write.get(),
+                 &child.listed,        getpid()};
+  child.pid = VforkAndRun(plan);
+  if (child.pid < 0) return SystemError("cannot start a process", errno);
   report.write.Reset();
-  ZS_RETURN_IF_ERROR(AwaitExec(report.read, pid, spec, try_again));
-
-  Child child;
-  child.pid = pid;
-  child.pidfd.Reset(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  if (!child.pidfd.open()) {
-    int why = errno;
-    kill(-pid, SIGKILL);
-    waitpid(pid, nullptr, 0);
-    return SystemError("cannot watch the process", why);
-  }
+  ZS_RETURN_IF_ERROR(AwaitExec(report.read, spec, &child, try_again));
+  ZS_RETURN_IF_ERROR(Watch(&child));
   child.input = std::move(input.write);
   child.output = std::move(output.read);
   child.error = std::move(error.read);

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "absl/status/statusor.h"
+#include "worker/executors/live_groups.h"
 #include "worker/executors/process.h"
 
 namespace zsched::worker {
@@ -35,7 +36,8 @@ class OwnedFd {
 };
 
 struct Child {
-  pid_t pid = 0;  // also the id of its process group
+  pid_t pid = 0;     // also the id of its process group
+  LiveGroup listed;  // freed by whoever reaps the child, just before
   OwnedFd pidfd;
   OwnedFd input;  // our ends of the pipes, non-blocking
   OwnedFd output;

@@ -13,7 +13,7 @@
 #include "schemas/limits.h"
 #include "worker/core/ledger.h"
 #include "worker/executors/executor.h"
-#include "worker/executors/process.h"
+#include "worker/executors/live_groups.h"
 #include "worker/server/builtin.h"
 #include "zsched/worker.h"
 
