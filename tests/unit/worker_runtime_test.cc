@@ -297,6 +297,7 @@ class WorkerRuntimeTest : public ::testing::Test {
     options.brokers = broker.address();
     options.concurrency = concurrency;
     options.name = "w1";
+    options.recycle_after_tasks = recycle_after_tasks;
     options.on_event = [this](const WorkerEvent& event) {
       std::lock_guard lock(mutex_);
       events_.push_back(event.kind);
@@ -331,6 +332,10 @@ class WorkerRuntimeTest : public ::testing::Test {
     Join();
     EXPECT_TRUE(ended.ok()) << ended;
   }
+  void SeeOffAndJoin() {
+    broker.SeeOff(left_);
+    Join();
+  }
   void Join() {
     if (thread_.joinable()) thread_.join();
   }
@@ -344,8 +349,7 @@ class WorkerRuntimeTest : public ::testing::Test {
     gate.Open();
     if (worker == nullptr) return;
     worker->Stop();
-    broker.SeeOff(left_);
-    Join();
+    SeeOffAndJoin();
   }
   // The only entry of a RESULTS frame that has one detailed result.
   const wire::Result* Only(const Frame& frame) {
@@ -366,6 +370,7 @@ class WorkerRuntimeTest : public ::testing::Test {
   Broker broker;
   Gate gate;
   std::vector<std::pair<std::string, TaskHandler>> more_types;
+  uint64_t recycle_after_tasks = 0;
   std::unique_ptr<Worker> worker;
   absl::Status ended;
 
@@ -600,6 +605,33 @@ TEST_F(WorkerRuntimeTest, DrainFinishesWhatRunsAndGivesBackTheRest) {
   broker.SayGoodbye();
   Join();
   EXPECT_TRUE(ended.ok()) << ended;
+}
+
+TEST_F(WorkerRuntimeTest, ToBeRecycledItDrainsAndSaysSo) {
+  recycle_after_tasks = 2;
+  Start();
+  broker.Greet();
+  broker.Assign({{1, "noop"}});
+  broker.Expect(MessageType::kResults);
+  broker.Acknowledge(1);
+  broker.AwaitHeartbeats(2);
+  broker.Assign({{2, "noop"}});
+  SeeOffAndJoin();
+  EXPECT_TRUE(ended.ok()) << ended;
+  EXPECT_TRUE(worker->due_for_recycling());
+}
+
+TEST_F(WorkerRuntimeTest, AskedToEndItIsNotRecycled) {
+  recycle_after_tasks = 1;
+  Start();
+  broker.Greet();
+  broker.Assign({{1, "noop"}, {2, "wait"}});
+  AwaitEvent(WorkerEvent::Kind::kDraining);
+  worker->Drain();
+  gate.Open();
+  SeeOffAndJoin();
+  EXPECT_TRUE(ended.ok()) << ended;
+  EXPECT_FALSE(worker->due_for_recycling());
 }
 
 TEST_F(WorkerRuntimeTest, AStallGivesBackWhatOtherWorkersCouldDo) {

@@ -337,9 +337,10 @@ void Ledger::OnWithdrawn(std::span<const LeaseId> leases) {
 
 // --- Time and drain -------------------------------------------------------------------------------
 
-void Ledger::OnDrain(int64_t now_ms) {
-  if (draining_) return;
+void Ledger::OnDrain(int64_t now_ms, int64_t offline_ms) {
+  if (draining_ && offline_ms >= drain_offline_ms_) return;
   draining_ = true;
+  drain_offline_ms_ = offline_ms;
   draining_since_ms_ = now_ms;
 }
 
@@ -378,7 +379,13 @@ bool Ledger::drained(int64_t now_ms) const {
   if (!draining_) return false;
   if (leases_.empty() && refused_.empty()) return true;
   if (up_ || waiting_ != 0 || !running_.empty()) return false;
-  return now_ms - std::max(down_since_ms_, draining_since_ms_) >= kDrainOfflineMs;
+  return now_ms >= GivesUpMs();
+}
+
+// When a drained worker without a broker leaves with its last results unheard.
+int64_t Ledger::GivesUpMs() const {
+  if (drain_offline_ms_ == kNever) return kNever;
+  return std::max(down_since_ms_, draining_since_ms_) + drain_offline_ms_;
 }
 
 int64_t Ledger::NextDeadlineMs() const {
@@ -386,8 +393,7 @@ int64_t Ledger::NextDeadlineMs() const {
   for (const Running& running : running_) next = std::min(next, running.deadline_ms);
   if (up_ && !draining_ && waiting_ > Slots())
     next = std::min(next, std::max(credit_.StallMs(), surplus_asked_ms_ + kCreditTargetUs / 1000));
-  if (draining_ && !up_ && waiting_ == 0 && running_.empty())
-    next = std::min(next, std::max(down_since_ms_, draining_since_ms_) + kDrainOfflineMs);
+  if (draining_ && !up_ && waiting_ == 0 && running_.empty()) next = std::min(next, GivesUpMs());
   return next;
 }
 

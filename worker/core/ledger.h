@@ -188,8 +188,9 @@ class Ledger {
   void OnWithdrawn(std::span<const LeaseId> leases);
 
   // --- Other events ---
-  // DRAIN or SIGTERM. For good.
-  void OnDrain(int64_t now_ms);
+  // DRAIN, SIGTERM, or this process is to be recycled. For good. `offline_ms`: how long the last
+  // results wait for a broker, kNever for ever; a shorter time may follow a longer one.
+  void OnDrain(int64_t now_ms, int64_t offline_ms = kDrainOfflineMs);
   // Orders every attempt to be cancelled; each is still awaited and reported.
   void OnStop();
   void OnTick(int64_t now_ms);
@@ -208,7 +209,7 @@ class Ledger {
   int64_t StartsUntilMs() const;
 
   bool draining() const { return draining_; }
-  // Draining and nothing is held any more, so GOODBYE is due; or it waited kDrainOfflineMs in vain
+  // Draining and nothing is held any more, so GOODBYE is due; or it waited so long in vain
   // for a broker to take the last results (unacked() says how many).
   bool drained(int64_t now_ms) const;
 
@@ -252,6 +253,7 @@ class Ledger {
   void Append(TaskId task, LeaseId lease, uint32_t run_us, std::unique_ptr<Outcome> outcome);
   void DropResults(const absl::flat_hash_set<LeaseId>& leases);
   void PrepareResend();
+  int64_t GivesUpMs() const;
   void StartEnding(Running* running, int64_t now_ms);
   void EndOverdue(Running* running, int64_t now_ms);
   std::vector<wire::LeaseRef> TakeReleases();
@@ -282,6 +284,7 @@ class Ledger {
 
   bool draining_ = false;
   int64_t draining_since_ms_ = 0;
+  int64_t drain_offline_ms_ = kNever;
   LedgerCounters counters_;
 };
 

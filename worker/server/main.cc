@@ -15,6 +15,7 @@
 #include "worker/executors/executor.h"
 #include "worker/executors/live_groups.h"
 #include "worker/server/builtin.h"
+#include "worker/server/self_exec.h"
 #include "zsched/worker.h"
 
 namespace zsched::worker {
@@ -27,6 +28,7 @@ struct Settings {
   std::vector<HostPort> brokers = {{kDefaultHost, kDefaultPort}};
   std::vector<std::string> enable;
   std::vector<std::string> labels;
+  std::optional<uint64_t> recycle_after_tasks, recycle_after_memory_bytes;
   ExecutorOptions executor;
   WorkerOptions worker;
   LogOptions log{.program = "zsched-worker"};
@@ -56,6 +58,7 @@ void ArmSignals(Worker* worker) {
   sigaction(SIGINT, &action, nullptr);
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);
+  SelfExec::AcceptTermination();
 }
 
 void LogEvent(const WorkerEvent& event) {
@@ -101,6 +104,10 @@ void AddFlags(Flags* flags, Settings* settings) {
   flags->Duration("--grace", &settings->executor.grace_ms,
                   "From SIGTERM to SIGKILL for the processes of a task that has to end", 0,
                   kAbandonAfterMs - 1000);
+  flags->Number("--recycle-after-tasks", &settings->recycle_after_tasks,
+                "Begin anew in a fresh process after so many attempts, and up to 10 % more", 1);
+  flags->Size("--recycle-after-memory", &settings->recycle_after_memory_bytes,
+              "The same once the process has more than this in RAM", 1);
   AddLogFlags(*flags, &settings->log);
   flags->Switch("--check-config", &settings->check,
                 "Read all settings, print them with their sources, and end");
@@ -123,6 +130,8 @@ absl::StatusOr<std::unique_ptr<Worker>> MakeWorker(const Settings& settings) {
       return Error(ErrorCode::kInvalidArgument, "label '" + label + "' is not KEY=VALUE");
     options.labels.emplace_back(label.substr(0, equals), label.substr(equals + 1));
   }
+  options.recycle_after_tasks = settings.recycle_after_tasks.value_or(0);
+  options.recycle_after_memory_bytes = settings.recycle_after_memory_bytes.value_or(0);
   options.on_event = LogEvent;
   ZS_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, Worker::Create(std::move(options)));
   ZS_RETURN_IF_ERROR(RegisterBuiltinTypes(worker.get()));
@@ -149,7 +158,27 @@ void Reload(int argc, char** argv) {
   Log(Level::kInfo, "log level reloaded; other settings need a restart");
 }
 
+// To the end of this process, or of this program in it.
+[[noreturn]] void Leave(const Worker& worker, absl::Status ended, const SelfExec& self) {
+  // A handler that was abandoned may still have one.
+  KillAllProcessGroups();
+  if (ended.ok() && worker.due_for_recycling()) {
+    Log(Level::kInfo, "beginning anew in the same process", {{"attempts", worker.stats().ended}});
+    std::fflush(nullptr);
+    ended = self.Exec([] { return signals_seen != 0; });
+  }
+  if (!ended.ok()) {
+    Log(Level::kError, "worker ended", {{"reason", MessageOf(ended)}});
+  } else {
+    Log(Level::kInfo, "worker drained", {{"attempts", worker.stats().ended}});
+  }
+  std::fflush(nullptr);
+  // Not return: a handler that was abandoned may still run, and static objects must outlive it.
+  _exit(ended.ok() ? 0 : InfoOf(CodeOf(ended)).exit_code);
+}
+
 int Main(int argc, char** argv) {
+  const SelfExec self(argv);
   Settings settings;
   Flags flags("zsched-worker", kDescription);
   AddFlags(&flags, &settings);
@@ -166,14 +195,7 @@ int Main(int argc, char** argv) {
        {"id", ToString((*worker)->id())},
        {"concurrency", settings.worker.concurrency}});
   absl::Status ended = (*worker)->Run();
-  if (!ended.ok()) {
-    Log(Level::kError, "worker ended", {{"reason", MessageOf(ended)}});
-  } else {
-    Log(Level::kInfo, "worker drained", {{"attempts", (*worker)->stats().ended}});
-  }
-  std::fflush(nullptr);
-  // Not return: a handler that was abandoned may still run, and static objects must outlive it.
-  _exit(ended.ok() ? 0 : InfoOf(CodeOf(ended)).exit_code);
+  Leave(**worker, std::move(ended), self);
 }
 
 }  // namespace

@@ -1,6 +1,9 @@
 #include "worker/server/runtime.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <fstream>
 
 #include "base/check.h"
 #include "schemas/verify.h"
@@ -35,9 +38,19 @@ std::vector<LeaseId> ToLeases(const flatbuffers::Vector<uint64_t>* ids) {
 
 int64_t NowMs() { return SystemNow().mono_ms; }
 
+// What this process has in memory; 0 when the system does not say.
+uint64_t ResidentBytes() {
+  uint64_t total_pages = 0, resident_pages = 0;
+  std::ifstream("/proc/self/statm") >> total_pages >> resident_pages;
+  return resident_pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
 }  // namespace
 
-Runtime::Runtime(RuntimeOptions options) : options_(std::move(options)), ledger_(options_.ledger) {}
+Runtime::Runtime(RuntimeOptions options)
+    : options_(std::move(options)),
+      ledger_(options_.ledger),
+      recycling_(options_.recycling, options_.session.seed) {}
 
 absl::Status Runtime::Open() {
   SessionHooks hooks;
@@ -48,6 +61,7 @@ absl::Status Runtime::Open() {
   };
   hooks.heartbeat = [this] {
     ++beats_sent_;
+    if (recycling_.watches_memory()) resident_bytes_ = ResidentBytes();
     return std::string(EncodeHeartbeat(ledger_.TakeHeartbeat(), &builder_));
   };
   ZS_ASSIGN_OR_RETURN(dealer_, Dealer::Create(options_.session, std::move(hooks), this));
@@ -68,6 +82,7 @@ int64_t Runtime::Round() {
   int64_t now_ms = NowMs();
   HandleAsked(now_ms);
   CollectEnded(now_ms);
+  RecycleWhenDue(now_ms);
   ledger_.OnTick(now_ms);
   CarryOut(ledger_.TakeOrders(now_ms));
   SendDue(now_ms);
@@ -78,7 +93,8 @@ int64_t Runtime::Round() {
   PublishStats();
   if (Done(now_ms)) return now_ms;
   int64_t deadline = std::min(ledger_.NextDeadlineMs(), stop_by_ms_);
-  if (last_call_ != 0 && ledger_.drained(now_ms)) deadline = std::min(deadline, last_call_by_ms_);
+  if (last_call_ != 0 && !recycles_ && ledger_.drained(now_ms))
+    deadline = std::min(deadline, last_call_by_ms_);
   if (!unsent_.empty()) deadline = std::min(deadline, now_ms + kSendRetryMs);
   if (ledger_.waiting() > 0 && starts_until_ms_ > now_ms)
     deadline = std::min(deadline, now_ms + kObserveMs);
@@ -258,14 +274,27 @@ void Runtime::HandleAsked(int64_t now_ms) {
 }
 
 void Runtime::StartDrain(std::string why, int64_t now_ms) {
-  if (ledger_.draining()) return;
+  // Whoever asks for the end gets it, from a worker that is about to begin anew too.
+  if (ledger_.draining() && !std::exchange(recycles_, false)) return;
   ledger_.OnDrain(now_ms);
   Report(WorkerEvent::Kind::kDraining, std::move(why));
+}
+
+// Only with a broker there: away from it, a drain would finish what runs and then do nothing.
+void Runtime::RecycleWhenDue(int64_t now_ms) {
+  if (ledger_.draining() || !dealer_->ready()) return;
+  std::optional<std::string> why = recycling_.Due(ledger_.counters().ended, resident_bytes_);
+  if (!why) return;
+  recycles_ = true;
+  ledger_.OnDrain(now_ms, Ledger::kNever);
+  Report(WorkerEvent::Kind::kDraining, *std::move(why));
 }
 
 bool Runtime::Done(int64_t now_ms) const {
   if (now_ms >= stop_by_ms_) return true;
   if (!ledger_.drained(now_ms) || !unsent_.empty()) return false;
+  // One that goes on in a new process is in no hurry: it leaves when the broker has heard all.
+  if (recycles_) return dealer_->ready() && last_call_ != 0 && beats_answered_ >= last_call_;
   if (!dealer_->ready()) return true;
   return last_call_ != 0 && (beats_answered_ >= last_call_ || now_ms >= last_call_by_ms_);
 }

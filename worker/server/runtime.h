@@ -19,6 +19,7 @@
 #include "client/session/dealer.h"
 #include "worker/core/frames.h"
 #include "worker/core/ledger.h"
+#include "worker/core/recycling.h"
 #include "worker/server/pool.h"
 #include "zsched/worker.h"
 
@@ -28,6 +29,7 @@ struct RuntimeOptions {
   Identity identity;  // types are taken from the handlers
   SessionOptions session;
   LedgerOptions ledger;
+  RecyclingOptions recycling;
   std::function<void(const WorkerEvent&)> on_event;
 };
 
@@ -41,12 +43,14 @@ class Runtime final : private Dealer::Handler {
 
   void Drain() noexcept { Ask(Asked::kDrain); }
   void Stop() noexcept { Ask(Asked::kStop); }
+  // See zsched::Worker.
+  bool due_for_recycling() const { return recycles_ && asked_.load() == 0; }
 
   WorkerStats stats() const;
   const Identity& identity() const { return options_.identity; }
 
  private:
-  enum class Asked : int { kNothing, kDrain, kStop };
+  enum class Asked : int { kNothing = 0, kDrain, kStop };
 
   // Dealer::Handler
   void OnUp(const FrameView& welcome) override;
@@ -72,12 +76,14 @@ class Runtime final : private Dealer::Handler {
   bool Done(int64_t now_ms) const;
   absl::Status Finish();
   void StartDrain(std::string why, int64_t now_ms);
+  void RecycleWhenDue(int64_t now_ms);
   void Report(WorkerEvent::Kind kind, std::string message = {}, uint64_t count = 0);
   void ReportChanges();
   void PublishStats();
 
   RuntimeOptions options_;
   Ledger ledger_;
+  const Recycling recycling_;
   std::unique_ptr<Dealer> dealer_;
   std::unique_ptr<Pool> pool_;
   uint32_t hellos_ = 0;
@@ -93,7 +99,9 @@ class Runtime final : private Dealer::Handler {
   int64_t last_call_by_ms_ = 0;
   int64_t starts_until_ms_ = 0;  // as the pool knows it
   int64_t stop_by_ms_ = Ledger::kNever;
-  int asked_done_ = 0;  // how much of asked_ was carried out
+  int asked_done_ = 0;           // how much of asked_ was carried out
+  uint64_t resident_bytes_ = 0;  // at the last heartbeat, when there is a bound for it
+  bool recycles_ = false;        // what drains it is its own age; nobody has asked for the end
   bool no_broker_reported_ = false;
   uint64_t stuck_reported_ = 0;
   uint64_t refused_reported_ = 0;

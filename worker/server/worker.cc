@@ -130,6 +130,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
   runtime.session.brokers = std::move(brokers);
   runtime.session.seed = random.second;
   runtime.ledger.concurrency = concurrency;
+  runtime.recycling = {options.recycle_after_tasks, options.recycle_after_memory_bytes};
   runtime.on_event = std::move(options.on_event);
   auto impl = std::make_unique<Impl>(std::move(runtime));
   ZS_RETURN_IF_ERROR(impl->runtime.Open());
@@ -158,6 +159,7 @@ absl::Status Worker::Run() {
 
 void Worker::Drain() noexcept { impl_->runtime.Drain(); }
 void Worker::Stop() noexcept { impl_->runtime.Stop(); }
+bool Worker::due_for_recycling() const { return impl_->runtime.due_for_recycling(); }
 WorkerStats Worker::stats() const { return impl_->runtime.stats(); }
 Uuid Worker::id() const { return impl_->runtime.identity().id; }
 const std::string& Worker::name() const { return impl_->runtime.identity().name; }

@@ -52,7 +52,7 @@ struct WorkerEvent {
     kConnected,       // a session is open; `session` names it
     kDisconnected,    // it was lost; `message` says why. Running attempts go on
     kNoBroker,        // no session could be opened; said once, then the worker keeps trying
-    kDraining,        // asked to, by Drain() or by the broker (`message`)
+    kDraining,        // asked to, by Drain() or the broker, or to be recycled
     kSlotsBlocked,    // `count` slots are held by handlers whose attempt is over (timed out, taken
                       // away) and that do not return: the worker has so much less concurrency
     kSlotsReturned,   // some did return; `count` are still held
@@ -71,6 +71,10 @@ struct WorkerOptions {
   int concurrency = 0;                     // attempts at once, 1..kMaxConcurrency; 0: one a core
   std::string name;                        // what people see; empty: host name and process id
   std::vector<std::pair<std::string, std::string>> labels;
+  // A process that has done so much drains by itself, and asks to be replaced: see
+  // Worker::due_for_recycling. 0: never.
+  uint64_t recycle_after_tasks = 0;         // attempts ended; each worker adds a random 0 to 10 %
+  uint64_t recycle_after_memory_bytes = 0;  // resident in RAM, looked at with every heartbeat
   std::function<void(const WorkerEvent&)> on_event;  // may be empty
 };
 
@@ -112,6 +116,10 @@ class Worker {
   void Drain() noexcept;
   // As Drain, and cancels what runs (TaskContext::cancelled()). Signal-safe.
   void Stop() noexcept;
+
+  // After Run() has returned OK: it did because of WorkerOptions::recycle_…, and nobody has asked it
+  // to end. Nothing is held, so the program may begin anew at once, in a new process (exec).
+  bool due_for_recycling() const;
 
   // Any thread.
   WorkerStats stats() const;
