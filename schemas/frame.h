@@ -76,6 +76,8 @@ enum class MessageType : uint8_t {
   kTypeSet = 56,
   kTypeList = 57,
   kTypeInfos = 58,
+  kHistory = 36,
+  kHistoryInfo = 37,
   // worker endpoint
   kWorkerHello = 64,
   kWorkerWelcome = 65,
@@ -86,6 +88,7 @@ enum class MessageType : uint8_t {
   kRelease = 70,
   kDrain = 71,
   kCancel = 72,
+  kProgress = 73,
 };
 
 // What a peer says before it has a session: such frames have no number.

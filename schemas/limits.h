@@ -23,6 +23,10 @@ inline constexpr size_t kMaxResultBytes = 1 << 20;
 inline constexpr size_t kMaxNameBytes = 128;  // queue, type, worker name, host, version
 inline constexpr size_t kMaxContentTypeBytes = 128;
 inline constexpr size_t kMaxErrorMessageBytes = 4096;  // a longer message is cut, never refused
+// Ended attempts of a task that its history keeps: the first, which tells how it began, and the
+// last ones.
+inline constexpr uint32_t kKeptAttempts = 16;
+inline constexpr size_t kMaxHistoryMessageBytes = 512;  // of a message in the history: cut
 inline constexpr size_t kMaxLabels = 16;
 inline constexpr size_t kMaxLabelKeyBytes = 64;
 inline constexpr size_t kMaxLabelValueBytes = 256;
@@ -98,6 +102,12 @@ inline constexpr size_t kMaxResultTasks = 4096;  // entries in one RESULTS frame
 inline constexpr size_t kMaxWorkerQueues = 256;
 inline constexpr size_t kMaxWorkerTypes = 256;
 inline constexpr size_t kMaxStartedReports = 256;  // leases in one heartbeat
+
+// --- What running attempts say
+inline constexpr size_t kMaxProgressMessageBytes = 256;  // a longer one is cut
+inline constexpr size_t kMaxCheckpointBytes = 64
+                                              << 10;  // more belongs elsewhere, and its name here
+inline constexpr size_t kMaxProgressReports = 1024;   // attempts in one PROGRESS frame
 
 // --- Liveness
 inline constexpr uint32_t kHeartbeatMs = 1000;  // client and worker to broker

@@ -58,6 +58,7 @@ void BM_EncodeTasks(benchmark::State& state) {
     encoder.Tasks(
         driver.tasks(), driver.core().state().lanes(),
         [&](TaskId id) { return batch.row(specs[id.value() - specs[0].key]); },
+        [](uint64_t) { return std::string_view(); },
         [&](std::string_view body) { bytes = body.size(); });
   ShowTasks(state, bytes);
 }

@@ -61,6 +61,8 @@ class Applier {
         return DeadGone();
       case RecordKind::kQueueSet:
         return QueueSet();
+      case RecordKind::kReported:
+        return Reported();
       case RecordKind::kScheduleSet:
         return ScheduleSet();
       case RecordKind::kTicked:
@@ -303,6 +305,26 @@ class Applier {
     if ((entry.ending == Ending::kCancelled) != (state_.tasks()[slot].cancelling != 0))
       return Corrupt("a task ends as cancelled exactly when it was");
     state_.Ended(batch_, slot, entry, outcome, now_ms_);
+    return absl::OkStatus();
+  }
+
+  absl::Status Reported() {
+    IdsRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      ReportedEntry entry;
+      std::string_view message, checkpoint;
+      if (!in_.Read(entry) || !in_.Take(entry.message_bytes, message) ||
+          !in_.Take(entry.checkpoint_bytes, checkpoint))
+        return Corrupt("too short");
+      if (entry.percent > 100 || entry.kinds >= 1 << kNoteKinds ||
+          message.size() > kMaxProgressMessageBytes || checkpoint.size() > kMaxCheckpointBytes)
+        return Corrupt("a report is out of range");
+      uint32_t slot = state_.tasks().Find(TaskId(entry.task));
+      if (slot == kNil || state_.tasks()[slot].state != TaskState::kLeased)
+        return Corrupt("a task that is reported on is not leased");
+      state_.Reported(batch_, slot, entry, message, checkpoint, now_ms_);
+    }
     return absl::OkStatus();
   }
 

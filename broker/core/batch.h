@@ -47,12 +47,16 @@ enum class Table : uint8_t {
   kSchedules = 10,  // schedule number → what was set: a SCHEDULE_SET
   kTicks = 11,      // schedule number → how far it has come; rewritten on each tick
   kTypes = 12,      // number → rules of a type that has any
-  kDead = 14,       // letter → the task that died, and of what; 13: docs/scheduling.md
+  kHistory = 13,    // trail number, place → how an attempt ended
+  kDead = 14,       // letter → the task that died, and of what; 15: docs/scheduling.md
+  kNotes = 16,      // trail number, kind → the last progress, the last checkpoint
+  kTrails = 17,     // task id → the number of its trail
 };
-inline constexpr size_t kTables = 15;
+inline constexpr size_t kTables = 18;
 inline constexpr std::array<const char*, kTables> kTableNames = {
-    "meta",      "specs",  "tasks", "outcomes",  "finished", "lanes", "workers", "producers",
-    "queues",    "keys",   "schedules", "ticks", "types",    "history", "dead"};
+    "meta",    "specs",     "tasks",  "outcomes", "finished",  "lanes",
+    "workers", "producers", "queues", "keys",     "schedules", "ticks",
+    "types",   "history",   "dead",   "output",   "notes",     "trails"};
 
 struct Mutation {
   static constexpr uint32_t kErase = UINT32_MAX;

@@ -7,8 +7,8 @@
 // Every decision is a record in the open batch and applied to State in the same breath. What others
 // are to be told is an Effect, which names the LSN it must wait for: an ack must not leave before
 // its record is on disk. The families of events have a file each: on_client.cc, on_submit.cc,
-// on_worker.cc, on_results.cc, on_cancel.cc, on_dead.cc, on_queue.cc, on_schedule.cc, on_tick.cc,
-// dispatch.cc.
+// on_worker.cc, on_report.cc, on_results.cc, on_cancel.cc, on_dead.cc, on_queue.cc, on_schedule.cc,
+// on_tick.cc, dispatch.cc.
 //
 // Example (one round of the loop):
 //   core.OnSubmit(session, *submit, body, now);  core.OnResults(…);
@@ -99,7 +99,8 @@ struct Assign {
   uint16_t attempt, max_attempts;
   uint8_t priority;
   bool at_most_once;
-  int64_t order;  // Task::order when it was taken off its line
+  int64_t order;            // Task::order when it was taken off its line
+  uint64_t checkpoint = 0;  // the trail in which there is one; 0: none
 };
 struct TasksEffect {
   SessionId to;
@@ -224,7 +225,9 @@ struct WorkerSession {
   bool draining = false;
   uint32_t running = 0;
   uint64_t finished = 0;
-  bool listed = false;  // in served_workers_
+  int64_t report_bytes = 0;  // what it may still report now; on_report.cc
+  int64_t reported_ms = 0;   // when that was
+  bool listed = false;       // in served_workers_
   std::vector<Assign> assigned;
 };
 
@@ -295,6 +298,8 @@ class Core {
   void OnCredit(SessionId from, const wire::Credit& credit);
   void OnResults(SessionId from, const wire::Results& results, Now now);
   void OnRelease(SessionId from, const wire::Release& release, Now now);
+  // Progress and checkpoints of what it runs.
+  void OnProgress(SessionId from, const wire::Progress& progress, Now now);
   void OnWorkerGoodbye(SessionId from, Now now);
 
   // --- Events from both
@@ -458,6 +463,9 @@ class Core {
   void CloseEnded(const OpenedRecord& opened, const EndedRecord& record, Now now);
   void StopTimer(Task& task);
 
+  // on_report.cc
+  bool MayReport(WorkerSession& session, size_t bytes, Now now);
+
   // on_tick.cc
   void FireTimers(Now now);
   void EndOverdue(Now now);
@@ -467,6 +475,7 @@ class Core {
 
   // dispatch.cc
   void Dispatch(Now now);
+  uint64_t CheckpointOf(const Task& task) const;
   void FlushTasks();
   void HoldOnce(TasksEffect& effect);
   void FlushOutcomes();

@@ -15,6 +15,13 @@ constexpr size_t kMaxLeasesPerRound = 16'384;
 
 }  // namespace
 
+// The trail in which the task has one; 0: none.
+uint64_t Core::CheckpointOf(const Task& task) const {
+  if (!task.trailed || ZS_PLANTED("checkpoint-unsaid")) return 0;
+  const Trail& trail = *state_.trails().Find(task.id);
+  return trail.notes & NoteBit(NoteKind::kCheckpoint) ? trail.number : 0;
+}
+
 void Core::EndRound(Now now) {
   Dispatch(now);
   FlushTasks();
@@ -42,7 +49,8 @@ void Core::Dispatch(Now now) {
     const uint32_t lane = state_.lanes()[task.lane].base;
     session.assigned.push_back(Assign{TaskId(task.id), lease, lane, task.timeout_ms,
                                       static_cast<uint16_t>(task.attempt + 1), task.max_attempts,
-                                      task.priority, task.at_most_once != 0, task.order});
+                                      task.priority, task.at_most_once != 0, task.order,
+                                      CheckpointOf(task)});
     state_.Leased(task_slot, lease, session.worker, static_cast<uint16_t>(task.attempt + 1),
                   now.wall_ms);
     gates_.OnGiven(task.lane);

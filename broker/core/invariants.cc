@@ -32,6 +32,10 @@ absl::Status CheckTasks(const State& state, std::vector<Recount>& queues) {
       status = Broken(name + " has a lease exactly when it is leased");
     if (task.cancelling && task.lease == kNil)
       status = Broken(name + " is being cancelled, and no attempt runs");
+    if (task.trailed != (state.trails().Find(task.id) != nullptr))
+      status = Broken(name + " has a trail exactly when it is marked so");
+    if (RecordedAttempts(task.state, task.attempt) > 0 && !task.trailed)
+      status = Broken(name + " has had attempts, and no trail");
     if (task.state == TaskState::kScheduled || task.state == TaskState::kRetryWait) ++waiting;
     if (task.lost >= kCrashLimit || task.failures >= task.max_attempts)
       status = Broken(name + " has spent its attempts and is not dead");

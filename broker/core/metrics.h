@@ -38,6 +38,9 @@ namespace zsched::broker {
   X(kAttemptsReleased, "attempts_released_total")                              \
   X(kResultsStale, "results_stale_total")                                      \
   X(kLeasesStale, "leases_stale_total")     /* refused at WORKER_HELLO */      \
+  X(kReportsTaken, "reports_taken_total")   /* progress and checkpoints */     \
+  X(kReportsStale, "reports_stale_total")   /* not of a lease of their worker */ \
+  X(kReportsDropped, "reports_dropped_total") /* more than a worker may say */ \
   X(kQueuesSet, "queues_set_total")         /* changes of rules */             \
   X(kTypesSet, "types_set_total")           /* likewise */                     \
   X(kTimersFired, "timers_fired_total")                                        \

@@ -278,7 +278,8 @@ absl::Status State::Rebuild(const ScanTable& scan) {
     return absl::OkStatus();
   }));
   keys_.SortByAge();
-  return CheckDead(scan);
+  ZS_RETURN_IF_ERROR(CheckDead(scan));
+  return RebuildTrails(scan);
 }
 
 // Dead tasks are found by their rows of kDead only: one without a row would be out of reach.
@@ -310,7 +311,7 @@ std::string State::Fingerprint() const {
   auto num = [](auto n) { return std::to_string(n); };
   add("meta", num(meta_.epoch), num(meta_.lsn), num(meta_.next_task), num(meta_.next_lease),
       num(meta_.next_lane), num(meta_.next_worker), num(meta_.next_producer), num(meta_.next_queue),
-      num(meta_.next_type), num(meta_.next_letter), num(dead_));
+      num(meta_.next_type), num(meta_.next_letter), num(meta_.next_trail), num(dead_));
   tasks_.ForEach([&](uint32_t, const Task& task) {
     TaskRow row = RowOf(task);
     uint64_t before = 0;  // the neighbour in its line: order is state
@@ -325,6 +326,9 @@ std::string State::Fingerprint() const {
   keys_.ForEach([&](uint64_t task, const KeyRow& row) {
     add("key", num(task), num(row.hash_low), num(row.hash_high), num(row.body_hash),
         num(row.finished_ms));
+  });
+  trails_.ForEach([&](uint64_t task, const Trail& trail) {
+    add("trail", num(task), num(trail.number), num(trail.first), num(trail.notes));
   });
   for (const Queue& queue : lanes_.queues()) {
     std::string counts;

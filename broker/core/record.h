@@ -40,6 +40,7 @@ enum class RecordKind : uint8_t {
   kScheduleSet = 17,    // ScheduleSetRecord, SCHEDULE_SET body: none when the definition stays
   kTicked = 18,         // TickedRecord, TickedEntry*
   kSchedulesGone = 20,  // IdsRecord, schedule numbers
+  kReported = 21,       // IdsRecord, (ReportedEntry, message, checkpoint)*: of running attempts
   kTypeSet = 24,        // TypeRow, name: all rules of the type
 };
 
@@ -135,6 +136,12 @@ struct EndedEntry {
 };
 static_assert(sizeof(EndedRecord) == 8 && sizeof(SucceededEntry) == 16 && sizeof(EndedEntry) == 40);
 
+// Whether the attempt gets a row in kHistory. A success is told by the row of its task, and one that
+// is given back has not run.
+inline bool LeavesHistory(const EndedEntry& entry) {
+  return entry.ending != Ending::kSucceeded && entry.charge != Charge::kRelease;
+}
+
 struct IdsRecord {
   uint64_t count = 0;
 };
@@ -185,6 +192,15 @@ struct TickedEntry {
   bool MovesCursor() const { return fate <= TickFate::kHeld; }
 };
 static_assert(sizeof(TickedRecord) == 8 && sizeof(TickedEntry) == 40);
+
+struct ReportedEntry {
+  uint64_t task = 0;
+  uint32_t checkpoint_bytes = 0;
+  uint16_t message_bytes = 0;
+  uint8_t percent = 0;
+  uint8_t kinds = 0;  // 1 << NoteKind of each that is reported
+};
+static_assert(sizeof(ReportedEntry) == 16);
 
 struct PrunedRecord {
   uint64_t keys = 0;  // of kFinished, spent

@@ -115,11 +115,13 @@ struct FinishedRun {
   uint32_t lane = 0;
   uint16_t tasks = 0;
   TaskState state{};
-  uint8_t outcomes = 0;  // 0: they have no rows in kOutcomes; 1: they may
+  uint8_t outcomes : 1 = 0;  // 0: they have no rows in kOutcomes; 1: they may
+  uint8_t trails : 1 = 0;    // 0: they have no rows in kTrails; 1: each has
+  uint8_t reserved : 6 = 0;
 
   // Dead tasks are not among them: retention keeps those.
   bool IsSane() const {
-    return tasks > 0 && first <= UINT64_MAX - tasks && lane != 0 && outcomes <= 1 &&
+    return tasks > 0 && first <= UINT64_MAX - tasks && lane != 0 && reserved == 0 &&
            (state == TaskState::kSucceeded || state == TaskState::kCancelled);
   }
 };
@@ -218,6 +220,68 @@ struct TicksRow {
   bool operator==(const TicksRow&) const = default;
 };
 static_assert(sizeof(TicksRow) == 64);
+// --- Trails: what attempts leave behind (docs/scheduling.md)
+// kTrails: a task of which at least one attempt left something.
+struct TrailRow {
+  uint64_t number = 0;  // of the trail: what its rows in other tables are found by
+  uint16_t first = 0;   // the attempt that began it: none before that was recorded
+  uint8_t notes = 0;    // 1 << NoteKind: there is a row of that kind
+  uint8_t reserved[4] = {};
+  uint8_t version = kRowVersion;
+};
+static_assert(sizeof(TrailRow) == 16);
+
+// Attempts (from 1) that ended and are recorded: all but the one that runs or succeeded.
+inline uint32_t RecordedAttempts(TaskState state, uint16_t attempt) {
+  const bool told_by_task = state == TaskState::kLeased || state == TaskState::kSucceeded;
+  return told_by_task && attempt > 0 ? attempt - 1u : attempt;
+}
+// Whether attempt `attempt` of `recorded` ones is kept, and where: the first has a place of its own,
+// the others take turns.
+inline bool IsKept(uint32_t attempt, uint32_t recorded) {
+  return attempt == 1 || attempt + (kKeptAttempts - 1) > recorded;
+}
+inline uint64_t HistoryKey(uint64_t trail, uint32_t attempt) {
+  const uint32_t place = attempt <= 1 ? 0 : 1 + (attempt - 2) % (kKeptAttempts - 1);
+  return trail * kKeptAttempts + place;
+}
+inline uint64_t FirstHistoryKey(uint64_t trail) { return trail * kKeptAttempts; }
+inline uint64_t LastHistoryKey(uint64_t trail) { return trail * kKeptAttempts + kKeptAttempts - 1; }
+
+// kNotes: what the last attempt that said something left.
+enum class NoteKind : uint8_t { kProgress = 0, kCheckpoint = 1 };
+inline constexpr uint64_t kNoteKinds = 2;
+inline uint64_t NoteKey(uint64_t trail, NoteKind kind) {
+  return trail * kNoteKinds + static_cast<uint64_t>(kind);
+}
+inline uint8_t NoteBit(NoteKind kind) { return static_cast<uint8_t>(1 << static_cast<int>(kind)); }
+// Followed by the message, or by the checkpoint.
+struct NoteRow {
+  int64_t time_ms = 0;
+  uint32_t bytes = 0;
+  uint16_t attempt = 0;
+  uint8_t percent = 0;  // of a progress
+  uint8_t version = kRowVersion;
+};
+static_assert(sizeof(NoteRow) == 16);
+
+// kHistory: an attempt that ended otherwise than as a success. Followed by the worker's name and the
+// error message.
+struct AttemptRow {
+  uint64_t lease = 0;
+  int64_t leased_ms = 0;
+  int64_t ended_ms = 0;
+  uint32_t run_us = 0;  // as reported; 0: nobody did
+  uint16_t attempt = 0;
+  uint16_t error_code = 0;
+  uint16_t message_bytes = 0;
+  uint8_t worker_bytes = 0;
+  uint8_t ending = 0;  // Ending
+  uint8_t reserved[3] = {};
+  uint8_t version = kRowVersion;
+};
+static_assert(sizeof(AttemptRow) == 40);
+static_assert(kMaxHistoryMessageBytes <= UINT16_MAX && kMaxNameBytes <= UINT8_MAX);
 
 // kWorkers: followed by name, host, version.
 struct WorkerRow {
@@ -270,13 +334,14 @@ struct MetaRow {
   uint32_t next_worker = 1;
   uint64_t next_producer = 1;
   uint64_t next_letter = 1;  // of dead tasks
+  uint64_t next_trail = 1;
   uint32_t next_queue = 1;  // of those with settings
   uint32_t next_type = 1;   // likewise
   int64_t ready_ms = 0;     // ReadyClock::last_ms
   uint32_t reserved = 0;
   uint32_t version = kRowVersion;
 };
-static_assert(sizeof(MetaRow) == 96);
+static_assert(sizeof(MetaRow) == 104);
 
 // --- Reading and writing rows with tails ---------------------------------------------------------
 template <class Row>
@@ -316,6 +381,41 @@ class RowReader {
 struct LabelView {
   std::string_view key, value;
 };
+
+inline std::optional<TrailRow> ReadTrail(std::string_view row) {
+  TrailRow trail;
+  if (!RowReader(row).Read(trail) || trail.version != kRowVersion || trail.number == 0 ||
+      trail.first == 0)
+    return std::nullopt;
+  return trail;
+}
+
+struct NoteView {
+  NoteRow head;
+  std::string_view body;
+};
+inline std::optional<NoteView> ReadNote(std::string_view row) {
+  NoteView view;
+  RowReader in(row);
+  if (!in.Read(view.head) || view.head.version != kRowVersion ||
+      !in.Take(view.head.bytes, view.body))
+    return std::nullopt;
+  return view;
+}
+
+struct AttemptView {
+  AttemptRow head;
+  std::string_view worker, message;
+};
+inline std::optional<AttemptView> ReadAttempt(std::string_view row) {
+  AttemptView view;
+  RowReader in(row);
+  if (!in.Read(view.head) || view.head.version != kRowVersion ||
+      !in.Take(view.head.worker_bytes, view.worker) ||
+      !in.Take(view.head.message_bytes, view.message))
+    return std::nullopt;
+  return view;
+}
 
 struct SpecView {
   SpecRow head;

@@ -68,7 +68,8 @@ std::string BuildCancelledWaiting() {
 // Whether `run` goes on where `last` ends, and is part of it now.
 bool Join(FinishedRun& last, const FinishedRun& run) {
   if (run.first != last.first + last.tasks || run.lane != last.lane || run.state != last.state ||
-      run.outcomes != last.outcomes || last.tasks + run.tasks > UINT16_MAX)
+      run.outcomes != last.outcomes || run.trails != last.trails ||
+      last.tasks + run.tasks > UINT16_MAX)
     return false;
   last.tasks = static_cast<uint16_t>(last.tasks + run.tasks);
   return true;
@@ -393,6 +394,7 @@ bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::str
       break;
   }
   if (!outcome.empty()) batch.Put(Table::kOutcomes, task.id, outcome);
+  if (LeavesHistory(entry)) RecordAttempt(batch, task, entry, outcome, now_ms);
   if (entry.ending == Ending::kRetry || entry.ending == Ending::kReturned) {
     ReleaseLease(task);
     if (entry.ending == Ending::kRetry)
@@ -452,7 +454,7 @@ bool State::Cancelled(Batch& batch, uint32_t slot, int64_t now_ms) {
 }
 
 void State::AddFinished(const Task& task, bool outcomes) {
-  FinishedRun run{task.id, lanes_[task.lane].base, 1, task.state, outcomes};
+  FinishedRun run{task.id, lanes_[task.lane].base, 1, task.state, outcomes, task.trailed, 0};
   if (finished_runs_.empty() || !Join(finished_runs_.back(), run)) finished_runs_.push_back(run);
   ++finished_;
 }
@@ -472,6 +474,7 @@ void State::Retried(Batch& batch, const RetriedEntry& entry, int64_t now_ms) {
     task.keyed = 1;
     PutKey(batch, entry.task, *key);
   }
+  task.trailed = trails_.Find(entry.task) != nullptr;
   const TaskRow& row = entry.row;
   task.lane = row.lane;
   task.priority = row.priority & 0xF;
@@ -502,6 +505,7 @@ void State::Pruned(Batch& batch, std::string_view keys, std::string_view runs) {
     batch.EraseRange(Table::kSpecs, run.first, last);
     batch.EraseRange(Table::kTasks, run.first, last);
     if (run.outcomes != 0) batch.EraseRange(Table::kOutcomes, run.first, last);
+    if (run.trails != 0 && !ZS_PLANTED("trails-not-pruned")) DropTrails(batch, run.first, last);
     lanes_.queue_of(run.lane).counts[static_cast<size_t>(run.state)] -= run.tasks;
     finished_ -= run.tasks;
   }
@@ -512,6 +516,7 @@ void State::DeadGone(Batch& batch, const DeadGoneEntry& entry) {
   // As ranges: keys of kSpecs only rise among a batch's mutations.
   for (Table table : {Table::kTasks, Table::kSpecs, Table::kOutcomes})
     batch.EraseRange(table, entry.task, entry.task);
+  DropTrails(batch, entry.task, entry.task);
   if (ZS_PLANTED("deleted-key-free") && keys_.OfTask(entry.task) != nullptr)
     KeyGone(batch, entry.task);
   --lanes_.queue_of(entry.lane).counts[static_cast<size_t>(TaskState::kDead)];

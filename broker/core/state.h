@@ -32,6 +32,7 @@
 #include "broker/core/rows.h"
 #include "broker/core/task_index.h"
 #include "broker/core/timer_wheel.h"
+#include "broker/core/trails.h"
 #include "schemas/ids.h"
 
 namespace zsched::broker {
@@ -125,6 +126,7 @@ class State {
   const Keys& keys() const { return keys_; }
   // Since when the ready tasks wait.
   const ReadyClock& ready_clock() const { return ready_clock_; }
+  const Trails& trails() const { return trails_; }
   // Those whose tasks were over before then; the caller records that they go.
   std::vector<uint64_t> OldKeys(int64_t before_ms, size_t limit) {
     return keys_.Old(before_ms, limit);
@@ -173,6 +175,9 @@ class State {
   // the slot; returns true then.
   bool Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::string_view outcome,
              int64_t now_ms);
+  // A leased task's attempt says something. `message` and `checkpoint` count when `entry` says so.
+  void Reported(Batch& batch, uint32_t slot, const ReportedEntry& entry, std::string_view message,
+                std::string_view checkpoint, int64_t now_ms);
   // A leased task is marked, and is over when its attempt is. Any other is over now: its slot is
   // free, and its outcome row CancelledWaiting(); returns true then.
   bool Cancelled(Batch& batch, uint32_t slot, int64_t now_ms);
@@ -227,6 +232,15 @@ class State {
                int64_t now_ms);
   void PutKey(Batch& batch, uint64_t task, const KeyRow& row);
   void AddFinished(const Task& task, bool outcomes);
+  // trail_state.cc
+  Trail& TrailOf(Batch& batch, Task& task);
+  void WriteTrail(Batch& batch, uint64_t task, const Trail& trail);
+  void WriteNote(Batch& batch, Task& task, NoteKind kind, uint8_t percent, std::string_view body,
+                 int64_t now_ms);
+  void RecordAttempt(Batch& batch, Task& task, const EndedEntry& entry, std::string_view outcome,
+                     int64_t now_ms);
+  void DropTrails(Batch& batch, uint64_t first, uint64_t last);
+  absl::Status RebuildTrails(const ScanTable& scan);
   void LinkToWorker(uint32_t slot, Worker& worker);
   void UnlinkFromWorker(uint32_t slot, Worker& worker);
   uint32_t NewLease();
@@ -246,6 +260,7 @@ class State {
   TimerWheel<TaskLinks> timers_;
   Keys keys_;
   ReadyClock ready_clock_;
+  Trails trails_;
   std::deque<Lease> leases_;
   std::vector<uint32_t> free_leases_;
   absl::flat_hash_map<uint32_t, Worker> workers_;

@@ -46,10 +46,12 @@ bool IsRequest(Endpoint endpoint, MessageType type) {
     case MessageType::kScheduleRun:
     case MessageType::kScheduleRemove:
     case MessageType::kScheduleList:
+    case MessageType::kHistory:
       return endpoint == Endpoint::kClient;
     case MessageType::kCredit:
     case MessageType::kResults:
     case MessageType::kRelease:
+    case MessageType::kProgress:
       return endpoint == Endpoint::kWorker;
     default:
       return false;
@@ -333,6 +335,8 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
       return OnDeadList(from, frame, now);
     case MessageType::kCancelTasks:
       return OnCancel(from, frame, now);
+    case MessageType::kHistory:
+      return OnHistory(from, frame);
     default:
       return false;  // IsRequest let nothing else through
   }
@@ -377,6 +381,11 @@ bool Engine::OnWorkerFrame(SessionId from, const FrameView& frame, Now now) {
       if (!VerifyOptionalBody(frame.body, &heartbeat)) return false;
       core_.OnHeartbeat(from, heartbeat, now);
       return true;
+    }
+    case MessageType::kProgress: {
+      const auto* progress = VerifyBody<wire::Progress>(frame.body);
+      if (progress != nullptr) core_.OnProgress(from, *progress, now);
+      return progress != nullptr;
     }
     case MessageType::kRelease: {
       const auto* release = VerifyBody<wire::Release>(frame.body);
@@ -506,45 +515,6 @@ absl::Status Engine::Release(Effect& effect) {
         return absl::OkStatus();
       },
       effect);
-}
-
-absl::StatusOr<std::string_view> Engine::SpecOf(TaskId task) {
-  // Specs of a batch have rising keys, mostly without gaps.
-  if (committed_ != nullptr && !committed_->mutations(Table::kSpecs).empty()) {
-    const auto& specs = committed_->mutations(Table::kSpecs);
-    if (task.value() >= specs.front().key && task.value() <= specs.back().key) {
-      auto it = std::lower_bound(specs.begin(), specs.end(), task.value(),
-                                 [](const Mutation& m, uint64_t key) { return m.key < key; });
-      if (it != specs.end() && it->key == task.value() && it->size != Mutation::kErase)
-        return committed_->row(*it);
-    }
-  }
-  if (view_ == nullptr) {
-    auto view = journal_.View();
-    if (!view.ok()) return view.status();
-    view_ = *std::move(view);
-  }
-  ZS_ASSIGN_OR_RETURN(auto row, view_->Get(Table::kSpecs, task.value()));
-  if (!row)
-    return Error(ErrorCode::kDataLoss, "the spec of task " + ToString(task) + " is missing");
-  return *row;
-}
-
-absl::Status Engine::ReleaseTasks(const TasksEffect& effect) {
-  // The worker does not have these leases, so its next hello does not name them and gives them back.
-  if (!peers_.contains(effect.to.value())) return absl::OkStatus();
-  absl::Status status;
-  auto spec = [&](TaskId task) {
-    auto row = SpecOf(task);
-    if (row.ok()) return *row;
-    status.Update(row.status());
-    static constexpr SpecRow kEmpty{};
-    return std::string_view(reinterpret_cast<const char*>(&kEmpty), sizeof kEmpty);
-  };
-  encoder_.Tasks(effect, core_.state().lanes(), spec, [&](std::string_view body) {
-    if (status.ok()) SendOrClose(effect.to, MessageType::kTasks, body);
-  });
-  return status;
 }
 
 void Engine::ReleaseOutcomes(const OutcomesEffect& effect) {

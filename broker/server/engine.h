@@ -137,6 +137,7 @@ class Engine {
   bool OnQueueFrame(SessionId from, const FrameView& frame, Now now);
   bool OnTypeFrame(SessionId from, const FrameView& frame, Now now);
   bool OnScheduleFrame(SessionId from, const FrameView& frame, Now now);
+  bool OnHistory(SessionId from, const FrameView& frame);  // engine_trails.cc
   void RefuseQuery(const Query& query, ErrorCode code, std::string_view message,
                    uint32_t retry_after_ms = 0);
   // For clients: whether there is room for one more; it is refused otherwise.
@@ -160,7 +161,10 @@ class Engine {
   absl::Status Release(Effect& effect);
   absl::Status ReleaseTasks(const TasksEffect& effect);
   void ReleaseOutcomes(const OutcomesEffect& effect);
+  absl::Status EnsureView();
+  // Both live as long as the view, or the batch that was committed.
   absl::StatusOr<std::string_view> SpecOf(TaskId task);
+  absl::StatusOr<std::string_view> CheckpointIn(uint64_t trail);
   void AskForFinished(Now now);
   void AskForOldDead(Now now);
   ClusterView View() const;

@@ -3,6 +3,7 @@
 #include "absl/functional/function_ref.h"
 #include "base/check.h"
 #include "base/text.h"
+#include "broker/server/query_rows.h"
 #include "schemas/limits.h"
 #include "schemas/wire_generated.h"
 
@@ -16,27 +17,8 @@ constexpr uint64_t kMaxFinishedTasks = 16'384;  // of one slice for the retentio
 // One more than a record takes, which says that there are more.
 constexpr size_t kMaxOldestDead = kMaxQueryIds + 1;
 
-absl::Status BadRow(const char* table, uint64_t key) {
-  return Error(ErrorCode::kDataLoss, std::string("row ") + std::to_string(key) + " of table " +
-                                         table + " cannot be read; restore a backup");
-}
-
-absl::StatusOr<std::optional<TaskRow>> ReadTask(JournalView& view, uint64_t id) {
-  ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kTasks, id));
-  if (!bytes) return std::optional<TaskRow>();
-  TaskRow row;
-  if (RowReader in(*bytes); !in.Read(row) || row.version != kRowVersion) return BadRow("tasks", id);
-  return std::optional<TaskRow>(row);
-}
-
-Offset<flatbuffers::String> Str(FlatBufferBuilder& b, std::string_view s) {
-  return s.empty() ? Offset<flatbuffers::String>() : b.CreateString(s.data(), s.size());
-}
 Offset<flatbuffers::Vector<uint8_t>> Bytes(FlatBufferBuilder& b, std::string_view s) {
   return b.CreateVector(reinterpret_cast<const uint8_t*>(s.data()), s.size());
-}
-std::string Body(FlatBufferBuilder& b) {
-  return std::string(reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize());
 }
 
 bool HasLabel(const SpecView& spec, std::string_view key, std::string_view value) {
@@ -60,6 +42,7 @@ struct TaskRows {
   std::optional<OutcomeView> outcome;
   std::string worker;
   uint64_t fingerprint = 0;
+  std::optional<NoteView> progress;
 };
 
 absl::StatusOr<DeadRow> ReadDead(uint64_t letter, std::string_view bytes) {
@@ -102,6 +85,12 @@ Offset<wire::TaskInfo> BuildInfo(FlatBufferBuilder& b, const TaskRows& rows, std
   auto concurrency_key = optional(extras.concurrency_key),
        fairness_key = optional(extras.fairness_key),
        correlation_id = optional(extras.correlation_id), traceparent = optional(extras.traceparent);
+  Offset<wire::ProgressInfo> progress;
+  if (rows.progress) {
+    auto message = Str(b, rows.progress->body);
+    const NoteRow& note = rows.progress->head;
+    progress = wire::CreateProgressInfo(b, note.percent, message, note.attempt, note.time_ms);
+  }
   bool waits = rows.task.state == TaskState::kScheduled || rows.task.state == TaskState::kRetryWait;
   return wire::CreateTaskInfo(
       b, rows.id, queue_name, type_name, rows.task.state, rows.task.priority, rows.task.attempt,
@@ -110,7 +99,18 @@ Offset<wire::TaskInfo> BuildInfo(FlatBufferBuilder& b, const TaskRows& rows, std
       content_type, result, result_type, error, error_message, labels, rows.task.durability,
       rows.task.cancelling != 0, key, concurrency_key, fairness_key, correlation_id, traceparent,
       rows.task.at_most_once ? wire::Delivery::kAtMostOnce : wire::Delivery::kAtLeastOnce,
-      rows.fingerprint);
+      rows.fingerprint, progress);
+}
+
+// What the last attempt that said something said. One that has not begun has said nothing.
+absl::Status ReadProgress(JournalView& view, TaskRows& rows) {
+  if (rows.task.attempt == 0) return absl::OkStatus();
+  ZS_ASSIGN_OR_RETURN(auto trail, TrailOf(view, rows.id));
+  if (!trail || !(trail->notes & NoteBit(NoteKind::kProgress))) return absl::OkStatus();
+  const uint64_t key = NoteKey(trail->number, NoteKind::kProgress);
+  ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kNotes, key));
+  rows.progress = bytes ? ReadNote(*bytes) : std::nullopt;
+  return rows.progress ? absl::OkStatus() : BadRow("notes", key);
 }
 
 absl::Status ReadRows(JournalView& view, uint64_t id, TaskRows& rows) {
@@ -128,15 +128,8 @@ absl::Status ReadRows(JournalView& view, uint64_t id, TaskRows& rows) {
     ZS_ASSIGN_OR_RETURN(const DeadRow row, ReadDead(letter, *dead));
     rows.fingerprint = row.fingerprint;
   }
-  if (rows.task.worker == kNoWorker) return absl::OkStatus();
-  ZS_ASSIGN_OR_RETURN(auto worker, view.Get(Table::kWorkers, rows.task.worker));
-  if (!worker) return absl::OkStatus();  // left long ago
-  WorkerRow head;
-  std::string_view name;
-  RowReader in(*worker);
-  if (!in.Read(head) || !in.Take(head.name_bytes, name)) return BadRow("workers", rows.task.worker);
-  rows.worker = std::string(name);
-  return absl::OkStatus();
+  ZS_ASSIGN_OR_RETURN(rows.worker, NameOfWorker(view, rows.task.worker));
+  return ReadProgress(view, rows);
 }
 
 }  // namespace
@@ -476,6 +469,9 @@ QueryReply QueryRunner::Run(JournalView& view, const Query& query) {
       break;
     case QueryKind::kFinished:
       reply.status = Finished(view, query, reply);
+      break;
+    case QueryKind::kHistory:
+      reply.status = History(view, query, reply);
       break;
   }
   return reply;

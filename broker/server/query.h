@@ -32,7 +32,8 @@ enum class QueryKind : uint8_t {
   kCancelRows,
   kDeleteRows,
   kDeadOldest,
-  kFinished
+  kFinished,
+  kHistory
 };
 
 // Of tasks that are to be changed, and are over. One is carried out at a time, in the order in which
@@ -93,6 +94,8 @@ class QueryRunner {
   absl::Status Outcomes(JournalView& view, const Query& query, QueryReply& reply);
   absl::Status Rows(JournalView& view, const Query& query, QueryReply& reply);
   absl::Status Finished(JournalView& view, const Query& query, QueryReply& reply);
+  // query_trails.cc
+  absl::Status History(JournalView& view, const Query& query, QueryReply& reply);
   absl::StatusOr<const LaneName*> NameOfLane(JournalView& view, uint32_t lane);
 
   absl::flat_hash_map<uint32_t, LaneName> lanes_;  // those without keys: they never change

@@ -122,7 +122,8 @@ std::string_view Encoder::ItemReply(const ItemReplyEffect& reply) {
 }
 
 void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes,
-                    absl::FunctionRef<std::string_view(TaskId)> spec_of, Sink sink) {
+                    absl::FunctionRef<std::string_view(TaskId)> spec_of,
+                    absl::FunctionRef<std::string_view(uint64_t)> checkpoint_of, Sink sink) {
   std::vector<flatbuffers::Offset<wire::Assignment>> list;
   list.reserve(std::min(effect.tasks.size(), kMaxAssignTasks));
   for (size_t i = 0; i < effect.tasks.size();) {
@@ -154,6 +155,8 @@ void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes,
         });
         labels = builder_.CreateVector(pairs);
       }
+      flatbuffers::Offset<flatbuffers::Vector<uint8_t>> checkpoint;
+      if (assign.checkpoint != 0) checkpoint = Bytes(builder_, checkpoint_of(assign.checkpoint));
       std::optional<ExtrasView> extras = ReadExtras(*spec);
       ZS_CHECK(extras.has_value());
       flatbuffers::Offset<flatbuffers::String> correlation_id, traceparent;
@@ -162,7 +165,7 @@ void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes,
       list.push_back(wire::CreateAssignment(
           builder_, assign.task.value(), assign.lease.value(), assign.attempt, assign.max_attempts,
           assign.timeout_ms, assign.priority, type, queue, payload, content_type,
-          spec->head.submitted_ms, labels, correlation_id, traceparent));
+          spec->head.submitted_ms, labels, correlation_id, traceparent, checkpoint));
     }
     auto tasks = builder_.CreateVector(list);
     sink(Finish(wire::CreateTasks(builder_, tasks)));

@@ -54,9 +54,11 @@ class Encoder {
 
   using Sink = absl::FunctionRef<void(std::string_view body)>;
 
-  // `spec` finds the spec row of a task; it lives until the body was given to the sink.
+  // `spec` finds the spec row of a task, `checkpoint` the one in a trail; they live until the body was
+  // given to the sink.
   void Tasks(const TasksEffect& effect, const Lanes& lanes,
-             absl::FunctionRef<std::string_view(TaskId)> spec, Sink sink);
+             absl::FunctionRef<std::string_view(TaskId)> spec,
+             absl::FunctionRef<std::string_view(uint64_t trail)> checkpoint, Sink sink);
   // `rows`: of the batch that the effect waited for.
   void Outcomes(const OutcomesEffect& effect, std::string_view rows, Sink sink);
 

@@ -176,6 +176,29 @@ std::string TaskJson(const TaskInfo& task) {
     json.Text("fingerprint", FingerprintText(task.fingerprint));
     json.Time("died_at", task.finished_at_ms);
   }
+  if (task.progress) {
+    ObjectWriter progress;
+    progress.Number("percent", task.progress->percent);
+    progress.Text("message", task.progress->message);
+    progress.Number("attempt", task.progress->attempt);
+    progress.Time("at", task.progress->at_ms);
+    json.Raw("progress", std::move(progress).Finish());
+  }
+  return std::move(json).Finish();
+}
+
+std::string AttemptJson(const AttemptInfo& attempt) {
+  ObjectWriter json;
+  json.Number("attempt", attempt.attempt);
+  json.Text("lease", ToString(attempt.lease));
+  json.TextOrNull("worker", attempt.worker);
+  json.Time("leased_at", attempt.leased_at_ms);
+  json.Time("ended_at", attempt.ended_at_ms);
+  json.Number("run_us", attempt.run_us);
+  json.Text("end", NameOf(attempt.end));
+  attempt.error == ErrorCode::kOk
+      ? json.Raw("error", "null")
+      : json.Raw("error", Dump(ErrorFields(attempt.error, attempt.error_message)));
   return std::move(json).Finish();
 }
 

@@ -56,6 +56,10 @@ void PrintPage(const Context& context, const TaskInfo& task) {
   time("started", task.started_at_ms);
   time("finished", task.finished_at_ms);
   line("worker", task.worker);
+  if (task.progress)
+    line("progress", std::to_string(task.progress->percent) + "% " + task.progress->message + " (" +
+                         RelativeTime(task.progress->at_ms, now_ms) + ", attempt " +
+                         std::to_string(task.progress->attempt) + ")");
   line("concurrency", task.concurrency_key);
   line("fairness", task.fairness_key);
   line("correlation", task.correlation_id);
@@ -336,6 +340,7 @@ void AddTask(Context& context, Actions& actions) {
   AddWait(context, family, actions);
   AddRetry(context, family, actions);
   AddCancel(context, family, actions);
+  AddTaskTrails(context, family, actions);
 }
 
 }  // namespace zsched::ctl

@@ -171,6 +171,21 @@ absl::StatusOr<TaskInfo> Client::Get(TaskId id) {
   return std::move(result.tasks.front());
 }
 
+absl::StatusOr<TaskHistory> Client::History(TaskId id) {
+  absl::StatusOr<TaskHistory> history;
+  ZS_RETURN_IF_ERROR(core_->Ask<wire::HistoryInfo>(
+      MessageType::kHistory, MessageType::kHistoryInfo,
+      [id](uint64_t number) { return EncodeHistory(number, id); },
+      [&](const wire::HistoryInfo& info) {
+        if (info.found())
+          history = ReadHistory(info);
+        else
+          history = Error(ErrorCode::kNotFound, "task " + ToString(id) + " does not exist");
+        return absl::OkStatus();
+      }));
+  return history;
+}
+
 absl::StatusOr<ListPageResult> Client::ListPage(const ListQuery& query) {
   if (query.label.size() > 1)
     return Error(ErrorCode::kInvalidArgument, "a list filters by one label at most");

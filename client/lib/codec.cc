@@ -16,6 +16,7 @@ static_assert(static_cast<int>(wire::Durability::kReplicated) ==
               static_cast<int>(Durability::kReplicated));
 static_assert(static_cast<int>(wire::Overlap::MAX) == static_cast<int>(Overlap::kAllow));
 static_assert(static_cast<int>(wire::Delivery::MAX) == static_cast<int>(Delivery::kAtMostOnce));
+static_assert(static_cast<int>(wire::AttemptEnd::MAX) == static_cast<int>(AttemptEnd::kCancelled));
 static_assert(static_cast<int>(wire::QueueGate::MAX) == static_cast<int>(QueueGate::kDry));
 static_assert(static_cast<int>(wire::Role::kFenced) == static_cast<int>(BrokerRole::kFenced));
 
@@ -201,6 +202,11 @@ TaskInfo ReadTaskInfo(const wire::TaskInfo& from) {
   task.durability = ReadEnum(from.durability(), Durability::kReplicated);
   task.cancelling = from.cancelling();
   task.fingerprint = from.fingerprint();
+  if (const wire::ProgressInfo* progress = from.progress())
+    task.progress = {.percent = progress->percent(),
+                     .message = Text(progress->message()),
+                     .attempt = progress->attempt(),
+                     .at_ms = progress->at_ms()};
   return task;
 }
 
@@ -324,6 +330,23 @@ ScheduleInfo ReadSchedule(const wire::ScheduleInfo& from) {
   return info;
 }
 
+TaskHistory ReadHistory(const wire::HistoryInfo& from) {
+  TaskHistory history;
+  history.missing = from.missing();
+  if (from.attempts() == nullptr) return history;
+  for (const wire::AttemptInfo* attempt : *from.attempts())
+    history.attempts.push_back({.attempt = attempt->attempt(),
+                                .lease = LeaseId(attempt->lease()),
+                                .worker = Text(attempt->worker()),
+                                .leased_at_ms = attempt->leased_at_ms(),
+                                .ended_at_ms = attempt->ended_at_ms(),
+                                .run_us = attempt->run_us(),
+                                .end = ReadEnum(attempt->end(), AttemptEnd::kRetried),
+                                .error = ErrorFromNumber(attempt->error_code()),
+                                .error_message = Text(attempt->error_message())});
+  return history;
+}
+
 absl::Status ReadItemStatus(const wire::ItemResult& from) {
   return Error(ErrorFromNumber(from.code()), Text(from.message()));
 }
@@ -344,6 +367,11 @@ std::string EncodeWait(uint64_t request, std::span<const TaskId> ids) {
 std::string EncodeGet(uint64_t request, std::span<const TaskId> ids) {
   Builder builder(kSmallBody + ids.size_bytes());
   return Finish(&builder, wire::CreateGet(builder, request, WriteIds(&builder, ids)));
+}
+
+std::string EncodeHistory(uint64_t request, TaskId id) {
+  Builder builder(kSmallBody);
+  return Finish(&builder, wire::CreateHistory(builder, request, id.value()));
 }
 
 std::string EncodeRetry(uint64_t request, std::span<const TaskId> ids,
@@ -500,6 +528,13 @@ std::string_view NameOf(Durability durability) {
 std::string_view NameOf(Delivery delivery) {
   static constexpr std::string_view kNames[] = {"at_least_once", "at_most_once"};
   const auto index = static_cast<size_t>(delivery);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
+}
+
+std::string_view NameOf(AttemptEnd end) {
+  static constexpr std::string_view kNames[] = {"running", "succeeded", "retried",
+                                                "dead",    "returned",  "cancelled"};
+  const auto index = static_cast<size_t>(end);
   return index < std::size(kNames) ? kNames[index] : "unknown";
 }
 

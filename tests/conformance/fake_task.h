@@ -42,6 +42,9 @@ class FakeTask final : public TaskContext {
   std::string_view traceparent() const override { return ""; }
   std::optional<std::string_view> label(std::string_view) const override { return std::nullopt; }
   std::vector<std::pair<std::string_view, std::string_view>> labels() const override { return {}; }
+  std::string_view checkpoint() const override { return ""; }
+  absl::Status Checkpoint(std::string_view) override { return absl::OkStatus(); }
+  void Progress(int, std::string_view) override {}
   std::chrono::steady_clock::time_point deadline() const override {
     return std::chrono::steady_clock::time_point::max();
   }

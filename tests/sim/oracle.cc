@@ -34,16 +34,22 @@ void Oracle::Committed(const broker::Batch& batch) {
     broker::RowReader(batch.row(m)).Read(row);
     worker_of_number_[static_cast<uint32_t>(m.key)] = row.id;
   }
+  TrailsCommitted(batch);
   auto on_task = [&](const Mutation& m) {
+    changed_tasks_.push_back(m.key);
     if (m.size == Mutation::kErase) return RowErased(m.key);
     TaskRow row;
     if (!broker::RowReader(batch.row(m)).Read(row)) return Fail(Name(m.key) + ": its row is short");
     CheckRow(m.key, row);
   };
   batch.ForEachChange(Table::kTasks, on_task, [&](const broker::KeyRange& range) {
-    for (uint64_t id = range.first; id <= range.last; ++id) RowErased(id);
+    for (uint64_t id = range.first; id <= range.last; ++id) {
+      changed_tasks_.push_back(id);
+      RowErased(id);
+    }
   });
   DeadStored(batch);
+  for (uint64_t id : std::exchange(changed_tasks_, {})) CheckTrail(id);
   if (std::exchange(pruned_young_, false) && clocks_agree_ && kept_ < keep_finished_)
     Fail(absl::StrCat("retention keeps ", kept_, " tasks, but was told ", keep_finished_));
   for (const Mutation& m : batch.mutations(Table::kQueues))

@@ -26,6 +26,9 @@
 //     and none before its time or late        |   the latest that the broker's clock has shown
 //   a dead task is there until it is retried | rows of letters against those of tasks; RETRY and DEAD_DELETE that
 //     or deleted, that death and no other    |   came before; lists against the letters that were on disk
+//   a task's history has all of its attempts, | rows of the history against those of tasks; HISTORY_INFO against both
+//     once, and goes with the task            |
+//   the next attempt gets the last checkpoint | TASKS against the rows; rows at the RESULT_ACK against what the attempt said
 //   clients hear the truth                    | OUTCOMES and TASK_INFOS against terminal rows and handlers
 //   a session is a numbered stream            | every frame that leaves; of those that enter, only what follows counts
 //
@@ -42,6 +45,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -269,6 +273,16 @@ class Oracle {
   void OnDeadFrame(uint64_t session, const FrameView& frame);
   void CheckDeadReply(uint64_t session, const wire::ItemReply& reply);
   void CheckDeadLetters(uint64_t session, const wire::DeadLetters& answer);
+  // oracle_trails.cc
+  void TrailsCommitted(const broker::Batch& batch);
+  void AttemptStored(uint64_t key, std::string_view row);
+  void CheckTrail(uint64_t id);
+  void NoteStored(uint64_t key, std::string_view row);
+  void OnProgress(const WorkerSession& session, const wire::Progress& progress);
+  void CheckCheckpoint(uint64_t id, const wire::Assignment& task);
+  void CheckLastWords(const ReportedResult& result);
+  void CheckProgress(uint64_t id, const wire::ProgressInfo& progress);
+  void CheckHistory(const wire::HistoryInfo& info);
 
   void CheckRow(uint64_t id, const broker::TaskRow& row);
   void CheckCancel(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
@@ -342,11 +356,11 @@ class Oracle {
   std::map<std::pair<Uuid, uint64_t>, SubmittedFrame> submits_;  // by (client, seq)
   // --- The dead
   struct DeadAsked {
-    bool to_delete = false;  // otherwise to retry
+    bool to_delete = false;                            // otherwise to retry
     std::vector<std::pair<uint64_t, uint64_t>> named;  // task, letter or 0
   };
-  std::map<uint64_t, uint64_t> letters_;  // on disk: letter → task
-  absl::flat_hash_map<uint64_t, uint64_t> died_;  // every one that ever was
+  std::map<uint64_t, uint64_t> letters_;               // on disk: letter → task
+  absl::flat_hash_map<uint64_t, uint64_t> died_;       // every one that ever was
   absl::flat_hash_map<uint64_t, uint64_t> deaths_of_;  // fingerprint → deaths
   uint64_t last_letter_ = 0;
   uint64_t dead_ = 0;  // rows of tasks
@@ -357,6 +371,22 @@ class Oracle {
   // (session, request) → what was asked; → the letters of then
   std::map<std::pair<uint64_t, uint64_t>, DeadAsked> dead_asked_;
   std::map<std::pair<uint64_t, uint64_t>, std::map<uint64_t, uint64_t>> must_list_;
+  // --- Trails
+  std::map<uint64_t, broker::TrailRow> trails_;     // on disk, by task
+  std::map<uint64_t, broker::AttemptRow> history_;  // on disk
+  absl::flat_hash_map<uint64_t, uint64_t> task_of_trail_,
+      trail_numbers_;  // also those that are gone
+  absl::flat_hash_map<uint64_t, broker::AttemptRow>
+      recorded_;                         // by lease, also those that are gone
+  std::vector<uint64_t> changed_tasks_;  // by the batch
+  struct Note {
+    uint16_t attempt = 0;
+    std::string body;
+  };
+  std::map<uint64_t, Note> notes_;                              // on disk
+  absl::flat_hash_map<uint64_t, std::string> last_checkpoint_;  // by lease, as its worker said
+  std::set<std::tuple<uint64_t, uint16_t, std::string>>
+      shown_;  // task, attempt, progress: ever on disk
   // --- Cancels
   std::map<std::pair<uint64_t, uint64_t>, std::vector<uint64_t>>
       cancels_;  // (session, request) → ids

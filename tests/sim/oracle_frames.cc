@@ -139,6 +139,8 @@ void Oracle::OnWorkerFrame(const FrameView& frame) {
       for (const wire::LeaseRef* ref : *Read<wire::Release>(frame.body).leases())
         worker.outstanding.erase(ref->lease_id());
       return;
+    case MessageType::kProgress:
+      return OnProgress(worker, Read<wire::Progress>(frame.body));
     case MessageType::kResults:
       return OnResults(worker, Read<wire::Results>(frame.body));
     default:
@@ -190,6 +192,8 @@ void Oracle::FrameOut(Endpoint, std::string_view routing_id, const FrameHeader& 
       return CheckOutcomes(Read<wire::Outcomes>(body));
     case MessageType::kTaskInfos:
       return CheckInfos(Read<wire::TaskInfos>(body));
+    case MessageType::kHistoryInfo:
+      return CheckHistory(Read<wire::HistoryInfo>(body));
     case MessageType::kItemReply:
       CheckDeadReply(header.session, Read<wire::ItemReply>(body));
       return CheckCancelAck(header.session, Read<wire::ItemReply>(body));
@@ -362,8 +366,10 @@ bool Oracle::CheckInfo(const wire::TaskInfo& info) {
 
 void Oracle::CheckInfos(const wire::TaskInfos& infos) {
   if (infos.tasks() != nullptr)
-    for (const wire::TaskInfo* info : *infos.tasks())
+    for (const wire::TaskInfo* info : *infos.tasks()) {
       if (!CheckInfo(*info)) return;
+      if (info->progress() != nullptr) CheckProgress(info->id(), *info->progress());
+    }
   if (infos.missing() == nullptr) return;
   for (uint64_t id : *infos.missing()) {
     auto it = tasks_.find(id);
@@ -391,6 +397,7 @@ void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
     if (facts.cancel_acked)
       return Fail(Name(id) + " was handed out after its cancel was acknowledged");
     CheckEarly(id, facts);
+    CheckCheckpoint(id, *task);
     CheckHandOut(wishes_[facts.marker]);
     live_lease_[id] = lease;
     worker.outstanding[lease] = facts.bytes;
@@ -431,6 +438,7 @@ void Oracle::CheckResultAck(uint64_t session, const wire::ResultAck& ack) {
       return Fail(absl::StrCat(Name(result.task), ": a result under the superseded ",
                                LeaseName(result.lease), " was accepted"));
     CheckAccepted(result);
+    if (!tasks_[result.task].pruned) CheckLastWords(result);
   }
   results.erase(frame);
 }

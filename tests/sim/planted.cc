@@ -138,6 +138,22 @@ constexpr PlantedBug kBugs[] = {
     {"schedule-ack-early", "a schedule is acknowledged before its record is durable", 5,
      "flapping-broker", "scheduled"},
 
+    // --- Trails
+    {"loss-not-recorded", "an attempt that is lost with its worker is not in the history", 10,
+     "workers"},
+    {"attempts-overwritten", "an attempt takes the place of another in the history", 10, "",
+     "trails"},
+    {"trails-not-stored", "a restart forgets which tasks have a history", 10, "broker", "trails"},
+    {"trails-not-pruned", "the history of a task stays when the task is pruned", 20, "", "pruned"},
+    {"checkpoint-ignored", "the checkpoint in a report is not stored", 10, "", "trails"},
+    {"checkpoint-unsaid", "the next attempt is not given the checkpoint", 10, "", "trails"},
+    {"any-report-taken", "a report under a lease that has ended is taken for its task's", 90,
+     "stragglers", "trails"},
+    {"reports-not-resent", "a worker does not report again after a reconnect", 40, "broker",
+     "trails"},
+    {"notes-not-pruned", "what attempts said stays when their task is pruned", 20, "", "trails"},
+    {"attempt-unsaid", "the last attempt of a history is left out", 10, "", "trails"},
+
     // --- Time
     {"overdue-not-ended", "an attempt that is overdue is not ended", 80, "stragglers", "retries"},
     {"timers-early", "timers fire 0.3 s early", 5, "none"},
@@ -145,7 +161,7 @@ constexpr PlantedBug kBugs[] = {
     {"no-back-off", "a failed task is ready again at once", 10, "", "retries"},
     {"new-lane-unserved", "workers that are there get no tasks of a new queue", 10, "none"},
     {"restart-loses-waits", "after a restart nothing wakes the tasks that wait", 20, "broker",
-     "retries"},
+     "mixed"},
 };
 
 }  // namespace

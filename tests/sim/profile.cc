@@ -278,6 +278,22 @@ constexpr WorkloadProfile kWorkloads[] = {
      .reschedule = 0.3},
     // Tasks that may run once only, with workers and handlers that are lost.
     {.name = "once", .tasks = 150, .memory = 0.2, .fails = 0.2, .once = 0.8},
+    // Tasks that need many attempts, and clients that look at what became of them.
+    {.name = "trails",
+     .tasks = 30,
+     .batch_max = 4,
+     .max_attempts = 60,
+     .timeout_min_ms = 200,
+     .timeout_max_ms = 1'000,
+     .retry_cap_max_ms = 60,
+     .handler_min_us = 20'000,
+     .handler_max_us = 200'000,
+     .fails = 0.9,
+     .fails_never = 0.01,
+     .says = 0.6,
+     .query = 0.9,
+     .retry_dead = 0.9,
+     .keep_finished = 30},
     {.name = "volatile", .tasks = 150, .batch_max = 6, .memory = 0.8},
 };
 

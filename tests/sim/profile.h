@@ -103,6 +103,7 @@ struct WorkloadProfile {
   double result = 0.3;        // of successes: with a result
   double fails = 0.1;         // of attempts
   double fails_never = 0.05;  // of failures: with the advice never to try again
+  double says = 0.05;         // of attempts: report progress and leave checkpoints
 
   double notify = 0.6;      // of calls
   double wait_later = 0.3;  // of the others: waited for after the ack

@@ -227,6 +227,9 @@ void SimClient::OnFrame(const FrameView& frame) {
     case MessageType::kTypeInfos:
       understood = reply(VerifyBody<wire::TypeInfos>(frame.body));
       break;
+    case MessageType::kHistoryInfo:
+      understood = reply(VerifyBody<wire::HistoryInfo>(frame.body));
+      break;
     case MessageType::kDeadLetters:
       understood = reply(VerifyBody<wire::DeadLetters>(frame.body));
       break;
@@ -523,7 +526,7 @@ void SimClient::RetryOrDelete(const std::vector<Dead>& dead) {
 
 void SimClient::RandomQuery() {
   auto ignore = [](const auto*) {};
-  switch (random_.Below(3)) {
+  switch (random_.Below(4)) {
     case 0: {
       std::vector<TaskId> ids;
       for (const auto& [id, marker] : marker_of_)
@@ -543,6 +546,14 @@ void SimClient::RandomQuery() {
           MessageType::kList, MessageType::kTaskInfos,
           [&](uint64_t number) { return EncodeList(number, query); },
           [this](const wire::TaskInfos* infos) { WaitForOneOf(infos); });
+    }
+    case 2: {
+      if (marker_of_.empty()) return;
+      const TaskId id =
+          std::next(marker_of_.begin(), random_.Between(0, std::ssize(marker_of_) - 1))->first;
+      return AskBroker<wire::HistoryInfo>(
+          MessageType::kHistory, MessageType::kHistoryInfo,
+          [&](uint64_t number) { return EncodeHistory(number, id); }, ignore);
     }
     default:
       return AskBroker<wire::StatusReply>(MessageType::kStatus, MessageType::kStatusReply,

@@ -18,6 +18,8 @@ constexpr int64_t kLastCallMs = 2'000;
 // How soon a handler that heeds its cancellation returns.
 constexpr int64_t kCancelSeenMaxUs = 20 * kMillisecond;
 constexpr size_t kResultMaxBytes = 300;
+constexpr size_t kCheckpointMaxBytes = 3'000;
+constexpr int64_t kSayMost = 4;  // times of one attempt
 
 std::vector<LeaseId> ToLeases(const flatbuffers::Vector<uint64_t>* ids) {
   std::vector<LeaseId> leases;
@@ -78,6 +80,7 @@ void SimWorker::Crash() {
   world_.reached["peer_sessions_broken"] += session_->gaps();
   session_.reset();
   ledger_.reset();
+  reports_ = worker::Reports();
   inbox_.clear();
   queue_.clear();
   handlers_.clear();
@@ -104,6 +107,7 @@ void SimWorker::Round() {
   if (session_->state() == SessionState::kClosed) return Crash();  // an orderly end
   if (session_->state() == SessionState::kClosing) return WakeAtMono(session_->next_deadline_ms());
   if (std::exchange(drain_asked_, false)) ledger_->OnDrain(now_ms);
+  for (const worker::Ended& ended : ended_) reports_.OnEnded(ended.lease);
   ledger_->OnEnded(ended_, now_ms);
   ended_.clear();
   Observe();
@@ -125,6 +129,7 @@ int64_t SimWorker::NextDeadlineMs(int64_t now_ms) {
   if (!unsent_.empty()) deadline = std::min(deadline, now_ms + kSendRetryMs);
   if (ledger_->waiting() > 0 && ledger_->StartsUntilMs() > now_ms)
     deadline = std::min(deadline, now_ms + kObserveMs);
+  if (session_->ready()) deadline = std::min(deadline, reports_.NextDeadlineMs());
   return deadline;
 }
 
@@ -161,6 +166,8 @@ void SimWorker::OnUp(const FrameView& welcome) {
   if (body == nullptr) return world_.oracle.Fail("an unreadable WORKER_WELCOME");
   ForgetSession();
   ledger_->OnSessionUp(body->visibility_timeout_ms(), ToLeases(body->stale()), now().mono_ms);
+  reports_.OnSessionUp();
+  reports_.Forget([this](LeaseId lease) { return ledger_->Holds(lease); });
 }
 
 void SimWorker::ForgetSession() {
@@ -179,6 +186,7 @@ void SimWorker::OnFrame(const FrameView& frame) {
       if (ack == nullptr) return world_.oracle.Fail("an unreadable RESULT_ACK");
       ledger_->OnResultAck(ack->seq(), ack->stale() == nullptr ? 0 : ack->stale()->size());
       oldest_unacked_ms_ = ledger_->unacked() == 0 ? 0 : now_ms;
+      reports_.Forget([this](LeaseId lease) { return ledger_->Holds(lease); });
       return;
     }
     case MessageType::kCancel: {
@@ -212,7 +220,8 @@ void SimWorker::OnTasks(const FrameView& frame) {
     if (!ledger_->OnAssigned(assigned, now().mono_ms)) continue;
     std::string_view payload = BytesOf(task->payload());
     queue_.push_back({assigned.lease, assigned.task, assigned.attempt, assigned.timeout_ms,
-                      std::string(payload.substr(0, payload.find('|')))});
+                      std::string(payload.substr(0, payload.find('|'))),
+                      std::string(BytesOf(task->checkpoint()))});
   }
   if (ledger_->counters().duplicates > 0) world_.oracle.Fail("a lease was assigned twice");
 }
@@ -225,6 +234,7 @@ void SimWorker::SendDue(int64_t now_ms) {
   if (frames.credit) Send(MessageType::kCredit, EncodeCredit(*frames.credit, &builder_));
   if (!frames.release.empty())
     Send(MessageType::kRelease, worker::EncodeRelease(frames.release, &builder_));
+  SendReports(now_ms);
   if (!frames.results.empty() && oldest_unacked_ms_ == 0) oldest_unacked_ms_ = now_ms;
   for (const worker::ResultsFrame* frame : frames.results)
     Send(MessageType::kResults, EncodeResults(*frame, &builder_));
@@ -232,6 +242,11 @@ void SimWorker::SendDue(int64_t now_ms) {
   Send(MessageType::kHeartbeat, EncodeHeartbeat(ledger_->TakeHeartbeat(), &builder_));
   last_call_ = ++beats_sent_;
   last_call_by_ms_ = now_ms + kLastCallMs;
+}
+
+void SimWorker::SendReports(int64_t now_ms) {
+  const std::vector<const worker::Report*> reports = reports_.Take(now_ms);
+  if (!reports.empty()) Send(MessageType::kProgress, EncodeProgress(reports, &builder_));
 }
 
 void SimWorker::Send(MessageType type, std::string_view body) {
@@ -341,7 +356,29 @@ void SimWorker::StartHandler(Work work, int64_t now_ms) {
   if (!handlers_.emplace(lease, std::move(handler)).second)
     return world_.oracle.Fail("an attempt was started twice");
   world_.oracle.AttemptStarted(lease.value());
+  if (random_.Chance(workload.says))
+    for (int64_t i = random_.Between(1, kSayMost); i > 0; --i)
+      world_.scheduler.After(random_.Between(0, run_us), life_, [this, lease] { SaySome(lease); });
   world_.scheduler.After(run_us, life_, [this, lease] { EndHandler(lease); });
+}
+
+// A checkpoint that nobody else leaves, and how many there are.
+void SimWorker::SaySome(LeaseId lease) {
+  auto it = handlers_.find(lease);
+  if (it == handlers_.end() || paused()) return;
+  // Some workers speak for a handler whose lease was taken away: the broker has to know better.
+  if (!ledger_->Holds(lease) && random_.Chance(0.5)) return;
+  Handler& handler = it->second;
+  worker::Report note;
+  note.task = handler.work.task;
+  note.lease = lease;
+  if (random_.Chance(0.7)) note.percent = static_cast<uint8_t>(random_.Below(101));
+  if (random_.Chance(0.5)) note.message = "step " + std::to_string(handler.said);
+  if (random_.Chance(0.7))
+    note.checkpoint = ToString(lease) + "#" + std::to_string(++handler.said) +
+                      std::string(random_.Below(kCheckpointMaxBytes), 'c');
+  reports_.OnNote(std::move(note));
+  WakeNow();
 }
 
 void SimWorker::EndHandler(LeaseId lease) {

@@ -37,6 +37,7 @@ class SimWorker final : public Process {
     uint32_t attempt = 0;
     uint32_t timeout_ms = 0;
     std::string marker;
+    std::string checkpoint;
   };
   struct Handler {
     Work work;
@@ -45,6 +46,7 @@ class SimWorker final : public Process {
     bool observed = false;  // told to the ledger
     bool heeds_cancel = true;
     bool cancelled = false;
+    int said = 0;  // checkpoints
     AttemptTruth truth;
     wire::RetryAdvice advice = wire::RetryAdvice::kDefault;
   };
@@ -68,10 +70,13 @@ class SimWorker final : public Process {
   void StartHandlers(int64_t now_ms);
   void StartHandler(Work work, int64_t now_ms);
   void EndHandler(LeaseId lease);
+  void SaySome(LeaseId lease);
+  void SendReports(int64_t now_ms);
 
   const int number_;
   worker::Identity identity_;
   std::unique_ptr<worker::Ledger> ledger_;
+  worker::Reports reports_;
   std::unique_ptr<Session> session_;
   SocketId socket_ = 0;
   std::deque<std::string> inbox_;

@@ -61,6 +61,8 @@ enum class Empty { kNever, kMay, kMust };
   X("SCHEDULE_REMOVE", kScheduleRemove, ScheduleRemove, kNever) \
   X("SCHEDULE_LIST", kScheduleList, ScheduleList, kNever)       \
   X("SCHEDULE_INFOS", kScheduleInfos, ScheduleInfos, kNever)    \
+  X("HISTORY", kHistory, History, kNever)                       \
+  X("HISTORY_INFO", kHistoryInfo, HistoryInfo, kNever)          \
   X("WORKER_HELLO", kWorkerHello, WorkerHello, kNever)          \
   X("WORKER_WELCOME", kWorkerWelcome, WorkerWelcome, kNever)    \
   X("CREDIT", kCredit, Credit, kNever)                          \
@@ -68,6 +70,7 @@ enum class Empty { kNever, kMay, kMust };
   X("RESULTS", kResults, Results, kNever)                       \
   X("RESULT_ACK", kResultAck, ResultAck, kNever)                \
   X("RELEASE", kRelease, Release, kNever)                       \
+  X("PROGRESS", kProgress, Progress, kNever)                    \
   X("DRAIN", kDrain, Drain, kMay)                               \
   X("CANCEL", kCancel, Cancel, kNever)
 

@@ -575,6 +575,49 @@ TEST_F(WorkerRuntimeTest, AfterALostSessionHelloNamesWhatIsHeldAndResultsComeAga
   DrainAndJoin();
 }
 
+// What was said goes before the result; of many only what came last, and not for each a frame.
+TEST_F(WorkerRuntimeTest, WhatAnAttemptSaysIsToldBeforeItsResult) {
+  more_types.emplace_back("talk", [](TaskContext& task) {
+    EXPECT_EQ(task.checkpoint(), "");
+    for (int i = 0; i <= 10'000; ++i) {
+      task.Progress(i / 50, "step " + std::to_string(i));
+      EXPECT_TRUE(task.Checkpoint("at " + std::to_string(i)).ok());
+    }
+    EXPECT_EQ(CodeOf(task.Checkpoint(std::string(kMaxCheckpointBytes + 1, 'x'))),
+              ErrorCode::kTooLarge);
+    return TaskResult(Error(ErrorCode::kUnavailable, "later"));
+  });
+  Start();
+  broker.Greet();
+  broker.Assign({{1, "talk"}});
+  int frames = 0;
+  std::string percent, message, checkpoint;
+  Frame frame = broker.Next();
+  for (; frame.header.type == MessageType::kProgress; frame = broker.Next(), ++frames) {
+    const auto* progress = frame.As<wire::Progress>();
+    ASSERT_NE(progress, nullptr);
+    ASSERT_EQ(progress->reports()->size(), 1u);
+    const wire::AttemptReport* report = progress->reports()->Get(0);
+    EXPECT_EQ(report->lease_id(), 1u);
+    percent = std::to_string(report->percent().value_or(255));
+    message = TextOf(report->message());
+    checkpoint = BytesOf(report->checkpoint());
+  }
+  EXPECT_EQ(frame.header.type, MessageType::kResults);
+  EXPECT_EQ(percent, "100");
+  EXPECT_EQ(message, "step 10000");
+  EXPECT_EQ(checkpoint, "at 10000");
+  EXPECT_GE(frames, 1);
+  // The result is not acknowledged, so all of it comes again.
+  broker.SendError(ErrorCode::kNoSession);
+  EXPECT_EQ(broker.Greet(), std::vector<uint64_t>{1});
+  frame = broker.Expect(MessageType::kProgress);
+  EXPECT_EQ(BytesOf(frame.As<wire::Progress>()->reports()->Get(0)->checkpoint()), "at 10000");
+  EXPECT_EQ(broker.Expect(MessageType::kResults).As<wire::Results>()->seq(), 1u);
+  broker.Acknowledge(1);
+  DrainAndJoin();
+}
+
 TEST_F(WorkerRuntimeTest, WhatWelcomeCallsStaleIsNotReported) {
   Start(2);
   broker.Greet();

@@ -73,6 +73,25 @@ std::string_view EncodeRelease(const std::vector<wire::LeaseRef>& leases,
   return Finished(builder, wire::CreateRelease(*builder, builder->CreateVectorOfStructs(leases)));
 }
 
+std::string_view EncodeProgress(std::span<const Report* const> reports,
+                                FlatBufferBuilder* builder) {
+  builder->Clear();
+  std::vector<Offset<wire::AttemptReport>> list;
+  for (const Report* report : reports) {
+    Offset<String> message;
+    Offset<flatbuffers::Vector<uint8_t>> checkpoint;
+    if (report->message) message = builder->CreateString(*report->message);
+    if (report->checkpoint)
+      checkpoint = builder->CreateVector(
+          reinterpret_cast<const uint8_t*>(report->checkpoint->data()), report->checkpoint->size());
+    const auto percent =
+        report->percent ? flatbuffers::Optional<uint8_t>(*report->percent) : flatbuffers::nullopt;
+    list.push_back(wire::CreateAttemptReport(*builder, report->task.value(), report->lease.value(),
+                                             percent, message, checkpoint));
+  }
+  return Finished(builder, wire::CreateProgress(*builder, builder->CreateVector(list)));
+}
+
 std::string_view EncodeResults(const ResultsFrame& frame, FlatBufferBuilder* builder) {
   builder->Clear();
   std::vector<Offset<wire::Result>> results;

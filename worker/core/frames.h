@@ -8,6 +8,7 @@
 // until its next use.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,6 +16,7 @@
 
 #include "schemas/ids.h"
 #include "worker/core/ledger.h"
+#include "worker/core/reports.h"
 
 namespace zsched::worker {
 
@@ -40,6 +42,8 @@ std::string_view EncodeHeartbeat(const HeartbeatInfo& info,
 std::string_view EncodeCredit(const Grant& grant, flatbuffers::FlatBufferBuilder* builder);
 std::string_view EncodeRelease(const std::vector<wire::LeaseRef>& leases,
                                flatbuffers::FlatBufferBuilder* builder);
+std::string_view EncodeProgress(std::span<const Report* const> reports,
+                                flatbuffers::FlatBufferBuilder* builder);
 std::string_view EncodeResults(const ResultsFrame& frame, flatbuffers::FlatBufferBuilder* builder);
 
 }  // namespace zsched::worker

@@ -208,6 +208,9 @@ class Ledger {
   // somebody else after that. 0: not now.
   int64_t StartsUntilMs() const;
 
+  // Whether anything of it may still be reported: it runs, or its result is not acknowledged.
+  bool Holds(LeaseId lease) const { return leases_.contains(lease); }
+
   bool draining() const { return draining_; }
   // Draining and nothing is held any more, so GOODBYE is due; or it waited so long in vain
   // for a broker to take the last results (unacked() says how many).

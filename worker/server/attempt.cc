@@ -3,8 +3,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <exception>
+#include <utility>
 
+#include "base/text.h"
 #include "schemas/verify.h"
 
 namespace zsched::worker {
@@ -13,8 +16,8 @@ namespace {
 class AttemptContext final : public TaskContext {
  public:
   AttemptContext(const wire::Assignment& task, std::chrono::steady_clock::time_point started,
-                 CancelSignal* signal)
-      : task_(task), started_(started), signal_(signal) {}
+                 CancelSignal* signal, NoteBox* notes, const std::function<void()>& tell)
+      : task_(task), started_(started), signal_(signal), notes_(notes), tell_(tell) {}
 
   TaskId task_id() const override { return TaskId(task_.task_id()); }
   LeaseId lease_id() const override { return LeaseId(task_.lease_id()); }
@@ -42,6 +45,19 @@ class AttemptContext final : public TaskContext {
     return labels;
   }
 
+  std::string_view checkpoint() const override { return BytesOf(task_.checkpoint()); }
+  absl::Status Checkpoint(std::string_view bytes) override {
+    if (bytes.size() > kMaxCheckpointBytes)
+      return Error(ErrorCode::kTooLarge, "a checkpoint of " + std::to_string(bytes.size()) +
+                                             " bytes is over the limit of " +
+                                             std::to_string(kMaxCheckpointBytes));
+    if (notes_->SetCheckpoint(bytes)) tell_();
+    return absl::OkStatus();
+  }
+  void Progress(int percent, std::string_view message) override {
+    if (notes_->SetProgress(percent, message)) tell_();
+  }
+
   std::chrono::steady_clock::time_point deadline() const override {
     uint32_t timeout_ms = task_.timeout_ms() != 0 ? task_.timeout_ms() : kDefaultTimeoutMs;
     return started_ + std::chrono::milliseconds(timeout_ms);
@@ -57,6 +73,8 @@ class AttemptContext final : public TaskContext {
   const wire::Assignment& task_;
   const std::chrono::steady_clock::time_point started_;
   CancelSignal* const signal_;
+  NoteBox* const notes_;
+  const std::function<void()>& tell_;
 };
 
 std::unique_ptr<Outcome> Failed(ErrorCode code, std::string message) {
@@ -139,10 +157,49 @@ bool CancelSignal::Wait(std::chrono::milliseconds duration) {
   return requested_.wait_for(lock, duration, [this] { return cancelled(); });
 }
 
+void NoteBox::Begin(TaskId task, LeaseId lease) {
+  task_ = task;
+  lease_ = lease;
+}
+
+bool NoteBox::SetProgress(int percent, std::string_view message) {
+  Report note;
+  note.percent = static_cast<uint8_t>(std::clamp(percent, 0, 100));
+  note.message = std::string(CutUtf8(message, kMaxProgressMessageBytes));
+  return Add(std::move(note));
+}
+
+bool NoteBox::SetCheckpoint(std::string_view bytes) {
+  Report note;
+  note.checkpoint = std::string(bytes);
+  return Add(std::move(note));
+}
+
+bool NoteBox::Add(Report note) {
+  note.task = task_;
+  note.lease = lease_;
+  std::lock_guard lock(mutex_);
+  const bool first = !note_;
+  if (first)
+    note_ = std::move(note);
+  else
+    note_->Take(std::move(note));
+  said_.store(true, std::memory_order_release);
+  return first;
+}
+
+std::optional<Report> NoteBox::Take() {
+  if (!said_.load(std::memory_order_acquire)) return std::nullopt;
+  std::lock_guard lock(mutex_);
+  said_.store(false, std::memory_order_relaxed);
+  return std::exchange(note_, std::nullopt);
+}
+
 std::unique_ptr<Outcome> RunAttempt(const wire::Assignment& task, const TaskHandler* handler,
                                     std::chrono::steady_clock::time_point started,
-                                    CancelSignal* signal) {
-  AttemptContext context(task, started, signal);
+                                    CancelSignal* signal, NoteBox* notes,
+                                    const std::function<void()>& tell) {
+  AttemptContext context(task, started, signal, notes, tell);
   if (handler == nullptr)
     return Failed(ErrorCode::kUnknownType,
                   "this worker has no handler for the type '" + std::string(context.type()) + "'");

@@ -1,19 +1,24 @@
 // One attempt as a handler sees it, and how its end becomes an outcome. Owned by worker/server.
 //
-// Threads: CancelSignal::Request from the session thread, the rest from the handler's.
+// Threads: CancelSignal::Request and NoteBox::Take from the session thread, the rest from the
+// handler's.
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string_view>
 
 #include "schemas/errors.h"
 #include "schemas/ids.h"
 #include "schemas/wire_generated.h"
 #include "worker/core/ledger.h"
+#include "worker/core/reports.h"
 #include "zsched/task.h"
 
 namespace zsched::worker {
@@ -56,10 +61,33 @@ class CancelSignal {
   bool fd_signalled_ = false;
 };
 
+// What the attempt in one slot says, until the session thread takes it. The latest counts.
+class NoteBox {
+ public:
+  // The attempt begins; whatever the one before it left was taken.
+  void Begin(TaskId task, LeaseId lease);
+  // True: the box was empty, and the session thread has to be told.
+  bool SetProgress(int percent, std::string_view message);
+  bool SetCheckpoint(std::string_view bytes);
+  // nullopt: nothing new.
+  std::optional<Report> Take();
+
+ private:
+  bool Add(Report note);
+
+  TaskId task_;
+  LeaseId lease_;
+  std::mutex mutex_;
+  std::optional<Report> note_;  // under mutex_
+  // Something was said since it was last looked: most attempts say nothing, and pay for no lock.
+  std::atomic<bool> said_{false};
+};
+
 // Runs `handler` (nullptr: there is none for this type) on `task`. Nothing that a handler does or
 // throws leaves this function. Null: succeeded with an empty result.
 std::unique_ptr<Outcome> RunAttempt(const wire::Assignment& task, const TaskHandler* handler,
                                     std::chrono::steady_clock::time_point started,
-                                    CancelSignal* signal);
+                                    CancelSignal* signal, NoteBox* notes,
+                                    const std::function<void()>& tell);
 
 }  // namespace zsched::worker

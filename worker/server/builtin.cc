@@ -11,6 +11,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr int64_t kMaxCount = 1'000'000'000;
+
 absl::Status Invalid(const TaskContext& task, const std::string& what) {
   return Error(ErrorCode::kInvalidArgument, std::string(task.type()) + " payload: " + what);
 }
@@ -64,6 +66,31 @@ TaskResult Fail(TaskContext& task) {
                                                     std::to_string(*times));
 }
 
+TaskResult Count(TaskContext& task) {
+  auto json = ReadObject(task, {"to", "ms", "fail_at"}, R"({"to":100,"ms":50})");
+  if (!json.ok()) return TaskResult(json.status()).DoNotRetry();
+  auto to = ReadNumber(task, *json, "to", kMaxCount),
+       ms = ReadNumber(task, *json, "ms", kMaxTimeoutMs);
+  if (!to.ok()) return TaskResult(to.status()).DoNotRetry();
+  if (!ms.ok()) return TaskResult(ms.status()).DoNotRetry();
+  int64_t fail_at = -1, from = 0;
+  if (json->contains("fail_at")) {
+    auto number = ReadNumber(task, *json, "fail_at", kMaxCount);
+    if (!number.ok()) return TaskResult(number.status()).DoNotRetry();
+    fail_at = *number;
+  }
+  if (!task.checkpoint().empty()) from = std::stoll(std::string(task.checkpoint()));
+  for (int64_t i = from; i < *to; ++i) {
+    if (task.WaitCancelled(std::chrono::milliseconds(*ms)))
+      return Error(ErrorCode::kCancelled, "woken at " + std::to_string(i));
+    ZS_RETURN_IF_ERROR(task.Checkpoint(std::to_string(i + 1)));
+    task.Progress(static_cast<int>((i + 1) * 100 / *to), "counted to " + std::to_string(i + 1));
+    if (i + 1 == fail_at)
+      return Error(ErrorCode::kHandlerFailed, "failed on purpose at " + std::to_string(i + 1));
+  }
+  return TaskResult::Ok(Json({{"from", from}, {"to", *to}}).dump(), "application/json");
+}
+
 }  // namespace
 
 absl::Status RegisterBuiltinTypes(Worker* worker) {
@@ -72,6 +99,7 @@ absl::Status RegisterBuiltinTypes(Worker* worker) {
     return TaskResult::Ok(std::string(task.payload()), std::string(task.content_type()));
   }));
   ZS_RETURN_IF_ERROR(worker->Register("sleep", Sleep));
+  ZS_RETURN_IF_ERROR(worker->Register("count", Count));
   return worker->Register("fail", Fail);
 }
 

@@ -98,7 +98,7 @@ void AddFlags(Flags* flags, Settings* settings) {
   flags->Number("--concurrency", &worker.concurrency,
                 "Tasks to run at once; one a core unless given", 1, kMaxConcurrency);
   flags->List("--enable", &settings->enable,
-              "Executors to offer besides noop, echo, sleep and fail: shell");
+              "Executors to offer besides noop, echo, sleep, count and fail: shell");
   flags->Text("--name", &worker.name, "Name that people see (default: host and process id)");
   flags->Texts("--label", &settings->labels, "Label of this worker", "KEY=VALUE");
   flags->Duration("--grace", &settings->executor.grace_ms,

@@ -55,8 +55,10 @@ Batch::Item* Batch::Claim() {
 // the pool.
 struct alignas(kCacheLine) Pool::Slot {
   CancelSignal signal;
+  NoteBox notes;
   std::mutex mutex;
-  std::vector<Ended> ended;  // under mutex
+  std::vector<Ended> ended;        // under mutex
+  std::vector<Report> last_notes;  // under mutex: of attempts that have ended
 
   // The thread's own.
   std::shared_ptr<Batch> batch;
@@ -72,6 +74,12 @@ struct Pool::State {
         slots(static_cast<size_t>(concurrency)),
         wake(std::move(wake_function)) {}
 
+  // Something was said: the session thread comes once, and then as often as it likes.
+  void TellNote() {
+    if (noted.exchange(true)) return;
+    std::lock_guard lock(wake_mutex);
+    if (wake) wake();
+  }
   void Tell(Slot* slot) {
     slot->untold = 0;
     if (told.exchange(true)) return;
@@ -97,7 +105,9 @@ struct Pool::State {
   std::atomic<int64_t> starts_until_ms{0};
   std::atomic<int> paused{0};  // threads that wait because nothing may start
 
-  std::atomic<bool> told{false};  // the session thread was woken and has not looked yet
+  std::atomic<bool> told{false};   // the session thread was woken and has not looked yet
+  std::atomic<bool> noted{false};  // somebody has said something, and it was not taken
+  const std::function<void()> tell_note = [this] { TellNote(); };
   std::mutex wake_mutex;
   std::function<void()> wake;  // under wake_mutex; empty after Shutdown
 };
@@ -167,11 +177,14 @@ void Pool::State::Execute(Slot* slot, const wire::Assignment& task, Clock::time_
   const Clock::time_point started = *now;
   LeaseId lease(task.lease_id());
   slot->signal.Begin(lease, MonoMs(started));
-  std::unique_ptr<Outcome> outcome =
-      RunAttempt(task, HandlerFor(slot, task.type()), started, &slot->signal);
+  slot->notes.Begin(TaskId(task.task_id()), lease);
+  std::unique_ptr<Outcome> outcome = RunAttempt(task, HandlerFor(slot, task.type()), started,
+                                                &slot->signal, &slot->notes, tell_note);
+  std::optional<Report> note = slot->notes.Take();
   *now = Clock::now();
   {
     std::lock_guard lock(slot->mutex);
+    if (note) slot->last_notes.push_back(*std::move(note));
     slot->ended.push_back({lease, RunUs(*now - started), std::move(outcome)});
   }
   slot->signal.End();
@@ -238,6 +251,22 @@ void Pool::SetStartsUntil(int64_t mono_ms) {
   if (state_->paused.load() == 0) return;
   std::lock_guard lock(state_->mutex);
   state_->work.notify_all();
+}
+
+bool Pool::has_notes() const { return state_->noted.load(); }
+
+std::vector<Report> Pool::TakeNotes() {
+  std::vector<Report> notes;
+  if (!state_->noted.exchange(false)) return notes;
+  for (Slot& slot : state_->slots) {
+    {
+      std::lock_guard lock(slot.mutex);
+      std::move(slot.last_notes.begin(), slot.last_notes.end(), std::back_inserter(notes));
+      slot.last_notes.clear();
+    }
+    if (std::optional<Report> note = slot.notes.Take()) notes.push_back(*std::move(note));
+  }
+  return notes;
 }
 
 void Pool::TakeEnded(std::vector<Ended>* out) {

@@ -98,11 +98,14 @@ int64_t Runtime::Round() {
   if (!unsent_.empty()) deadline = std::min(deadline, now_ms + kSendRetryMs);
   if (ledger_.waiting() > 0 && starts_until_ms_ > now_ms)
     deadline = std::min(deadline, now_ms + kObserveMs);
+  if (pool_->has_notes()) deadline = std::min(deadline, notes_due_ms_);
+  if (dealer_->ready()) deadline = std::min(deadline, reports_.NextDeadlineMs());
   return deadline;
 }
 
 void Runtime::CollectEnded(int64_t now_ms) {
   pool_->TakeEnded(&ended_);
+  CollectNotes(now_ms);
   ledger_.OnEnded(ended_, now_ms);
   ended_.clear();
   // Afterwards: what has ended since is reported by the next round.
@@ -110,6 +113,17 @@ void Runtime::CollectEnded(int64_t now_ms) {
   for (const Pool::RunningAttempt& running : observed_)
     ledger_.OnStarted(running.lease, running.started_ms);
   observed_.clear();
+}
+
+// At once when attempts have ended, because it goes before their results.
+void Runtime::CollectNotes(int64_t now_ms) {
+  if (pool_->has_notes() && (now_ms >= notes_due_ms_ || !ended_.empty())) {
+    notes_due_ms_ = now_ms + kReportEveryMs;
+    for (worker::Report& note : pool_->TakeNotes())
+      if (ledger_.Holds(note.lease)) reports_.OnNote(std::move(note));
+  }
+  if (reports_.empty()) return;
+  for (const Ended& ended : ended_) reports_.OnEnded(ended.lease);
 }
 
 void Runtime::CarryOut(const Orders& orders) {
@@ -128,10 +142,21 @@ void Runtime::SendDue(int64_t now_ms) {
   if (frames.credit) Send(MessageType::kCredit, EncodeCredit(*frames.credit, &builder_));
   if (!frames.release.empty())
     Send(MessageType::kRelease, EncodeRelease(frames.release, &builder_));
+  SendReports(now_ms);
   if (!frames.results.empty() && oldest_unacked_ms_ == 0) oldest_unacked_ms_ = now_ms;
   for (const ResultsFrame* frame : frames.results)
     Send(MessageType::kResults, EncodeResults(*frame, &builder_));
   if (ledger_.draining() && last_call_ == 0) SendLastCall(now_ms);
+}
+
+void Runtime::SendReports(int64_t now_ms) {
+  if (reports_.empty()) return;
+  const std::vector<const worker::Report*> reports = reports_.Take(now_ms);
+  for (std::span<const worker::Report* const> rest = reports; !rest.empty();) {
+    const size_t count = ReportsOfOneFrame(rest);
+    Send(MessageType::kProgress, EncodeProgress(rest.first(count), &builder_));
+    rest = rest.subspan(count);
+  }
 }
 
 // A heartbeat right behind the grant of 0. When its answer is there, so is every task that was sent
@@ -165,6 +190,8 @@ void Runtime::OnUp(const FrameView& welcome) {
   uint32_t timeout_ms = body->visibility_timeout_ms();
   ledger_.OnSessionUp(timeout_ms != 0 ? timeout_ms : kVisibilityTimeoutMs, ToLeases(body->stale()),
                       NowMs());
+  reports_.OnSessionUp();
+  reports_.Forget([this](LeaseId lease) { return ledger_.Holds(lease); });
   no_broker_reported_ = false;
   Report(WorkerEvent::Kind::kConnected);
 }
@@ -232,6 +259,7 @@ void Runtime::OnResultAck(const FrameView& frame) {
   }
   ledger_.OnResultAck(ack->seq(), ack->stale() == nullptr ? 0 : ack->stale()->size());
   oldest_unacked_ms_ = ledger_.unacked() == 0 ? 0 : NowMs();
+  if (!reports_.empty()) reports_.Forget([this](LeaseId lease) { return ledger_.Holds(lease); });
 }
 
 void Runtime::OnCancel(const FrameView& frame) {

@@ -67,6 +67,8 @@ class Runtime final : private Dealer::Handler {
   // What goes on between two looks at the socket; returns when the next has to end.
   int64_t Round();
   void CollectEnded(int64_t now_ms);
+  void CollectNotes(int64_t now_ms);
+  void SendReports(int64_t now_ms);
   void CarryOut(const Orders& orders);
   void SendDue(int64_t now_ms);
   void Send(MessageType type, std::string_view body);
@@ -84,6 +86,7 @@ class Runtime final : private Dealer::Handler {
   RuntimeOptions options_;
   Ledger ledger_;
   const Recycling recycling_;
+  Reports reports_;
   std::unique_ptr<Dealer> dealer_;
   std::unique_ptr<Pool> pool_;
   uint32_t hellos_ = 0;
@@ -98,6 +101,7 @@ class Runtime final : private Dealer::Handler {
   uint64_t last_call_ = 0;  // which heartbeat of this session followed the grant of 0; 0: none
   int64_t last_call_by_ms_ = 0;
   int64_t starts_until_ms_ = 0;  // as the pool knows it
+  int64_t notes_due_ms_ = 0;     // when what attempts say is looked at again
   int64_t stop_by_ms_ = Ledger::kNever;
   int asked_done_ = 0;           // how much of asked_ was carried out
   uint64_t resident_bytes_ = 0;  // at the last heartbeat, when there is a bound for it

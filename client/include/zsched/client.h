@@ -173,6 +173,8 @@ class Client {
   absl::StatusOr<GetResult> Get(std::span<const TaskId> ids);
   // NOT_FOUND when it does not exist.
   absl::StatusOr<TaskInfo> Get(TaskId id);
+  // Every attempt at a task. NOT_FOUND.
+  absl::StatusOr<TaskHistory> History(TaskId id);
   // One request's worth. Most callers want ListTasks.
   absl::StatusOr<ListPageResult> ListPage(const ListQuery& query);
   // All pages, one after another as they are needed. The lister must not outlive the client.

@@ -131,6 +131,14 @@ struct Outcome {
   }
 };
 
+// How far an attempt said it was.
+struct TaskProgress {
+  uint32_t percent = 0;
+  std::string message{};
+  uint32_t attempt = 0;  // that said so
+  int64_t at_ms = 0;
+};
+
 // A task as the broker has it.
 struct TaskInfo {
   TaskId id{};
@@ -163,6 +171,37 @@ struct TaskInfo {
   bool cancelling = false;  // leased, and cancelled: it ends as cancelled with its attempt
   // Dead: the same for errors that differ in their details only (docs/scheduling.md). Otherwise 0.
   uint64_t fingerprint = 0;
+  std::optional<TaskProgress> progress{};
+};
+
+// How a task stood after one attempt at it. Numbers as on the wire.
+enum class AttemptEnd : uint8_t {
+  kRunning = 0,
+  kSucceeded = 1,
+  kRetried = 2,   // it failed, and the task waited for its next attempt
+  kDead = 3,      // it was the last one
+  kReturned = 4,  // its worker was lost; the task was ready again at once
+  kCancelled = 5
+};
+// "running", "succeeded", "retried", "dead", "returned", "cancelled".
+std::string_view NameOf(AttemptEnd end);
+
+struct AttemptInfo {
+  uint32_t attempt = 0;
+  LeaseId lease{};  // its fencing token
+  std::string worker{};
+  int64_t leased_at_ms = 0;  // handed to the worker
+  int64_t ended_at_ms = 0;   // 0: it runs
+  uint32_t run_us = 0;       // as its worker reported; 0: it did not
+  AttemptEnd end = AttemptEnd::kRunning;
+  ErrorCode error = ErrorCode::kOk;
+  std::string error_message{};  // at most kMaxHistoryMessageBytes of it
+};
+
+// Attempts that were given back without having run are not among them.
+struct TaskHistory {
+  std::vector<AttemptInfo> attempts{};  // in the order in which they began
+  uint32_t missing = 0;  // not kept: of many attempts, the first and the last ones are
 };
 
 struct GetResult {

@@ -313,10 +313,10 @@ class CoreHarness {
   void Fail(SessionId worker, const Assign& task, ErrorCode code = ErrorCode::kHandlerFailed,
             wire::RetryAdvice advice = wire::RetryAdvice::kDefault, uint64_t after_ms = 0,
             const std::string& message = "no") {
-    Report(worker, task, false, "", code, message, advice, after_ms);
+    ReportEnd(worker, task, false, "", code, message, advice, after_ms);
   }
   void Succeed(SessionId worker, const Assign& task, const std::string& result) {
-    Report(worker, task, true, result, ErrorCode::kOk, "", wire::RetryAdvice::kDefault, 0);
+    ReportEnd(worker, task, true, result, ErrorCode::kOk, "", wire::RetryAdvice::kDefault, 0);
   }
   void Release(SessionId worker, const std::vector<Assign>& tasks) {
     flatbuffers::FlatBufferBuilder b;
@@ -333,6 +333,26 @@ class CoreHarness {
     auto list = b.CreateVectorOfStructs(refs);
     b.Finish(wire::CreateHeartbeat(b, list, 1, 0));
     core->OnHeartbeat(worker, flatbuffers::GetRoot<wire::Heartbeat>(b.GetBufferPointer()), now);
+  }
+  struct TestReport {
+    std::optional<uint8_t> percent = {};
+    std::optional<std::string> message = {}, checkpoint = {};
+  };
+  void Report(SessionId worker, const Assign& task, const TestReport& report) {
+    flatbuffers::FlatBufferBuilder b;
+    flatbuffers::Offset<flatbuffers::String> message;
+    flatbuffers::Offset<flatbuffers::Vector<uint8_t>> checkpoint;
+    if (report.message) message = b.CreateString(*report.message);
+    if (report.checkpoint)
+      checkpoint = b.CreateVector(reinterpret_cast<const uint8_t*>(report.checkpoint->data()),
+                                  report.checkpoint->size());
+    std::vector<flatbuffers::Offset<wire::AttemptReport>> list{wire::CreateAttemptReport(
+        b, task.task.value(), task.lease.value(),
+        report.percent ? flatbuffers::Optional<uint8_t>(*report.percent) : flatbuffers::nullopt,
+        message, checkpoint)};
+    b.Finish(wire::CreateProgress(b, b.CreateVector(list)));
+    core->OnProgress(worker, *flatbuffers::GetRoot<wire::Progress>(b.GetBufferPointer()), now);
+    Commit();
   }
   // What was assigned to a session since the last call.
   std::vector<Assign> Take(SessionId worker) {
@@ -431,9 +451,9 @@ class CoreHarness {
     view->reset();
     Commit();
   }
-  void Report(SessionId worker, const Assign& task, bool succeeded, const std::string& result,
-              ErrorCode code, const std::string& message, wire::RetryAdvice advice,
-              uint64_t after_ms) {
+  void ReportEnd(SessionId worker, const Assign& task, bool succeeded, const std::string& result,
+                 ErrorCode code, const std::string& message, wire::RetryAdvice advice,
+                 uint64_t after_ms) {
     flatbuffers::FlatBufferBuilder b;
     auto bytes = b.CreateVector(reinterpret_cast<const uint8_t*>(result.data()), result.size());
     auto text = b.CreateString(message);

@@ -194,6 +194,7 @@ class RandomLife {
       if (held.empty() || h_.core->FindWorkerSession(session) == nullptr) continue;
       Assign a = held.back();
       held.pop_back();
+      if (Chance(30)) SaySome(session, a);
       switch (Below(5)) {
         case 0:
           h_.Fail(session, a);
@@ -212,6 +213,14 @@ class RandomLife {
           break;
       }
     }
+  }
+
+  void SaySome(SessionId session, const Assign& attempt) {
+    CoreHarness::TestReport report;
+    if (Chance(50)) report.percent = static_cast<uint8_t>(Below(101));
+    if (Chance(50)) report.message = Bytes();
+    if (Chance(50)) report.checkpoint = Bytes();
+    h_.Report(session, attempt, report);
   }
 
   void WorkerLeaves() {

@@ -244,7 +244,7 @@ std::vector<std::pair<std::string, FinishedRun>> InsaneRuns(const FinishedRun& g
   add("dead").state = TaskState::kDead;
   add("unfinished").state = TaskState::kLeased;
   add("no state").state = TaskState{kTaskStates};
-  add("outcomes").outcomes = 2;
+  add("reserved bits").reserved = 1;
   return runs;
 }
 

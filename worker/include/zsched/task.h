@@ -10,7 +10,8 @@
 //   }
 //
 // Threads: a context belongs to the thread that runs the handler. cancelled(), cancel_reason(),
-// cancelled_fd() and WaitCancelled() may also be used by threads that the handler starts and joins.
+// cancelled_fd(), WaitCancelled(), Progress() and Checkpoint() may also be used by threads that the
+// handler starts and joins.
 #pragma once
 
 #include <chrono>
@@ -25,6 +26,7 @@
 #include "absl/status/status.h"
 #include "schemas/errors.h"
 #include "schemas/ids.h"
+#include "schemas/limits.h"
 
 namespace zsched {
 
@@ -50,6 +52,17 @@ class TaskContext {
   // The value of a label; nullopt when the task has none of that key.
   virtual std::optional<std::string_view> label(std::string_view key) const = 0;
   virtual std::vector<std::pair<std::string_view, std::string_view>> labels() const = 0;
+
+  // What an earlier attempt left by Checkpoint(), on whichever worker; empty: nothing.
+  virtual std::string_view checkpoint() const = 0;
+  // Leaves `bytes` for the next attempt, instead of what there was: it is recorded before this
+  // attempt's end is, also when the broker is away for a while, but not when this process dies within
+  // a fraction of a second. TOO_LARGE over kMaxCheckpointBytes: what there was stays.
+  virtual absl::Status Checkpoint(std::string_view bytes) = 0;
+  // Says how far this attempt is: 0 to 100 (beyond is cut), and a message of which
+  // kMaxProgressMessageBytes are kept. Cheap enough for an inner loop; people see the latest, some
+  // five times a second.
+  virtual void Progress(int percent, std::string_view message = {}) = 0;
 
   // When this attempt times out. It is then cancelled, counts as failed with ATTEMPT_TIMED_OUT
   // whatever the handler returns, and is tried again under the task's rules.
