@@ -76,6 +76,8 @@ enum class MessageType : uint8_t {
   kTypeSet = 56,
   kTypeList = 57,
   kTypeInfos = 58,
+  kExplain = 34,
+  kExplanation = 35,
   kHistory = 36,
   kHistoryInfo = 37,
   // worker endpoint
@@ -89,6 +91,7 @@ enum class MessageType : uint8_t {
   kDrain = 71,
   kCancel = 72,
   kProgress = 73,
+  kRecall = 75,
 };
 
 // What a peer says before it has a session: such frames have no number.

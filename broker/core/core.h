@@ -7,7 +7,7 @@
 // Every decision is a record in the open batch and applied to State in the same breath. What others
 // are to be told is an Effect, which names the LSN it must wait for: an ack must not leave before
 // its record is on disk. The families of events have a file each: on_client.cc, on_submit.cc,
-// on_worker.cc, on_report.cc, on_results.cc, on_cancel.cc, on_dead.cc, on_queue.cc, on_schedule.cc,
+// on_worker.cc, recall.cc, on_report.cc, on_results.cc, on_cancel.cc, on_dead.cc, on_queue.cc, on_schedule.cc,
 // on_tick.cc, dispatch.cc.
 //
 // Example (one round of the loop):
@@ -69,6 +69,9 @@ struct CoreConfig {
   int64_t keep_producer_ms = 24 * 3600 * 1000;
   int64_t keep_worker_ms = 24 * 3600 * 1000;  // a worker that left, for the names in finished tasks
 };
+
+// A worker sizes its credit for half of this: what it has not begun by then waits behind something long.
+inline constexpr int64_t kRecallAfterMs = 100;
 
 // --- Effects: what is to be told, once `wait` is durable (Lsn 0: at once) ------------------------
 struct Reject {
@@ -140,6 +143,12 @@ struct CancelEffect {
   std::vector<uint64_t> leases;
   ErrorCode code;
 };
+// The worker may keep those that have begun.
+struct RecallEffect {
+  SessionId to;
+  Lsn wait;
+  std::vector<uint64_t> leases;
+};
 struct DrainEffect {
   SessionId to;
   Lsn wait;
@@ -196,7 +205,7 @@ struct ClosedEffect {
 };
 using Effect =
     std::variant<SubmitAckEffect, TasksEffect, ResultAckEffect, OutcomesEffect, WelcomeEffect,
-                 WorkerWelcomeEffect, CancelEffect, DrainEffect, HeartbeatAckEffect, ErrorEffect,
+                 WorkerWelcomeEffect, CancelEffect, RecallEffect, DrainEffect, HeartbeatAckEffect, ErrorEffect,
                  ItemReplyEffect, QueueSetEffect, ScheduleEffect, TypeSetEffect, ClosedEffect>;
 
 // --- Live sessions -------------------------------------------------------------------------------
@@ -229,6 +238,24 @@ struct WorkerSession {
   int64_t reported_ms = 0;   // when that was
   bool listed = false;       // in served_workers_
   std::vector<Assign> assigned;
+};
+
+// Why a task is not running now. What the fields mean is said at wire::WaitCause.
+struct WaitCause {
+  wire::WaitReason reason{};
+  std::string name{};
+  int64_t since_ms = 0;
+  int64_t until_ms = 0;
+  uint64_t count = 0;
+  uint64_t limit = 0;
+};
+struct Explanation {
+  bool found = false;  // it is not over
+  TaskState state{};
+  std::vector<WaitCause> causes;
+  uint64_t ahead = 0;
+  bool ahead_exact = true;
+  uint64_t ready = 0;
 };
 
 // What the server read from the tables for the core: the core itself never reads the journal.
@@ -358,6 +385,10 @@ class Core {
   ClientSession* FindClient(SessionId id);
   WorkerSession* FindWorkerSession(SessionId id);
   uint32_t FreeCredit(const WorkerSession& session) const;
+  Room RoomOf(const WorkerSession& session) const;
+
+  // Volatile knowledge beside the rows: nothing of it is promised for longer than the moment. Bounded work.
+  Explanation Explain(TaskId id, Now now) const;
 
   // Checks every promise that state and sessions must keep; the first broken one is named. For
   // simulation and tests: O(tasks). invariants.cc.
@@ -473,6 +504,16 @@ class Core {
   void ForgetOld(Now now);
   void ForgetKeys(Now now);
 
+  // explain.cc
+  WaitCause ExplainLease(const Task& task) const;
+  void ExplainGates(const Task& task, Now now, Explanation& answer) const;
+  void ExplainWorkers(const Task& task, Explanation& answer) const;
+  void CountAhead(uint32_t slot, Explanation& answer) const;
+
+  // recall.cc
+  void RecallUnstarted(Now now);
+  RecallEffect RecallFrom(uint32_t slot, Dispatcher::Hands& hands, size_t& budget, Now now);
+
   // dispatch.cc
   void Dispatch(Now now);
   uint64_t CheckpointOf(const Task& task) const;
@@ -509,6 +550,7 @@ class Core {
 
   int64_t next_expiry_ms_ = 0;  // housekeeping, monotonic
   int64_t next_forget_ms_ = 0;
+  int64_t next_recall_ms_ = INT64_MAX;
   int64_t next_age_check_ms_ = 0;
   int64_t next_dead_check_ms_ = 0;
   uint64_t prune_from_ = 1;

@@ -24,6 +24,7 @@ uint64_t Core::CheckpointOf(const Task& task) const {
 
 void Core::EndRound(Now now) {
   Dispatch(now);
+  RecallUnstarted(now);
   FlushTasks();
   FlushOutcomes();
 }
@@ -34,7 +35,7 @@ void Core::Dispatch(Now now) {
   gates_.Advance(now.mono_ms);
   LeasedRecord record{MakeId<LeaseId>(state_.epoch(), first).value(), 0};
   OpenedRecord opened = OpenRecord(RecordKind::kLeased, record);
-  dispatcher_.Run(kMaxLeasesPerRound, [&](uint32_t slot, uint32_t task_slot) -> uint32_t {
+  dispatcher_.Run(kMaxLeasesPerRound, [&](uint32_t slot, uint32_t task_slot) -> Room {
     WorkerSession& session = workers_[slot];
     Task& task = state_.tasks()[task_slot];
     const Worker& worker = state_.workers().at(session.worker);
@@ -42,7 +43,7 @@ void Core::Dispatch(Now now) {
     // may go.
     if (worker.leases > 0 && worker.leased_bytes + task.bytes > session.grant_bytes &&
         !ZS_PLANTED("bytes-over-grant"))
-      return 0;
+      return Room();
     LeaseId lease(record.first_lease + record.count++);
     AppendStruct(batch_.OpenRecord(), LeasedEntry{task.id, session.worker, 0});
     // The base: the lane itself may be another by the time that the effect is carried out.
@@ -56,7 +57,7 @@ void Core::Dispatch(Now now) {
     gates_.OnGiven(task.lane);
     if (!session.listed) served_workers_.push_back(slot);
     session.listed = true;
-    return FreeCredit(session);
+    return RoomOf(session);
   });
   if (record.count == 0) {
     DropRecord(opened);
@@ -64,6 +65,7 @@ void Core::Dispatch(Now now) {
   }
   CloseRecord(opened, record, now);
   metrics_.Add(Metric::kTasksDispatched, record.count);
+  next_recall_ms_ = std::min(next_recall_ms_, now.mono_ms + kRecallAfterMs);
 }
 
 // A task may leave once it is certain that it exists: when the record that made it ready is

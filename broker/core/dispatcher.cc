@@ -8,8 +8,8 @@
 namespace zsched::broker {
 namespace {
 
-// A worker with N free slots gets up to N / kShare tasks before the next one is looked at: single
-// tasks when credit is small (long tasks, where balance counts), long runs when it is large (short
+// A worker with N idle hands, or credit for N tasks, gets up to N / kShare before the next one is looked at:
+// single tasks when credit is small (long tasks, where balance counts), long runs when it is large (short
 // tasks, where speed counts).
 constexpr uint32_t kShare = 16;
 // A heap is rebuilt when it has this many times more garbage than lines.
@@ -52,12 +52,12 @@ bool Dispatcher::Join(uint32_t session, std::vector<std::string> queues,
       if (lanes_.Has(lane)) Match(number, lane);
   }
   ++classes_.at(number).sessions;
-  seats_[session] = Seat{number, 0, true};
+  seats_[session] = Seat{number, Room(), true};
   return true;
 }
 
 void Dispatcher::Leave(uint32_t session) {
-  SetFree(session, 0);
+  SetFree(session, Room());
   uint32_t number = seats_[session].klass;
   seats_[session] = Seat{};
   if (--classes_.at(number).sessions > 0) return;
@@ -67,14 +67,50 @@ void Dispatcher::Leave(uint32_t session) {
   classes_.erase(number);
 }
 
-void Dispatcher::SetFree(uint32_t session, uint32_t free) {
+void Dispatcher::SetFree(uint32_t session, Room room) {
   Seat& seat = seats_[session];
-  ZS_CHECK(seat.used);
-  if (seat.free == free) return;
+  ZS_CHECK(seat.used && room.idle <= room.free);
+  if (seat.room == room) return;
   auto& hungry = classes_.at(seat.klass).hungry;
-  if (seat.free > 0) hungry.erase({seat.free, session});
-  if (free > 0) hungry.insert({free, session});
-  seat.free = free;
+  if (seat.room.free > 0) hungry.erase({seat.room.idle, seat.room.free, session});
+  if (room.free > 0) hungry.insert({room.idle, room.free, session});
+  seat.room = room;
+}
+
+bool Dispatcher::ComesBefore(uint32_t task, uint32_t other) const {
+  auto place = [this](const Task& t) {
+    return std::tuple(RankOf(t.lane, t.priority, t.order), t.order, t.id);
+  };
+  return place(tasks_[task]) < place(tasks_[other]);
+}
+
+Dispatcher::Hands Dispatcher::IdleHands() const {
+  Hands hands;
+  for (const auto& [number, klass] : classes_)
+    for (auto it = klass.hungry.rbegin(); it != klass.hungry.rend() && it->idle > 0; ++it)
+      hands[number] += it->idle;
+  return hands;
+}
+
+bool Dispatcher::TakeHand(uint32_t lane, Hands& hands) const {
+  if (lane >= classes_of_lane_.size()) return false;
+  for (uint32_t number : classes_of_lane_[lane]) {
+    auto it = hands.find(number);
+    if (it == hands.end() || it->second == 0) continue;
+    --it->second;
+    return true;
+  }
+  return false;
+}
+
+Dispatcher::Servers Dispatcher::ServersOf(uint32_t lane) const {
+  Servers servers;
+  if (lane >= classes_of_lane_.size()) return servers;
+  for (uint32_t number : classes_of_lane_[lane]) {
+    servers.all += classes_.at(number).sessions;
+    servers.free += classes_.at(number).hungry.size();
+  }
+  return servers;
 }
 
 void Dispatcher::OnLaneCreated(const LaneChange& change) {
@@ -309,14 +345,15 @@ uint32_t Dispatcher::NextTask(Class& klass) {
   return kNil;
 }
 
-size_t Dispatcher::RunClass(Class& klass, size_t max_tasks,
-                            absl::FunctionRef<uint32_t(uint32_t, uint32_t)>& assign) {
+size_t Dispatcher::RunClass(Class& klass, size_t max_tasks, bool idle_only, Assign& assign) {
   size_t given = 0;
   while (given < max_tasks && !klass.hungry.empty()) {
-    auto [free, session] = *klass.hungry.rbegin();
-    uint32_t share = std::max<uint32_t>(1, free / kShare), left = free;
+    auto [idle, free, session] = *klass.hungry.rbegin();
+    if (idle_only && idle == 0) break;
+    const uint32_t share = std::max<uint32_t>(1, (idle > 0 ? idle : free) / kShare);
+    Room left(free, idle);
     bool any = false;
-    for (uint32_t i = 0; i < share && left > 0 && given < max_tasks; ++i) {
+    for (uint32_t i = 0; i < share && left.free > 0 && given < max_tasks; ++i) {
       uint32_t task = NextTask(klass);
       if (task == kNil) break;
       left = assign(session, task);
@@ -329,17 +366,17 @@ size_t Dispatcher::RunClass(Class& klass, size_t max_tasks,
   return given;
 }
 
-size_t Dispatcher::Run(size_t max_tasks,
-                       absl::FunctionRef<uint32_t(uint32_t session, uint32_t task)> assign) {
+size_t Dispatcher::Run(size_t max_tasks, Assign assign) {
   TakeChanges();
   TakeReopened();
   size_t given = 0;
   do {  // once more when a class found lanes that are another's to serve
     woke_ = false;
-    for (size_t i = 0; i < order_.size() && given < max_tasks; ++i) {
-      Class& klass = classes_.at(order_[(turn_ + i) % order_.size()]);
-      given += RunClass(klass, max_tasks - given, assign);
-    }
+    for (const bool idle_only : {true, false})
+      for (size_t i = 0; i < order_.size() && given < max_tasks; ++i) {
+        Class& klass = classes_.at(order_[(turn_ + i) % order_.size()]);
+        given += RunClass(klass, max_tasks - given, idle_only, assign);
+      }
   } while (woke_ && given < max_tasks);
   ++turn_;
   return given;

@@ -21,12 +21,13 @@
 // ageing_ms for each step of priority, so that waiting that long is worth a step. Both are fixed while a task
 // waits: nothing has to be sorted anew as time goes by.
 //
-// Among the workers of a class the one with the most free credit is served first, a fraction of its
-// credit at a time, so that load evens out.
+// Workers with idle hands are served first, in all classes, the one with the most of them before others:
+// what is queued behind a running task at one worker could have begun at another. Then come those that
+// have credit for more, the one with the most of it first; a fraction of it at a time, so that load evens out.
 //
 // Example:
 //   dispatcher.Join(session_slot, queues, types);  dispatcher.SetFree(session_slot, 8);
-//   dispatcher.Run([&](uint32_t session, uint32_t task) { …lease it…; return free_credit_left; });
+//   dispatcher.Run([&](uint32_t session, uint32_t task) { …lease it…; return Room(7, 3); });
 //
 // Threads: one owner.
 #pragma once
@@ -49,6 +50,16 @@
 
 namespace zsched::broker {
 
+// What a session may take.
+struct Room {
+  Room(uint32_t free_tasks = 0, uint32_t idle_hands = 0)  // NOLINT: implicit on purpose
+      : free(free_tasks), idle(idle_hands) {}
+  uint32_t free;  // tasks
+  uint32_t idle;  // of these, how many would begin at once
+
+  friend bool operator==(const Room&, const Room&) = default;
+};
+
 class Dispatcher {
  public:
   // Classes of workers that differ in queues or types; each costs a heap entry per line it matches.
@@ -60,8 +71,8 @@ class Dispatcher {
   // Empty lists mean all. False when there are kMaxClasses others already.
   bool Join(uint32_t session, std::vector<std::string> queues, std::vector<std::string> types);
   void Leave(uint32_t session);
-  // Tasks that the session may take now; 0 when its byte grant is used up or it drains.
-  void SetFree(uint32_t session, uint32_t free);
+  // What the session may take now: nothing when its byte grant is used up or it drains.
+  void SetFree(uint32_t session, Room room);
 
   // The queue's ageing is another.
   void OnAgeing(uint32_t queue);
@@ -69,9 +80,22 @@ class Dispatcher {
   // Gives out ready tasks while there are both tasks and free workers, at most `max_tasks`.
   // `assign` leases the task (which takes it off its line) and returns what the session may still
   // take. Returns how many were given out.
-  size_t Run(size_t max_tasks, absl::FunctionRef<uint32_t(uint32_t session, uint32_t task)> assign);
+  using Assign = absl::FunctionRef<Room(uint32_t session, uint32_t task)>;
+  size_t Run(size_t max_tasks, Assign assign);
 
   size_t classes() const { return classes_.size(); }
+  // Of two ready tasks of the same queue and fairness key.
+  bool ComesBefore(uint32_t task, uint32_t other) const;
+  // Idle hands of each class that has any, by its number.
+  using Hands = absl::flat_hash_map<uint32_t, uint64_t>;
+  Hands IdleHands() const;
+  // Takes one of `hands` that serves the lane; false: there is none. As of the last Run.
+  bool TakeHand(uint32_t lane, Hands& hands) const;
+  // Sessions that serve the lane, and those of them that may take a task now.
+  struct Servers {
+    size_t all = 0, free = 0;
+  };
+  Servers ServersOf(uint32_t lane) const;
   // A lane with ready tasks and open gates that a class with free workers does not look at; 0: none, or
   // something came since Run. For the invariants.
   uint32_t FindForgotten() const;
@@ -119,11 +143,15 @@ class Dispatcher {
     std::vector<std::unique_ptr<LaneState>> lanes;    // by lane; nullptr: not one that it accepts
     std::deque<uint32_t> ring;  // queues with streams and an open gate, or more
     uint32_t given = 0;         // by the queue in front, in this turn
-    absl::btree_set<std::pair<uint32_t, uint32_t>> hungry;  // (free, session), free > 0
+    struct Hungry {
+      uint32_t idle, free, session;
+      friend auto operator<=>(const Hungry&, const Hungry&) = default;
+    };
+    absl::btree_set<Hungry> hungry;  // free > 0
   };
   struct Seat {
     uint32_t klass = 0;
-    uint32_t free = 0;
+    Room room;
     bool used = false;
   };
 
@@ -144,8 +172,7 @@ class Dispatcher {
   uint32_t PeekQueue(Class& klass, QueueTurns& turns);
   uint32_t NextTask(Class& klass);
   void Compact(Class& klass, StreamHeap& heap);
-  size_t RunClass(Class& klass, size_t max_tasks,
-                  absl::FunctionRef<uint32_t(uint32_t, uint32_t)>& assign);
+  size_t RunClass(Class& klass, size_t max_tasks, bool idle_only, Assign& assign);
 
   TaskIndex& tasks_;
   Lanes& lanes_;

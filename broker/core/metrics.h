@@ -36,6 +36,7 @@ namespace zsched::broker {
   X(kAttemptsFailed, "attempts_failed_total")                                  \
   X(kAttemptsLost, "attempts_lost_total")                                      \
   X(kAttemptsReleased, "attempts_released_total")                              \
+  X(kTasksRecalled, "tasks_recalled_total") /* asked back for idle workers */  \
   X(kResultsStale, "results_stale_total")                                      \
   X(kLeasesStale, "leases_stale_total")     /* refused at WORKER_HELLO */      \
   X(kReportsTaken, "reports_taken_total")   /* progress and checkpoints */     \

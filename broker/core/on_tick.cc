@@ -38,7 +38,7 @@ void Core::OnTick(Now now) {
 int64_t Core::next_tick_ms(Now now) const {
   if (gates_.has_waking()) return now.mono_ms;
   int64_t next =
-      std::min({next_expiry_ms_, deadlines_.next_ms(), gates_.next_ms(), schedules_.retry_ms()});
+      std::min({next_expiry_ms_, next_recall_ms_, deadlines_.next_ms(), gates_.next_ms(), schedules_.retry_ms()});
   int64_t timer = std::min(state_.timers().next_ms(), schedules_.next_ms());
   if (timer != INT64_MAX)
     next = std::min(next, now.mono_ms + std::max<int64_t>(0, timer - now.wall_ms));

@@ -47,6 +47,8 @@ struct Lease {
   int64_t deadline_ms = 0;
   uint32_t timer_next = kNil, timer_prev = kNil;
   bool timed = false;
+  // Not durable: its worker was asked to give it back, unless it has begun.
+  bool recalled = false;
 };
 
 struct Worker {

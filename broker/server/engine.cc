@@ -47,6 +47,7 @@ bool IsRequest(Endpoint endpoint, MessageType type) {
     case MessageType::kScheduleRemove:
     case MessageType::kScheduleList:
     case MessageType::kHistory:
+    case MessageType::kExplain:
       return endpoint == Endpoint::kClient;
     case MessageType::kCredit:
     case MessageType::kResults:
@@ -337,6 +338,8 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
       return OnCancel(from, frame, now);
     case MessageType::kHistory:
       return OnHistory(from, frame);
+    case MessageType::kExplain:
+      return OnExplain(from, frame, now);
     default:
       return false;  // IsRequest let nothing else through
   }
@@ -487,6 +490,8 @@ absl::Status Engine::Release(Effect& effect) {
                       encoder_.WorkerWelcome(e, View(), config_.core));
         } else if constexpr (std::is_same_v<E, CancelEffect>) {
           SendOrClose(e.to, MessageType::kCancel, encoder_.Cancel(e));
+        } else if constexpr (std::is_same_v<E, RecallEffect>) {
+          SendOrClose(e.to, MessageType::kRecall, encoder_.Recall(e));
         } else if constexpr (std::is_same_v<E, DrainEffect>) {
           SendOrClose(e.to, MessageType::kDrain, "");
         } else if constexpr (std::is_same_v<E, HeartbeatAckEffect>) {

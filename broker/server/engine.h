@@ -137,6 +137,7 @@ class Engine {
   bool OnQueueFrame(SessionId from, const FrameView& frame, Now now);
   bool OnTypeFrame(SessionId from, const FrameView& frame, Now now);
   bool OnScheduleFrame(SessionId from, const FrameView& frame, Now now);
+  bool OnExplain(SessionId from, const FrameView& frame, Now now);
   bool OnHistory(SessionId from, const FrameView& frame);  // engine_trails.cc
   void RefuseQuery(const Query& query, ErrorCode code, std::string_view message,
                    uint32_t retry_after_ms = 0);

@@ -44,6 +44,16 @@ bool Engine::OnList(SessionId from, const FrameView& frame) {
   return true;
 }
 
+// At once, of what the loop knows: most of it is in no table.
+bool Engine::OnExplain(SessionId from, const FrameView& frame, Now now) {
+  const auto* explain = VerifyBody<wire::Explain>(frame.body);
+  if (explain == nullptr) return false;
+  const TaskId id(explain->id());
+  Send(from, MessageType::kExplanation,
+       encoder_.Explanation(explain->request(), id, core_.Explain(id, now)));
+  return true;
+}
+
 bool Engine::OnDeadList(SessionId from, const FrameView& frame, Now now) {
   const auto* list = VerifyBody<wire::DeadList>(frame.body);
   if (list == nullptr) return false;

@@ -109,6 +109,26 @@ std::string_view Encoder::Cancel(const CancelEffect& cancel) {
   return Finish(wire::CreateCancel(builder_, leases, static_cast<uint16_t>(cancel.code)));
 }
 
+std::string_view Encoder::Recall(const RecallEffect& recall) {
+  builder_.Clear();
+  return Finish(wire::CreateRecall(builder_, builder_.CreateVector(recall.leases)));
+}
+
+std::string_view Encoder::Explanation(uint64_t request, TaskId id,
+                                      const broker::Explanation& explanation) {
+  builder_.Clear();
+  std::vector<flatbuffers::Offset<wire::WaitCause>> causes;
+  for (const WaitCause& cause : explanation.causes) {
+    auto name = Str(builder_, cause.name);
+    causes.push_back(wire::CreateWaitCause(builder_, cause.reason, name, cause.since_ms,
+                                           cause.until_ms, cause.count, cause.limit));
+  }
+  auto list = builder_.CreateVector(causes);
+  return Finish(wire::CreateExplanation(builder_, request, id.value(), explanation.found,
+                                        explanation.state, list, explanation.ahead,
+                                        explanation.ahead_exact, explanation.ready));
+}
+
 std::string_view Encoder::ItemReply(const ItemReplyEffect& reply) {
   builder_.Clear();
   std::vector<flatbuffers::Offset<wire::ItemResult>> items;

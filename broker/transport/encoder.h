@@ -50,6 +50,8 @@ class Encoder {
   std::string_view SubmitAck(const SubmitAckEffect& ack);
   std::string_view ResultAck(const ResultAckEffect& ack);
   std::string_view Cancel(const CancelEffect& cancel);
+  std::string_view Recall(const RecallEffect& recall);
+  std::string_view Explanation(uint64_t request, TaskId id, const broker::Explanation& explanation);
   std::string_view ItemReply(const ItemReplyEffect& reply);
 
   using Sink = absl::FunctionRef<void(std::string_view body)>;

@@ -80,6 +80,7 @@ absl::StatusOr<Label> ParseLabel(const std::string& text);
 void AddSubmit(Context& context, Actions& actions);
 void AddTask(Context& context, Actions& actions);
 void AddDlq(Context& context, Actions& actions);
+void AddExplain(Context& context, Flags& family, Actions& actions);
 // Those of `family` that show what attempts left behind.
 void AddTaskTrails(Context& context, Flags& family, Actions& actions);
 void AddQueue(Context& context, Actions& actions);

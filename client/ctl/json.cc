@@ -187,6 +187,30 @@ std::string TaskJson(const TaskInfo& task) {
   return std::move(json).Finish();
 }
 
+std::string ExplanationJson(TaskId id, const TaskExplanation& explanation) {
+  ObjectWriter json;
+  json.Text("id", ToString(id));
+  json.Text("state", NameOf(explanation.state));
+  std::string reasons = "[";
+  for (const WaitCause& cause : explanation.causes) {
+    ObjectWriter reason;
+    reason.Text("reason", NameOf(cause.reason));
+    reason.TextOrNull("name", cause.name);
+    reason.Time("since", cause.since_ms);
+    reason.Time("until", cause.until_ms);
+    reason.Number("count", cause.count);
+    reason.Number("limit", cause.limit);
+    if (reasons.size() > 1) reasons += ',';
+    reasons += std::move(reason).Finish();
+  }
+  json.Raw("reasons", reasons + "]");
+  const bool ready = explanation.state == TaskState::kReady;
+  json.Raw("ahead", ready ? std::to_string(explanation.ahead) : "null");
+  json.Raw("ahead_exact", explanation.ahead_exact ? "true" : "false");
+  json.Raw("ready_in_queue", ready ? std::to_string(explanation.ready) : "null");
+  return std::move(json).Finish();
+}
+
 std::string AttemptJson(const AttemptInfo& attempt) {
   ObjectWriter json;
   json.Number("attempt", attempt.attempt);

@@ -20,6 +20,7 @@ std::string TaskJson(const TaskInfo& task);
 // 16 hexadecimal digits, as --fingerprint takes them.
 std::string FingerprintText(uint64_t fingerprint);
 std::string DeadGroupJson(const DeadGroup& group);
+std::string ExplanationJson(TaskId id, const TaskExplanation& explanation);
 std::string AttemptJson(const AttemptInfo& attempt);
 std::string QueueJson(const QueueInfo& queue);
 std::string TypeJson(const TypeInfo& type);

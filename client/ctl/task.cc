@@ -340,6 +340,7 @@ void AddTask(Context& context, Actions& actions) {
   AddWait(context, family, actions);
   AddRetry(context, family, actions);
   AddCancel(context, family, actions);
+  AddExplain(context, family, actions);
   AddTaskTrails(context, family, actions);
 }
 

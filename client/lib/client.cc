@@ -171,6 +171,21 @@ absl::StatusOr<TaskInfo> Client::Get(TaskId id) {
   return std::move(result.tasks.front());
 }
 
+absl::StatusOr<TaskExplanation> Client::Explain(TaskId id) {
+  std::optional<TaskExplanation> explanation;
+  ZS_RETURN_IF_ERROR(core_->Ask<wire::Explanation>(
+      MessageType::kExplain, MessageType::kExplanation,
+      [id](uint64_t number) { return EncodeExplain(number, id); },
+      [&](const wire::Explanation& from) {
+        if (from.found()) explanation = ReadExplanation(from);
+        return absl::OkStatus();
+      }));
+  if (explanation) return *std::move(explanation);
+  // The broker explains what is not over; of the rest there is a row.
+  ZS_ASSIGN_OR_RETURN(const TaskInfo task, Get(id));
+  return TaskExplanation{.state = task.state};
+}
+
 absl::StatusOr<TaskHistory> Client::History(TaskId id) {
   absl::StatusOr<TaskHistory> history;
   ZS_RETURN_IF_ERROR(core_->Ask<wire::HistoryInfo>(

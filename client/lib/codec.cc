@@ -17,6 +17,7 @@ static_assert(static_cast<int>(wire::Durability::kReplicated) ==
 static_assert(static_cast<int>(wire::Overlap::MAX) == static_cast<int>(Overlap::kAllow));
 static_assert(static_cast<int>(wire::Delivery::MAX) == static_cast<int>(Delivery::kAtMostOnce));
 static_assert(static_cast<int>(wire::AttemptEnd::MAX) == static_cast<int>(AttemptEnd::kCancelled));
+static_assert(static_cast<int>(wire::WaitReason::MAX) == static_cast<int>(WaitReason::kNoCredit));
 static_assert(static_cast<int>(wire::QueueGate::MAX) == static_cast<int>(QueueGate::kDry));
 static_assert(static_cast<int>(wire::Role::kFenced) == static_cast<int>(BrokerRole::kFenced));
 
@@ -330,6 +331,22 @@ ScheduleInfo ReadSchedule(const wire::ScheduleInfo& from) {
   return info;
 }
 
+TaskExplanation ReadExplanation(const wire::Explanation& from) {
+  TaskExplanation explanation{.state = ReadEnum(from.state(), TaskState::kReady),
+                              .ahead = from.ahead(),
+                              .ahead_exact = from.ahead_exact(),
+                              .ready = from.ready()};
+  if (from.causes() == nullptr) return explanation;
+  for (const wire::WaitCause* cause : *from.causes())
+    explanation.causes.push_back({.reason = ReadEnum(cause->reason(), WaitReason::kUnknown),
+                                  .name = Text(cause->name()),
+                                  .since_ms = cause->since_ms(),
+                                  .until_ms = cause->until_ms(),
+                                  .count = cause->count(),
+                                  .limit = cause->limit()});
+  return explanation;
+}
+
 TaskHistory ReadHistory(const wire::HistoryInfo& from) {
   TaskHistory history;
   history.missing = from.missing();
@@ -367,6 +384,11 @@ std::string EncodeWait(uint64_t request, std::span<const TaskId> ids) {
 std::string EncodeGet(uint64_t request, std::span<const TaskId> ids) {
   Builder builder(kSmallBody + ids.size_bytes());
   return Finish(&builder, wire::CreateGet(builder, request, WriteIds(&builder, ids)));
+}
+
+std::string EncodeExplain(uint64_t request, TaskId id) {
+  Builder builder(kSmallBody);
+  return Finish(&builder, wire::CreateExplain(builder, request, id.value()));
 }
 
 std::string EncodeHistory(uint64_t request, TaskId id) {
@@ -528,6 +550,15 @@ std::string_view NameOf(Durability durability) {
 std::string_view NameOf(Delivery delivery) {
   static constexpr std::string_view kNames[] = {"at_least_once", "at_most_once"};
   const auto index = static_cast<size_t>(delivery);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
+}
+
+std::string_view NameOf(WaitReason reason) {
+  static constexpr std::string_view kNames[] = {
+      "unknown",      "delay",      "retry_wait", "running",   "at_worker", "cancelling",
+      "queue_paused", "queue_full", "queue_rate", "type_paused", "type_full", "type_rate",
+      "key_full",     "key_rate",   "no_worker",  "no_credit"};
+  const auto index = static_cast<size_t>(reason);
   return index < std::size(kNames) ? kNames[index] : "unknown";
 }
 

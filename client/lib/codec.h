@@ -26,12 +26,14 @@ DeadGroup ReadDeadGroup(const wire::DeadGroup& from);
 QueueInfo ReadQueue(const wire::QueueInfo& from);
 TypeInfo ReadType(const wire::TypeInfo& from);
 ScheduleInfo ReadSchedule(const wire::ScheduleInfo& from);
+TaskExplanation ReadExplanation(const wire::Explanation& from);
 TaskHistory ReadHistory(const wire::HistoryInfo& from);
 absl::Status ReadItemStatus(const wire::ItemResult& from);
 
 std::string EncodeHello(Uuid id, const std::string& name, const std::string& version);
 std::string EncodeWait(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeGet(uint64_t request, std::span<const TaskId> ids);
+std::string EncodeExplain(uint64_t request, TaskId id);
 std::string EncodeHistory(uint64_t request, TaskId id);
 // `letters`: as many as ids, or none.
 std::string EncodeRetry(uint64_t request, std::span<const TaskId> ids,

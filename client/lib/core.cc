@@ -331,6 +331,8 @@ bool Client::Core::HandleFrame(const FrameView& frame) {
       return HandleError(frame);
     case MessageType::kTaskInfos:
       return HandleReply<wire::TaskInfos>(frame);
+    case MessageType::kExplanation:
+      return HandleReply<wire::Explanation>(frame);
     case MessageType::kHistoryInfo:
       return HandleReply<wire::HistoryInfo>(frame);
     case MessageType::kItemReply:

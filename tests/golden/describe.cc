@@ -81,6 +81,8 @@ std::string Describe(const FrameHeader& header, std::string_view body) {
       return absl::StrCat("CANCEL ", std::string(TextOf(ErrorFromNumber(cancel.code()))), ":",
                           Leases(cancel.leases()));
     }
+    case MessageType::kRecall:
+      return "RECALL:" + Leases(Read<wire::Recall>(body).leases());
     case MessageType::kHeartbeatAck: {
       const wire::HeartbeatAck* ack = nullptr;
       bool resync = VerifyOptionalBody(body, &ack) && ack != nullptr && ack->resync();

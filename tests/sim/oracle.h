@@ -26,6 +26,8 @@
 //     and none before its time or late        |   the latest that the broker's clock has shown
 //   a dead task is there until it is retried | rows of letters against those of tasks; RETRY and DEAD_DELETE that
 //     or deleted, that death and no other    |   came before; lists against the letters that were on disk
+//   no task waits behind another at its       | TASKS, RELEASE and starts of handlers, beside an idle worker
+//     worker for long                         |
 //   a task's history has all of its attempts, | rows of the history against those of tasks; HISTORY_INFO against both
 //     once, and goes with the task            |
 //   the next attempt gets the last checkpoint | TASKS against the rows; rows at the RESULT_ACK against what the attempt said
@@ -183,6 +185,7 @@ class Oracle {
     Uuid worker;
     int64_t arrived_us = 0;
     Names queues, types;  // empty: all
+    uint32_t concurrency = 0;
     std::vector<HeldLease> held;
     std::set<uint64_t> must_keep;  // leases
   };
@@ -191,6 +194,7 @@ class Oracle {
     bool certain = true;  // the broker has no reason to have closed it, but for silence from now on
     bool broken = false;  // the broker has: frames were lost. The leases stay with the worker
     int64_t heard_us = 0;
+    int64_t steady_us = 0;   // since when it is heard without a break
     int64_t stirred_us = 0;  // the last frame of either side that was not a heartbeat
     // The ack of this heartbeat, counted from 1, ends what may be on its way; 0: the worker grants something.
     uint64_t last_call = 0;
@@ -204,6 +208,8 @@ class Oracle {
     uint64_t task = 0;
     uint16_t attempt = 0;
     uint32_t timeout_ms = 0;
+    int64_t given_us = 0;
+    bool begun = false;
   };
   struct Stream {
     std::string routing_id;  // frames of the session from elsewhere are refused
@@ -329,6 +335,8 @@ class Oracle {
   bool IsIdleSince(const WorkerSession& session, int64_t since_us) const;
   void CheckEarly(uint64_t id, const TaskFacts& task);
   void CheckLate(int64_t as_of_us);
+  void CheckBehind(int64_t as_of_us);
+  void CheckRecall(uint64_t session, const wire::Recall& recall);
   void CheckOverdue();
 
   Scheduler& scheduler_;

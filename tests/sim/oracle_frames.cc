@@ -209,6 +209,8 @@ void Oracle::FrameOut(Endpoint, std::string_view routing_id, const FrameHeader& 
       return CheckResultAck(header.session, Read<wire::ResultAck>(body));
     case MessageType::kCancel:
       return Cancelled(header.session, Read<wire::Cancel>(body));
+    case MessageType::kRecall:
+      return CheckRecall(header.session, Read<wire::Recall>(body));
     default:
       return;
   }
@@ -392,7 +394,7 @@ void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
     std::string_view payload = BytesOf(task->payload());
     if (payload.substr(0, payload.find('|')) != facts.marker || payload.size() != facts.bytes)
       return Fail(Name(id) + " was handed out with another payload");
-    if (!leases_.try_emplace(lease, LeaseFacts{id, task->attempt(), task->timeout_ms()}).second)
+    if (!leases_.try_emplace(lease, LeaseFacts{id, task->attempt(), task->timeout_ms(), scheduler_.now_us()}).second)
       return Fail(LeaseName(lease) + " was used before");
     if (facts.cancel_acked)
       return Fail(Name(id) + " was handed out after its cancel was acknowledged");
@@ -472,7 +474,7 @@ void Oracle::WorkerWelcomed(std::string_view routing_id, const wire::WorkerWelco
   WorkerSession& session = worker_sessions_[welcome.session()];
   session = WorkerSession{};
   session.greeting = greeting;
-  session.heard_us = greeting.arrived_us;
+  session.heard_us = session.steady_us = greeting.arrived_us;
   session.stirred_us = scheduler_.now_us();
   session.grants.emplace_back();
   std::set<uint64_t> stale;

@@ -21,6 +21,10 @@ constexpr int64_t kSlowCommitUs = 500 * kMillisecond;
 // A task that is due must be leased when a worker for it has been idle for so long: several rounds and commits.
 constexpr int64_t kLateUs = 2 * kSecond;
 constexpr int64_t kLateCheckUs = 250 * kMillisecond;
+// A worker that beats every second and is not held up is heard at least so often.
+constexpr int64_t kHeardOftenUs = 1'500 * kMillisecond;
+// What has not begun after so long is given back when another worker is idle: with all that frames may be late.
+constexpr int64_t kBehindUs = 10 * kSecond;
 // Attempts are ended in the first round after their time, and that round is over.
 constexpr int64_t kOverdueUs = 10 * kMillisecond;
 
@@ -101,6 +105,7 @@ bool Oracle::IsKnown(const WorkerSession& session) const {
 void Oracle::Heard(WorkerSession& session) {
   if (session.broken) return;  // the broker does not take it for a sign of life any more
   session.certain = IsKnown(session);
+  if (scheduler_.now_us() - session.heard_us > kHeardOftenUs) session.steady_us = scheduler_.now_us();
   session.heard_us = scheduler_.now_us();
 }
 
@@ -118,6 +123,7 @@ void Oracle::OnWorkerHello(std::string_view routing_id, const wire::WorkerHello&
   };
   read(hello.queues(), greeting.queues);
   read(hello.types(), greeting.types);
+  greeting.concurrency = hello.concurrency();
   if (hello.held() != nullptr)
     for (const wire::LeaseRef* ref : *hello.held())
       greeting.held.push_back({ref->task_id(), ref->lease_id(), ref->attempt()});
@@ -206,7 +212,9 @@ void Oracle::CheckEarly(uint64_t id, const TaskFacts& task) {
 
 // A task that runs at most once has one attempt that began, unless somebody asked for another by RETRY.
 void Oracle::AttemptStarted(uint64_t lease) {
-  const uint64_t id = leases_[lease].task;
+  LeaseFacts& facts = leases_[lease];
+  facts.begun = true;
+  const uint64_t id = facts.task;
   TaskFacts& task = tasks_[id];
   if (wishes_[task.marker].at_most_once && task.started != 0 && !task.retry_asked)
     Fail(absl::StrCat(Name(id), " runs at most once, and began under leases ",
@@ -246,6 +254,7 @@ void Oracle::CheckLate(int64_t as_of_us) {
   next_late_check_us_ = now_us + kLateCheckUs;
   CheckTicksLate(as_of_us);
   if (!clocks_agree_) return;
+  CheckBehind(as_of_us);
   auto takes = [](const Names& names, const std::string& name) {
     return names.empty() || names.contains(name);
   };
@@ -261,6 +270,43 @@ void Oracle::CheckLate(int64_t as_of_us) {
                                " after it was due, beside an idle worker"));
     }
   }
+}
+
+// Work is stolen from those that have too much of it.
+void Oracle::CheckBehind(int64_t as_of_us) {
+  const int64_t now_us = scheduler_.now_us(), since_us = as_of_us - kBehindUs;
+  if (steady_since_us_ > since_us) return;
+  auto takes = [](const Names& names, const std::string& name) {
+    return names.empty() || names.contains(name);
+  };
+  auto is_laden = [&](const WorkerSession& session) {
+    return IsKnown(session) && !session.broken && session.steady_us <= since_us &&
+           now_us - session.heard_us <= kHeardOftenUs &&
+           session.outstanding.size() > session.greeting.concurrency;
+  };
+  for (const auto& [number, idle] : worker_sessions_) {
+    if (!IsIdleSince(idle, since_us)) continue;
+    for (const auto& [other, laden] : worker_sessions_) {
+      if (!is_laden(laden)) continue;
+      for (const auto& [lease, bytes] : laden.outstanding) {
+        const LeaseFacts& facts = leases_[lease];
+        const Wish& wish = wishes_[tasks_[facts.task].marker];
+        if (facts.begun || facts.given_us > since_us || laden.told.contains(lease) ||
+            !takes(idle.greeting.queues, wish.queue) || !takes(idle.greeting.types, wish.type))
+          continue;
+        return Fail(absl::StrCat(Name(facts.task), " has waited ", Seconds(now_us - facts.given_us),
+                                 " behind others at its worker, beside an idle one"));
+      }
+    }
+  }
+}
+
+void Oracle::CheckRecall(uint64_t session, const wire::Recall& recall) {
+  auto worker = worker_sessions_.find(session);
+  if (worker == worker_sessions_.end()) return Fail("RECALL to a session that was not welcomed");
+  for (uint64_t lease : *recall.leases())
+    if (!leases_.contains(lease)) return Fail("RECALL of a lease that nobody was given");
+  reached_["leases_recalled"] += recall.leases()->size();
 }
 
 // --- When an attempt must end -----------------------------------------------------------------------------------------

@@ -154,6 +154,9 @@ constexpr PlantedBug kBugs[] = {
     {"notes-not-pruned", "what attempts said stays when their task is pruned", 20, "", "trails"},
     {"attempt-unsaid", "the last attempt of a history is left out", 10, "", "trails"},
 
+    {"never-recalled", "what waits behind a running task stays there, beside idle workers", 20, "",
+     "long"},
+
     // --- Time
     {"overdue-not-ended", "an attempt that is overdue is not ended", 80, "stragglers", "retries"},
     {"timers-early", "timers fire 0.3 s early", 5, "none"},

@@ -294,6 +294,17 @@ constexpr WorkloadProfile kWorkloads[] = {
      .query = 0.9,
      .retry_dead = 0.9,
      .keep_finished = 30},
+    // Few tasks that run for long: what waits behind one at its worker waits too long.
+    {.name = "long",
+     .workers = 4,
+     .concurrency_max = 3,
+     .tasks = 40,
+     .batch_max = 8,
+     .timeout_min_ms = 40'000,
+     .timeout_max_ms = 60'000,
+     .handler_min_us = 5'000'000,
+     .handler_max_us = 25'000'000,
+     .fails = 0.02},
     {.name = "volatile", .tasks = 150, .batch_max = 6, .memory = 0.8},
 };
 

@@ -227,6 +227,9 @@ void SimClient::OnFrame(const FrameView& frame) {
     case MessageType::kTypeInfos:
       understood = reply(VerifyBody<wire::TypeInfos>(frame.body));
       break;
+    case MessageType::kExplanation:
+      understood = reply(VerifyBody<wire::Explanation>(frame.body));
+      break;
     case MessageType::kHistoryInfo:
       understood = reply(VerifyBody<wire::HistoryInfo>(frame.body));
       break;
@@ -551,6 +554,10 @@ void SimClient::RandomQuery() {
       if (marker_of_.empty()) return;
       const TaskId id =
           std::next(marker_of_.begin(), random_.Between(0, std::ssize(marker_of_) - 1))->first;
+      if (random_.Chance(0.3))
+        return AskBroker<wire::Explanation>(
+            MessageType::kExplain, MessageType::kExplanation,
+            [&](uint64_t number) { return EncodeExplain(number, id); }, ignore);
       return AskBroker<wire::HistoryInfo>(
           MessageType::kHistory, MessageType::kHistoryInfo,
           [&](uint64_t number) { return EncodeHistory(number, id); }, ignore);

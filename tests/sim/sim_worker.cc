@@ -194,6 +194,11 @@ void SimWorker::OnFrame(const FrameView& frame) {
       if (cancel == nullptr) return world_.oracle.Fail("an unreadable CANCEL");
       return ledger_->OnCancel(ToLeases(cancel->leases()), ErrorFromNumber(cancel->code()), now_ms);
     }
+    case MessageType::kRecall: {
+      const auto* recall = VerifyBody<wire::Recall>(frame.body);
+      if (recall == nullptr) return world_.oracle.Fail("an unreadable RECALL");
+      return ledger_->OnRecall(ToLeases(recall->leases()));
+    }
     case MessageType::kDrain:
       return ledger_->OnDrain(now_ms);
     case MessageType::kError: {
@@ -289,6 +294,7 @@ void SimWorker::Observe() {
 void SimWorker::CarryOut(const worker::Orders& orders) {
   std::vector<LeaseId> withdrawn;
   for (const worker::CancelOrder& order : orders.cancel) CancelAttempt(order.lease, withdrawn);
+  for (LeaseId lease : orders.recall) TakeBack(lease, withdrawn);
   for (size_t i = 0; i < orders.withdraw && !queue_.empty(); ++i) {
     withdrawn.push_back(queue_.back().lease);
     queue_.pop_back();
@@ -296,14 +302,17 @@ void SimWorker::CarryOut(const worker::Orders& orders) {
   ledger_->OnWithdrawn(withdrawn);
 }
 
-void SimWorker::CancelAttempt(LeaseId lease, std::vector<LeaseId>& withdrawn) {
+bool SimWorker::TakeBack(LeaseId lease, std::vector<LeaseId>& withdrawn) {
   auto queued = std::find_if(queue_.begin(), queue_.end(),
                              [&](const Work& work) { return work.lease == lease; });
-  if (queued != queue_.end()) {
-    withdrawn.push_back(lease);
-    queue_.erase(queued);
-    return;
-  }
+  if (queued == queue_.end()) return false;
+  withdrawn.push_back(lease);
+  queue_.erase(queued);
+  return true;
+}
+
+void SimWorker::CancelAttempt(LeaseId lease, std::vector<LeaseId>& withdrawn) {
+  if (TakeBack(lease, withdrawn)) return;
   auto it = handlers_.find(lease);
   if (it == handlers_.end() || it->second.cancelled || !it->second.heeds_cancel) return;
   it->second.cancelled = true;

@@ -59,6 +59,7 @@ class SimWorker final : public Process {
   void ForgetSession();
   void Observe();
   void CarryOut(const worker::Orders& orders);
+  bool TakeBack(LeaseId lease, std::vector<LeaseId>& withdrawn);
   void CancelAttempt(LeaseId lease, std::vector<LeaseId>& withdrawn);
   void SendDue(int64_t now_ms);
   void Send(MessageType type, std::string_view body);

@@ -61,6 +61,8 @@ enum class Empty { kNever, kMay, kMust };
   X("SCHEDULE_REMOVE", kScheduleRemove, ScheduleRemove, kNever) \
   X("SCHEDULE_LIST", kScheduleList, ScheduleList, kNever)       \
   X("SCHEDULE_INFOS", kScheduleInfos, ScheduleInfos, kNever)    \
+  X("EXPLAIN", kExplain, Explain, kNever)                       \
+  X("EXPLANATION", kExplanation, Explanation, kNever)           \
   X("HISTORY", kHistory, History, kNever)                       \
   X("HISTORY_INFO", kHistoryInfo, HistoryInfo, kNever)          \
   X("WORKER_HELLO", kWorkerHello, WorkerHello, kNever)          \
@@ -72,7 +74,8 @@ enum class Empty { kNever, kMay, kMust };
   X("RELEASE", kRelease, Release, kNever)                       \
   X("PROGRESS", kProgress, Progress, kNever)                    \
   X("DRAIN", kDrain, Drain, kMay)                               \
-  X("CANCEL", kCancel, Cancel, kNever)
+  X("CANCEL", kCancel, Cancel, kNever)                          \
+  X("RECALL", kRecall, Recall, kNever)
 
 struct Message {
   std::string name;

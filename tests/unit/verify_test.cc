@@ -153,6 +153,7 @@ bool Verifies(std::string_view body) {
 const std::map<std::string, bool (*)(std::string_view)> kTables = {
     {"Cancel", Verifies<wire::Cancel>},
     {"CancelTasks", Verifies<wire::CancelTasks>},
+    {"Recall", Verifies<wire::Recall>},
     {"DeadDelete", Verifies<wire::DeadDelete>},
     {"DeadLetters", Verifies<wire::DeadLetters>},
     {"Get", Verifies<wire::Get>},

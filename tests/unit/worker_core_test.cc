@@ -509,6 +509,22 @@ TEST_F(LedgerTest, AStallGivesTheSurplusBack) {
   EXPECT_EQ(ledger.TakeOrders(now).withdraw, 0u);
 }
 
+TEST_F(LedgerTest, ARecallGivesBackWhatHasNotStarted) {
+  Up();
+  for (uint64_t lease : {1, 2, 3}) ASSERT_TRUE(Assign(lease));
+  ledger.OnStarted(LeaseId(1), now);
+  ledger.OnRecall(std::vector{LeaseId(1), LeaseId(3), LeaseId(9)});
+  const Orders orders = ledger.TakeOrders(now);
+  EXPECT_EQ(orders.recall, std::vector{LeaseId(3)});
+  EXPECT_TRUE(orders.cancel.empty());
+  ledger.OnWithdrawn(orders.recall);
+  const Frames frames = ledger.TakeFrames(now);
+  ASSERT_EQ(frames.release.size(), 1u);
+  EXPECT_EQ(frames.release[0].lease_id(), 3u);
+  EXPECT_EQ(ledger.outstanding(), 2u);
+  EXPECT_TRUE(ledger.TakeOrders(now).recall.empty()) << "said once";
+}
+
 TEST_F(LedgerTest, StopCancelsWhatItHolds) {
   Up();
   ASSERT_TRUE(Assign(1));

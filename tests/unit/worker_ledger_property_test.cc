@@ -218,6 +218,12 @@ class World {
       withdrawn.push_back(lease);
       executor_.erase(it);
     }
+    for (LeaseId lease : orders.recall) {
+      auto it = executor_.find(lease.value());
+      if (it == executor_.end() || it->second.state != Attempt::kQueued) continue;
+      withdrawn.push_back(lease);
+      executor_.erase(it);
+    }
     for (auto it = executor_.end(); it != executor_.begin() && orders.withdraw > 0;) {
       --it;
       if (it->second.state != Attempt::kQueued) continue;

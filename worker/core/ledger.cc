@@ -180,6 +180,13 @@ void Ledger::OnCancel(std::span<const LeaseId> leases, ErrorCode code, int64_t n
   }
 }
 
+void Ledger::OnRecall(std::span<const LeaseId> leases) {
+  for (LeaseId id : leases) {
+    auto it = leases_.find(id);
+    if (it != leases_.end() && it->second.state == State::kWaiting) to_recall_.push_back(id);
+  }
+}
+
 void Ledger::CancelLease(Map::iterator it, int64_t now_ms) {
   Lease& lease = it->second;
   // What is ending or on its way back does not run on, and the broker knows what that means now.
@@ -419,6 +426,7 @@ uint32_t Ledger::CreditCeiling() const {
 Orders Ledger::TakeOrders(int64_t now_ms) {
   Orders orders;
   orders.cancel = std::exchange(to_cancel_, {});
+  orders.recall = std::exchange(to_recall_, {});
   if (draining_) {
     orders.withdraw = waiting_;
   } else if (up_ && waiting_ > Slots() && credit_.Stalled(waiting_, now_ms)) {

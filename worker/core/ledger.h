@@ -7,7 +7,7 @@
 //   -----------------+----------------------------------------------+----------------------------------+-----------------
 //   kWaiting         | with the executor, not known to have started | OnStarted                        | kRunning, cancelled: kEnding
 //                    |                                              | OnEnded                          | kEnded
-//                    |                                              | OnWithdrawn (drain, surplus)     | kReleasing, cancelled: kEnded
+//                    |                                              | OnWithdrawn (drain, surplus, recall) | kReleasing, cancelled: kEnded
 //   kRunning         | started, deadline known                      | OnEnded                          | kEnded
 //                    |                                              | deadline, or cancelled           | kEnding
 //   kEnding          | told to end                                  | OnEnded, or kAbandonAfterMs      | kEnded (timed out, cancelled)
@@ -118,6 +118,8 @@ struct Orders {
   // Take them back when they have not started (then say OnWithdrawn), else set their cancellation
   // flag. OnEnded is due for those.
   std::vector<CancelOrder> cancel;
+  // Take these back when they have not started (then say OnWithdrawn), else leave them alone.
+  std::vector<LeaseId> recall;
   // Take back this many attempts that have not started, the last queued first, and say OnWithdrawn.
   size_t withdraw = 0;
 };
@@ -177,6 +179,8 @@ class Ledger {
   // CANCELLED: these tasks are cancelled, and their attempts to be ended and reported; again: nothing
   // more. Any other code: the broker has taken the leases away. Unknown ones are ignored.
   void OnCancel(std::span<const LeaseId> leases, ErrorCode code, int64_t now_ms);
+  // Another worker has nothing to do: those that have not started are to be given back.
+  void OnRecall(std::span<const LeaseId> leases);
 
   // --- Events of the executor ---
   // An attempt was seen running since `started_ms`. Optional for attempts that end soon: their
@@ -270,6 +274,7 @@ class Ledger {
   absl::flat_hash_set<LeaseId> stuck_;
   std::vector<LeaseId> fresh_started_;
   std::vector<CancelOrder> to_cancel_;
+  std::vector<LeaseId> to_recall_;
   std::vector<LeaseId> releasing_;       // in state kReleasing, unless dropped since
   std::vector<wire::LeaseRef> refused_;  // never entered leases_: to be released
   std::deque<ResultsFrame> unsent_;

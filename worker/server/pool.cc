@@ -313,22 +313,29 @@ std::vector<LeaseId> Pool::Withdraw(size_t count) {
   return withdrawn;
 }
 
-std::vector<LeaseId> Pool::Cancel(std::span<const CancelOrder> orders) {
+std::vector<LeaseId> Pool::TakeBack(std::span<const LeaseId> leases) {
+  const absl::flat_hash_set<LeaseId> wanted(leases.begin(), leases.end());
   std::vector<LeaseId> withdrawn;
-  if (orders.empty()) return withdrawn;
+  std::lock_guard lock(state_->mutex);
+  for (const auto& batch : state_->queue)
+    for (size_t i = 0; i < batch->size(); ++i) {
+      Batch::Item& item = batch->item(i);
+      const LeaseId lease(item.task->lease_id());
+      if (wanted.contains(lease) && !item.taken.exchange(true)) withdrawn.push_back(lease);
+    }
+  return withdrawn;
+}
+
+std::vector<LeaseId> Pool::Cancel(std::span<const CancelOrder> orders) {
+  if (orders.empty()) return {};
+  std::vector<LeaseId> leases;
   absl::flat_hash_map<LeaseId, ErrorCode> wanted;
-  for (const CancelOrder& order : orders) wanted.emplace(order.lease, order.why);
-  {
-    std::lock_guard lock(state_->mutex);
-    for (const auto& batch : state_->queue)
-      for (size_t i = 0; i < batch->size(); ++i) {
-        Batch::Item& item = batch->item(i);
-        LeaseId lease(item.task->lease_id());
-        if (!wanted.contains(lease) || item.taken.exchange(true)) continue;
-        withdrawn.push_back(lease);
-        wanted.erase(lease);
-      }
+  for (const CancelOrder& order : orders) {
+    leases.push_back(order.lease);
+    wanted.emplace(order.lease, order.why);
   }
+  std::vector<LeaseId> withdrawn = TakeBack(leases);
+  for (LeaseId lease : withdrawn) wanted.erase(lease);
   for (Slot& slot : state_->slots) {
     int64_t started_ms;
     LeaseId lease = slot.signal.Running(&started_ms);

@@ -99,6 +99,8 @@ class Pool {
 
   // Takes back at most `count` unstarted tasks, the last pushed first.
   std::vector<LeaseId> Withdraw(size_t count);
+  // Takes back those of `leases` that have not started.
+  std::vector<LeaseId> TakeBack(std::span<const LeaseId> leases);
   // Takes back those that have not started and returns them; tells the others to end.
   // One that is just about to start is told by a later ObserveRunning.
   std::vector<LeaseId> Cancel(std::span<const CancelOrder> orders);

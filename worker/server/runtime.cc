@@ -128,6 +128,7 @@ void Runtime::CollectNotes(int64_t now_ms) {
 
 void Runtime::CarryOut(const Orders& orders) {
   if (!orders.cancel.empty()) ledger_.OnWithdrawn(pool_->Cancel(orders.cancel));
+  if (!orders.recall.empty()) ledger_.OnWithdrawn(pool_->TakeBack(orders.recall));
   if (orders.withdraw > 0) ledger_.OnWithdrawn(pool_->Withdraw(orders.withdraw));
 }
 
@@ -221,6 +222,8 @@ void Runtime::OnFrame(const FrameView& frame) {
       return OnResultAck(frame);
     case MessageType::kCancel:
       return OnCancel(frame);
+    case MessageType::kRecall:
+      return OnRecall(frame);
     case MessageType::kDrain:
       return StartDrain("the broker asked for it", NowMs());
     case MessageType::kError:
@@ -269,6 +272,15 @@ void Runtime::OnCancel(const FrameView& frame) {
     return;
   }
   ledger_.OnCancel(ToLeases(cancel->leases()), ErrorFromNumber(cancel->code()), NowMs());
+}
+
+void Runtime::OnRecall(const FrameView& frame) {
+  const auto* recall = VerifyBody<wire::Recall>(frame.body);
+  if (recall == nullptr) {
+    broken_ = Error(ErrorCode::kMalformed, "a RECALL frame cannot be read");
+    return;
+  }
+  ledger_.OnRecall(ToLeases(recall->leases()));
 }
 
 // The broker could not take one of our frames. What it was and what it changed is not known, so

@@ -63,6 +63,7 @@ class Runtime final : private Dealer::Handler {
   void OnTasks(const FrameView& frame);
   void OnResultAck(const FrameView& frame);
   void OnCancel(const FrameView& frame);
+  void OnRecall(const FrameView& frame);
   void OnError(const FrameView& frame);
   // What goes on between two looks at the socket; returns when the next has to end.
   int64_t Round();

@@ -173,6 +173,8 @@ class Client {
   absl::StatusOr<GetResult> Get(std::span<const TaskId> ids);
   // NOT_FOUND when it does not exist.
   absl::StatusOr<TaskInfo> Get(TaskId id);
+  // Why a task is not running now, and its place in line. NOT_FOUND. One that is over has its state only.
+  absl::StatusOr<TaskExplanation> Explain(TaskId id);
   // Every attempt at a task. NOT_FOUND.
   absl::StatusOr<TaskHistory> History(TaskId id);
   // One request's worth. Most callers want ListTasks.

@@ -174,6 +174,44 @@ struct TaskInfo {
   std::optional<TaskProgress> progress{};
 };
 
+// What keeps a task that is not over from running, or that it runs. Numbers as on the wire.
+enum class WaitReason : uint8_t {
+  kUnknown = 0,
+  kDelay = 1,        // until_ms
+  kRetryWait = 2,    // until_ms, after attempt number `count`
+  kRunning = 3,      // at worker `name`, since_ms
+  kAtWorker = 4,     // handed to it, since_ms, and not known to have begun; it holds `count` tasks
+  kCancelling = 5,   // it runs there until it has heard of its cancel
+  kQueuePaused = 6,  // `name`
+  kQueueFull = 7,    // `count` run of `limit`
+  kQueueRate = 8,    // until_ms
+  kTypePaused = 9,
+  kTypeFull = 10,
+  kTypeRate = 11,
+  kKeyFull = 12,  // concurrency key `name`
+  kKeyRate = 13,
+  kNoWorker = 14,  // none of the `count` that are there serves its queue and type
+  kNoCredit = 15   // none of the `count` that serve it has room
+};
+// "queue_paused", and so on.
+std::string_view NameOf(WaitReason reason);
+
+struct WaitCause {
+  WaitReason reason = WaitReason::kUnknown;
+  std::string name{};
+  int64_t since_ms = 0;  // Unix time, as all of these
+  int64_t until_ms = 0;
+  uint64_t count = 0;
+  uint64_t limit = 0;
+};
+struct TaskExplanation {
+  TaskState state = TaskState::kReady;
+  std::vector<WaitCause> causes{};  // all that hold; a ready task without any comes in its turn
+  uint64_t ahead = 0;       // ready: tasks of its queue and fairness key that come before it
+  bool ahead_exact = true;  // otherwise there are more
+  uint64_t ready = 0;       // tasks that are ready in its queue
+};
+
 // How a task stood after one attempt at it. Numbers as on the wire.
 enum class AttemptEnd : uint8_t {
   kRunning = 0,

@@ -289,6 +289,7 @@ class CoreHarness {
     hello.add_queues(queue_names);
     hello.add_types(type_names);
     hello.add_held(leases);
+    hello.add_concurrency(concurrency);
     b.Finish(hello.Finish());
     auto session =
         core->OnWorkerHello(*flatbuffers::GetRoot<wire::WorkerHello>(b.GetBufferPointer()), now);
@@ -427,6 +428,7 @@ class CoreHarness {
 
   // The batch stays open, as while the journal is busy with the one before.
   bool hold_commits = false;
+  uint32_t concurrency = 0;  // of workers that come
   Now now{1'700'000'000'000, 5'000};
   std::unique_ptr<Journal> journal;
   std::unique_ptr<Core> core;
@@ -435,6 +437,7 @@ class CoreHarness {
   std::vector<OutcomesEffect> outcomes;
   std::vector<ErrorEffect> errors;
   std::vector<CancelEffect> cancels;
+  std::vector<RecallEffect> recalls;
   std::vector<ItemReplyEffect> replies;
   std::vector<QueueSetEffect> queues_set;
   std::vector<ScheduleEffect> schedules_set;
@@ -471,6 +474,7 @@ class CoreHarness {
     if (auto* e = std::get_if<OutcomesEffect>(&effect)) outcomes.push_back(*e);
     if (auto* e = std::get_if<ErrorEffect>(&effect)) errors.push_back(*e);
     if (auto* e = std::get_if<CancelEffect>(&effect)) cancels.push_back(*e);
+    if (auto* e = std::get_if<RecallEffect>(&effect)) recalls.push_back(*e);
     if (auto* e = std::get_if<ItemReplyEffect>(&effect)) replies.push_back(*e);
     if (auto* e = std::get_if<QueueSetEffect>(&effect)) queues_set.push_back(*e);
     if (auto* e = std::get_if<ScheduleEffect>(&effect)) schedules_set.push_back(*e);
