@@ -172,11 +172,16 @@ void AddThroughput(Flags& flags, Settings& settings) {
   command.Number("--queues", &options.queues, "Queues that the tasks go to in turn", 1, 100'000);
   command.Number("--keys", &options.keys,
                  "Concurrency keys that they have in turn, each with a bound; 0: none", 0, 100'000);
+  command.Number("--delayed", &options.resting.delayed,
+                 "Tasks that wait for tomorrow, submitted before", 0, 100'000'000);
+  command.Number("--schedules", &options.resting.schedules,
+                 "Schedules that fire once a day, made before", 0, 200'000);
   command.Number("--samples", &options.samples, "Rate and file size at so many equal shares", 1,
                  1000);
   command.Switch("--no-limit", &settings.no_limit, "Leave out the bare pipeline");
   command.Brokers("--brokers", &settings.brokers, "Measure these instead of own processes");
   command.Example("zsched-bench throughput --tasks 10000000 --workers 2");
+  command.Example("zsched-bench throughput --delayed 1000000 --schedules 100000");
   command.Example("zsched-bench throughput --batch 1 --repeat 5 -o json");
 }
 

@@ -1,9 +1,7 @@
 #include "bench/schedules.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <mutex>
 #include <set>
 #include <thread>
 
@@ -15,6 +13,7 @@
 #include "bench/proc.h"
 #include "bench/processes.h"
 #include "bench/progress.h"
+#include "bench/resting.h"
 #include "schemas/errors.h"
 #include "zsched/client.h"
 
@@ -24,8 +23,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-// Sets that wait for their answer at the same time: they share commits.
-constexpr int kSetters = 64;
 constexpr int64_t kConnectMs = 60'000;
 constexpr milliseconds kSettle(
     2000);  // after a restart, until the files are written and the broker rests
@@ -56,40 +53,6 @@ std::string Expression(const SchedulesOptions& options) {
   const absl::CivilSecond at =
       absl::ToCivilSecond(absl::Now() + absl::Milliseconds(options.period_ms), absl::UTCTimeZone());
   return absl::StrFormat("%d %d %d * * *", at.second(), at.minute(), at.hour());
-}
-
-absl::Status SetAll(Client& client, const SchedulesOptions& options) {
-  std::atomic<uint64_t> next{0};
-  std::mutex mutex;
-  absl::Status failed;
-  const std::string expression = Expression(options);
-  auto set_some = [&] {
-    ScheduleSpec spec;
-    spec.expression = expression;
-    spec.task.type = "noop";
-    spec.task.queue = kQueue;
-    spec.overlap = Overlap::kAllow;
-    for (uint64_t i; (i = next++) < options.schedules;) {
-      spec.name = absl::StrFormat("schedule-%d", i);
-      if (absl::Status status = client.SetSchedule(spec).status(); !status.ok()) {
-        std::lock_guard lock(mutex);
-        failed = status;
-        return;
-      }
-    }
-  };
-  std::vector<std::thread> setters;
-  for (int i = 0; i < kSetters; ++i) setters.emplace_back(set_some);
-  ProgressLine progress;
-  while (next < options.schedules) {
-    progress.Show(
-        [&] { return absl::StrFormat("%d of %d schedules", next.load(), options.schedules); });
-    std::this_thread::sleep_for(kLook);
-    std::lock_guard lock(mutex);
-    if (!failed.ok()) break;
-  }
-  for (std::thread& setter : setters) setter.join();
-  return failed;
 }
 
 absl::StatusOr<uint64_t> Fired(Client& client) {
@@ -158,7 +121,7 @@ absl::StatusOr<SchedulesResult> RunSchedules(const SchedulesOptions& options) {
   ZS_ASSIGN_OR_RETURN(auto client, Connect(*cluster));
   ZS_ASSIGN_OR_RETURN(double empty, AnonymousBytes(cluster->broker_pid()));
   const auto begin = Clock::now();
-  ZS_RETURN_IF_ERROR(SetAll(*client, options));
+  ZS_RETURN_IF_ERROR(SetSchedules(*client, options.schedules, Expression(options), kQueue));
   result.sets_per_second = schedules / SecondsSince(begin);
   ZS_ASSIGN_OR_RETURN(double full, AnonymousBytes(cluster->broker_pid()));
   result.rss_bytes_per_schedule = (full - empty) / schedules;

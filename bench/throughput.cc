@@ -85,6 +85,7 @@ absl::Status MeasureLimit(const ThroughputOptions& options, OwnClusterFigures& o
 
 absl::StatusOr<ThroughputResult> Run(const ThroughputOptions& options, const std::string& brokers,
                                      Cluster* cluster) {
+  ZS_RETURN_IF_ERROR(AddRestingLoad(options.resting, brokers));
   ZS_ASSIGN_OR_RETURN(auto producers, Producers::Connect({.tasks = options.tasks,
                                                           .payload_bytes = options.payload_bytes,
                                                           .batch = options.batch,

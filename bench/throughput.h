@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "bench/proc.h"
+#include "bench/resting.h"
 #include "bench/sampler.h"
 #include "bench/tables.h"
 
@@ -24,6 +25,7 @@ struct ThroughputOptions {
   uint64_t in_flight = 0;     // submitted and not ended; 0: as many as the clients get rid of
   uint32_t queues = 1;        // that tasks go to in turn
   uint32_t keys = 0;          // concurrency keys likewise; 0: none
+  RestingLoad resting = {};   // there before the tasks, and untouched by them
   int samples = 10;           // at equal shares of the tasks
   std::string brokers = {};   // empty: start own processes
   bool measure_limit = true;  // the bare pipeline in the same run; only with own processes

@@ -101,8 +101,7 @@ void Core::CountAhead(uint32_t slot, Explanation& answer) const {
   const Lanes& lanes = state_.lanes();
   const Task& task = state_.tasks()[slot];
   const Lane& own = lanes[task.lane];
-  answer.ready =
-      lanes.queues()[own.queue].counts[static_cast<size_t>(TaskState::kReady)];
+  answer.ready = lanes.queues()[own.queue].counts[static_cast<size_t>(TaskState::kReady)];
   size_t budget = kMaxLooked;
   auto count_line = [&](uint32_t head) {
     for (uint32_t i = head; i != kNil && i != slot; i = state_.tasks()[i].next) {

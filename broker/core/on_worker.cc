@@ -197,7 +197,8 @@ uint32_t Core::FreeCredit(const WorkerSession& session) const {
 
 Room Core::RoomOf(const WorkerSession& session) const {
   const uint32_t free = FreeCredit(session), leases = state_.workers().at(session.worker).leases;
-  return Room(free, session.concurrency <= leases ? 0 : std::min(free, session.concurrency - leases));
+  return Room(free,
+              session.concurrency <= leases ? 0 : std::min(free, session.concurrency - leases));
 }
 
 void Core::UpdateFree(uint32_t slot) { dispatcher_.SetFree(slot, RoomOf(workers_[slot])); }

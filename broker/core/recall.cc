@@ -16,7 +16,7 @@ constexpr size_t kMaxLooked = 4096;
 // After Dispatch, so a hand that is idle now finds nothing that is ready and may run.
 void Core::RecallUnstarted(Now now) {
   if (now.mono_ms < next_recall_ms_) return;
-  next_recall_ms_ = INT64_MAX;  // until something is handed out
+  next_recall_ms_ = INT64_MAX;                       // until something is handed out
   std::vector<std::pair<uint32_t, uint32_t>> laden;  // leases beyond its hands, session
   for (uint32_t slot = 0; slot < workers_.size(); ++slot) {
     const WorkerSession& session = workers_[slot];

@@ -555,7 +555,7 @@ std::string_view NameOf(Delivery delivery) {
 
 std::string_view NameOf(WaitReason reason) {
   static constexpr std::string_view kNames[] = {
-      "unknown",      "delay",      "retry_wait", "running",   "at_worker", "cancelling",
+      "unknown",      "delay",      "retry_wait", "running",     "at_worker", "cancelling",
       "queue_paused", "queue_full", "queue_rate", "type_paused", "type_full", "type_rate",
       "key_full",     "key_rate",   "no_worker",  "no_credit"};
   const auto index = static_cast<size_t>(reason);

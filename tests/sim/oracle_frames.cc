@@ -394,7 +394,10 @@ void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
     std::string_view payload = BytesOf(task->payload());
     if (payload.substr(0, payload.find('|')) != facts.marker || payload.size() != facts.bytes)
       return Fail(Name(id) + " was handed out with another payload");
-    if (!leases_.try_emplace(lease, LeaseFacts{id, task->attempt(), task->timeout_ms(), scheduler_.now_us()}).second)
+    if (!leases_
+             .try_emplace(lease,
+                          LeaseFacts{id, task->attempt(), task->timeout_ms(), scheduler_.now_us()})
+             .second)
       return Fail(LeaseName(lease) + " was used before");
     if (facts.cancel_acked)
       return Fail(Name(id) + " was handed out after its cancel was acknowledged");

@@ -24,7 +24,7 @@ constexpr int64_t kLateCheckUs = 250 * kMillisecond;
 // A worker that beats every second and is not held up is heard at least so often.
 constexpr int64_t kHeardOftenUs = 1'500 * kMillisecond;
 // What has not begun after so long is given back when another worker is idle: with all that frames may be late.
-constexpr int64_t kBehindUs = 10 * kSecond;
+constexpr int64_t kBehindUs = 6 * kSecond;
 // Attempts are ended in the first round after their time, and that round is over.
 constexpr int64_t kOverdueUs = 10 * kMillisecond;
 
@@ -105,7 +105,8 @@ bool Oracle::IsKnown(const WorkerSession& session) const {
 void Oracle::Heard(WorkerSession& session) {
   if (session.broken) return;  // the broker does not take it for a sign of life any more
   session.certain = IsKnown(session);
-  if (scheduler_.now_us() - session.heard_us > kHeardOftenUs) session.steady_us = scheduler_.now_us();
+  if (scheduler_.now_us() - session.heard_us > kHeardOftenUs)
+    session.steady_us = scheduler_.now_us();
   session.heard_us = scheduler_.now_us();
 }
 

@@ -154,7 +154,7 @@ constexpr PlantedBug kBugs[] = {
     {"notes-not-pruned", "what attempts said stays when their task is pruned", 20, "", "trails"},
     {"attempt-unsaid", "the last attempt of a history is left out", 10, "", "trails"},
 
-    {"never-recalled", "what waits behind a running task stays there, beside idle workers", 20, "",
+    {"never-recalled", "what waits behind a running task stays there, beside idle workers", 40, "",
      "long"},
 
     // --- Time

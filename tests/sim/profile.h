@@ -100,6 +100,8 @@ struct WorkloadProfile {
   int64_t retry_cap_max_ms = 2'000;
 
   int64_t handler_min_us = 100, handler_max_us = 50'000;
+  double long_share = 0;  // of attempts: up to long_max_ms instead
+  int64_t long_max_ms = 0;
   double result = 0.3;        // of successes: with a result
   double fails = 0.1;         // of attempts
   double fails_never = 0.05;  // of failures: with the advice never to try again

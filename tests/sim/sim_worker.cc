@@ -337,6 +337,8 @@ void SimWorker::StartHandler(Work work, int64_t now_ms) {
   handler.started_ms = now_ms;
   handler.started_us = world_.scheduler.now_us();
   int64_t run_us = random_.LogBetween(workload.handler_min_us, workload.handler_max_us);
+  if (workload.long_share > 0 && random_.Chance(workload.long_share))
+    run_us = random_.Between(0, workload.long_max_ms * kMillisecond);
   if (random_.Chance(faults.handler_slow))
     run_us = random_.Between(0, faults.handler_slow_max_ms * kMillisecond);
   if (random_.Chance(faults.handler_hangs)) {

@@ -1,0 +1,25 @@
+// What a broker holds besides the work that is measured: tasks that wait for tomorrow, and schedules. Owned by
+// bench.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "zsched/client.h"
+
+namespace zsched::bench {
+
+struct RestingLoad {
+  uint64_t delayed = 0;    // tasks, in a queue of their own
+  uint64_t schedules = 0;  // that fire once a day
+};
+
+// `count` schedules of no-op tasks in `queue`, named schedule-0 and so on. Shows its progress.
+absl::Status SetSchedules(Client& client, uint64_t count, const std::string& expression,
+                          const std::string& queue);
+
+// Returns when all of it is durable.
+absl::Status AddRestingLoad(const RestingLoad& load, const std::string& brokers);
+
+}  // namespace zsched::bench
