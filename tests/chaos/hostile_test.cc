@@ -406,12 +406,15 @@ TEST_F(Hostile, AWorkerThatTakesAndNeverAnswers) {
       greedy.TrySay(MessageType::kHeartbeat, "");
       std::this_thread::sleep_for(Ms(100));
     });
+    // Handed out in one go: frames that leave one by one, as tasks trickle in, would be more than its queue holds.
+    ASSERT_TRUE(client->SetQueue("other", {.paused = true}).ok());
     ack =
         client
             ->SubmitBatch(std::vector<TaskSpec>(
                 kTasks, {.type = "noop", .queue = "other", .payload = std::string(kPayload, 'x')}))
             .get();
     ASSERT_EQ(ack.ids.size(), kTasks);
+    ASSERT_TRUE(client->SetQueue("other", {.paused = false}).ok());
     ASSERT_TRUE(Await([&] { return CountOf(*client, TaskState::kLeased) >= kTasks; }))
         << "only the greedy one serves that queue";
     MeasureOthers();
