@@ -39,6 +39,17 @@ std::optional<ErrorCode> ErrorFromText(std::string_view text) {
   return std::nullopt;
 }
 
+std::string TextOfErrors(uint64_t set) {
+  std::string text;
+  for (uint16_t number = 0; number < 64; ++number) {
+    if ((set >> number & 1) == 0) continue;
+    if (!text.empty()) text += ',';
+    const ErrorInfo* row = Find(number);
+    text += row != nullptr ? std::string(row->text) : std::to_string(number);
+  }
+  return text;
+}
+
 absl::Status Error(ErrorCode code, std::string message) {
   if (code == ErrorCode::kOk) return absl::OkStatus();
   absl::Status status(InfoOf(code).status, message);

@@ -57,6 +57,24 @@ enum class ErrorCode : uint16_t {
 #undef ZSCHED_ERROR_ENUM
 };
 
+// Sets of codes are words that have bit N set for the code of number N.
+constexpr uint64_t ErrorBit(ErrorCode code) { return uint64_t{1} << static_cast<uint16_t>(code); }
+#define ZSCHED_ERROR_FITS(name, number, text, retryable, exit, absl_code) &&(number) < 64
+static_assert(true ZSCHED_ERRORS(ZSCHED_ERROR_FITS));
+#undef ZSCHED_ERROR_FITS
+
+// Those that an attempt can end with: what handlers and executors report, and what is said of lost
+// ones. Not the codes of frames and sessions, and not CANCELLED, which says that somebody ended it.
+inline constexpr uint64_t kAttemptErrors =
+    ErrorBit(ErrorCode::kInternal) | ErrorBit(ErrorCode::kInvalidArgument) |
+    ErrorBit(ErrorCode::kNotFound) | ErrorBit(ErrorCode::kConflict) |
+    ErrorBit(ErrorCode::kUnavailable) | ErrorBit(ErrorCode::kPermissionDenied) |
+    ErrorBit(ErrorCode::kResourceExhausted) | ErrorBit(ErrorCode::kTimedOut) |
+    ErrorBit(ErrorCode::kTooLarge) | ErrorBit(ErrorCode::kHandlerFailed) |
+    ErrorBit(ErrorCode::kUnknownType) | ErrorBit(ErrorCode::kAttemptTimedOut) |
+    ErrorBit(ErrorCode::kWorkerLost) | ErrorBit(ErrorCode::kProcessFailed) |
+    ErrorBit(ErrorCode::kDataLoss);
+
 struct ErrorInfo {
   ErrorCode code;
   std::string_view text;
@@ -71,6 +89,9 @@ inline std::string_view TextOf(ErrorCode code) { return InfoOf(code).text; }
 inline bool IsRetryable(ErrorCode code) { return InfoOf(code).retryable; }
 ErrorCode ErrorFromNumber(uint16_t number);
 std::optional<ErrorCode> ErrorFromText(std::string_view text);
+// The texts of a set, in the order of their numbers: "INTERNAL,WORKER_LOST"; a number that no code has
+// as itself.
+std::string TextOfErrors(uint64_t set);
 
 // A status with `code` attached. `message` says what is wrong and, where there is one, what to do
 // next.

@@ -481,7 +481,7 @@ class Core {
                    std::vector<uint64_t>& stale, Now now);
   EndedEntry JudgeResult(const Task& task, const wire::Result& result, Now now);
   EndedEntry JudgeCancelled(const Task& task, std::string_view message);
-  EndedEntry JudgeFailure(const Task& task, Charge charge, Now now) const;
+  EndedEntry JudgeFailure(const Task& task, Charge charge, ErrorCode code, Now now) const;
   int64_t BackoffMs(const Task& task, int failures) const;
   uint64_t FingerprintOfOutcome(const Task& task) const;
   void BuildOutcome(std::string_view body, std::string_view content_type, ErrorCode code);

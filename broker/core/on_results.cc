@@ -8,6 +8,7 @@
 #include "broker/core/core.h"
 #include "broker/core/fingerprint.h"
 #include "broker/core/record_writer.h"
+#include "broker/core/type_rules.h"
 #include "schemas/verify.h"
 
 namespace zsched::broker {
@@ -209,7 +210,7 @@ EndedEntry Core::JudgeResult(const Task& task, const wire::Result& result, Now n
     code = ErrorCode::kHandlerFailed;
   }
   bool lost = code == ErrorCode::kAttemptTimedOut || code == ErrorCode::kWorkerLost;
-  entry = JudgeFailure(task, lost ? Charge::kLost : Charge::kFailure, now);
+  entry = JudgeFailure(task, lost ? Charge::kLost : Charge::kFailure, code, now);
   if (too_large || (result.advice() == wire::RetryAdvice::kNever && !ZS_PLANTED("never-ignored"))) {
     entry.ending = Ending::kDead;
   } else if (entry.ending == Ending::kRetry && result.advice() == wire::RetryAdvice::kAfter) {
@@ -225,8 +226,8 @@ EndedEntry Core::JudgeResult(const Task& task, const wire::Result& result, Now n
 // Of the error in outcome_.
 uint64_t Core::FingerprintOfOutcome(const Task& task) const {
   const OutcomeView error = ReadOutcome(outcome_).value();
-  return FingerprintOf(state_.lanes().type_of(task.lane).name, ErrorFromNumber(error.head.error_code),
-                       error.body);
+  return FingerprintOf(state_.lanes().type_of(task.lane).name,
+                       ErrorFromNumber(error.head.error_code), error.body);
 }
 
 EndedEntry Core::JudgeCancelled(const Task& task, std::string_view message) {
@@ -238,7 +239,7 @@ EndedEntry Core::JudgeCancelled(const Task& task, std::string_view message) {
   return entry;
 }
 
-EndedEntry Core::JudgeFailure(const Task& task, Charge charge, Now now) const {
+EndedEntry Core::JudgeFailure(const Task& task, Charge charge, ErrorCode code, Now now) const {
   EndedEntry entry;
   entry.task = task.id;
   entry.charge = charge;
@@ -247,7 +248,9 @@ EndedEntry Core::JudgeFailure(const Task& task, Charge charge, Now now) const {
   int limit = lost ? kCrashLimit : static_cast<int>(task.max_attempts);
   if (ZS_PLANTED("one-attempt-more")) ++limit;
   const bool spent = task.at_most_once && !ZS_PLANTED("once-retried");
-  if (spent || count >= limit) {
+  const bool forbidden = ForbidsRetry(state_.lanes().type_of(task.lane).rules, code) &&
+                         !ZS_PLANTED("no-retry-ignored");
+  if (spent || forbidden || count >= limit) {
     entry.ending = Ending::kDead;
   } else {
     entry.ending = Ending::kRetry;
@@ -313,7 +316,7 @@ void Core::EndUnreported(std::vector<uint32_t> slots, Charge charge, ErrorCode c
       BuildOutcome(task.at_most_once ? message + kMayHaveRun : message, {}, code);
       entry.outcome_bytes = static_cast<uint32_t>(outcome_.size());
       // A lost worker says nothing about the task: again at once. A timeout may repeat: wait first.
-      EndedEntry judged = JudgeFailure(task, charge, now);
+      EndedEntry judged = JudgeFailure(task, charge, code, now);
       if (judged.ending == Ending::kDead || code == ErrorCode::kAttemptTimedOut) {
         entry.ending = judged.ending;
         entry.due_ms = judged.due_ms;

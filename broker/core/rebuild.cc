@@ -188,6 +188,7 @@ absl::Status State::Rebuild(const ScanTable& scan) {
         key >= meta_.next_type)
       return BadRow("types", key);
     if (ZS_PLANTED("type-rules-not-stored")) return absl::OkStatus();
+    if (ZS_PLANTED("no-retry-forgotten")) row.no_retry = 0;
     Type& type = lanes_.types()[lanes_.FindOrCreateType(name)];
     type.rules = row;
     type.rules_number = static_cast<uint32_t>(key);

@@ -186,6 +186,7 @@ static_assert(sizeof(QueueRow) == 80);
 // kTypes: what an operator set for a type of task. Followed by its name.
 struct TypeRow {
   uint64_t rate_micro = 0;
+  uint64_t no_retry = 0;  // a set of error codes
   uint32_t burst = 0;
   uint32_t max_running = 0;
   uint32_t paused = 0;
@@ -194,7 +195,7 @@ struct TypeRow {
   uint32_t version = kRowVersion;
   bool operator==(const TypeRow&) const = default;
 };
-static_assert(sizeof(TypeRow) == 32);
+static_assert(sizeof(TypeRow) == 40);
 
 // kSchedules: followed by a SCHEDULE_SET body.
 struct ScheduleRow {

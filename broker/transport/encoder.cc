@@ -303,7 +303,8 @@ std::string_view Encoder::Types(uint64_t request, const Core& core, const NameFi
     auto name = Str(builder_, type.name);
     list.push_back(wire::CreateTypeInfo(
         builder_, name, type.running, core.gates().Look({Scope::kType, number}),
-        type.rules.paused != 0, type.rules.max_running, type.rules.rate_micro, type.rules.burst));
+        type.rules.paused != 0, type.rules.max_running, type.rules.rate_micro, type.rules.burst,
+        type.rules.no_retry));
   }
   auto types = builder_.CreateVector(list);
   return Finish(wire::CreateTypeInfos(builder_, request, types, complete));

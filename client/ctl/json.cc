@@ -71,6 +71,13 @@ Json RateJson(uint64_t rate_micro) {
   return rate_micro == 0 ? Json(nullptr) : Json(static_cast<double>(rate_micro) / 1e6);
 }
 
+Json ErrorsJson(uint64_t set) {
+  Json codes = Json::array();
+  for (uint64_t rest = set; rest != 0; rest &= rest - 1)
+    codes.push_back(TextOfErrors(rest & ~(rest - 1)));
+  return codes;
+}
+
 // An object whose fields are appended one after another.
 class ObjectWriter {
  public:
@@ -270,7 +277,8 @@ std::string TypeJson(const TypeInfo& type) {
                {"paused", type.rules.paused},
                {"max_running", RuleJson(type.rules.max_running)},
                {"rate_per_second", RateJson(type.rules.rate_micro)},
-               {"burst", RuleJson(type.rules.burst)}});
+               {"burst", RuleJson(type.rules.burst)},
+               {"no_retry", ErrorsJson(type.rules.no_retry)}});
 }
 
 std::string QueueJson(const QueueInfo& queue) {

@@ -1,5 +1,6 @@
 #include "client/ctl/rules.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -47,6 +48,19 @@ absl::StatusOr<uint64_t> ParseTime(std::string_view text) {
   return static_cast<uint64_t>(ms);
 }
 
+// "A,B", as a set of codes.
+absl::StatusOr<uint64_t> ParseErrors(std::string_view text) {
+  uint64_t set = 0;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t comma = std::min(text.find(',', at), text.size());
+    const std::optional<ErrorCode> code = ErrorFromText(text.substr(at, comma - at));
+    if (!code) return Error(ErrorCode::kInvalidArgument, "not an error code");
+    set |= ErrorBit(*code);
+    at = comma + 1;
+  }
+  return set;
+}
+
 std::string FormatCount(uint64_t value) { return std::to_string(value); }
 std::string FormatSize(uint64_t value) { return FormatSizeBytes(static_cast<int64_t>(value)); }
 std::string FormatTime(uint64_t value) { return FormatDurationMs(static_cast<int64_t>(value)); }
@@ -78,7 +92,8 @@ struct Rule {
 
 constexpr std::string_view kNumber = "a number", kSize = "a size such as 512MiB",
                            kTime = "a duration such as 90s or 5m",
-                           kRate = "a rate such as 5/s or 100/m";
+                           kRate = "a rate such as 5/s or 100/m",
+                           kErrors = "a list of error codes such as INVALID_ARGUMENT,WORKER_LOST";
 constexpr std::array kQueueRules = {
     ZSCHED_QUEUE_RULE("max-tasks", max_tasks, "unfinished tasks it takes", kNumber, ParseCount,
                       FormatCount),
@@ -117,6 +132,8 @@ constexpr std::array kTypeRules = {
                      ParseRate, FormatRate),
     ZSCHED_TYPE_RULE("burst", burst, "of these at once after a rest; one second's worth by default",
                      kNumber, ParseCount, FormatCount),
+    ZSCHED_TYPE_RULE("no-retry", no_retry, "errors after which a task is dead at once, A,B,…",
+                     kErrors, ParseErrors, TextOfErrors),
 };
 #undef ZSCHED_QUEUE_RULE
 #undef ZSCHED_TYPE_RULE

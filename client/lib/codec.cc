@@ -304,7 +304,8 @@ TypeInfo ReadType(const wire::TypeInfo& from) {
   type.rules = {.paused = from.paused(),
                 .max_running = from.max_running(),
                 .rate_micro = from.rate_micro(),
-                .burst = from.burst()};
+                .burst = from.burst(),
+                .no_retry = from.no_retry()};
   return type;
 }
 
@@ -477,7 +478,7 @@ std::string EncodeTypeSet(uint64_t request, const std::string& type, const TypeC
   const auto name = builder.CreateString(type);
   return Finish(&builder, wire::CreateTypeSet(builder, request, name, ToWire(change.paused),
                                               ToWire(change.max_running), ToWire(change.rate_micro),
-                                              ToWire(change.burst)));
+                                              ToWire(change.burst), ToWire(change.no_retry)));
 }
 
 std::string EncodeScheduleSet(uint64_t request, const ScheduleSpec& spec, bool replace) {

@@ -153,6 +153,11 @@ Kind ShellKind() {
                        R"({"argv":["true"],"cwd":7})",
                        R"({"argv":["true"],"cwd":"relative"})",
                        R"({"argv":["true"],"stdin":["x"]})",
+                       R"({"argv":["true"],"no_retry_exit_codes":2})",
+                       R"({"argv":["true"],"no_retry_exit_codes":["2"]})",
+                       R"({"argv":["true"],"no_retry_exit_codes":[0]})",
+                       R"({"argv":["true"],"no_retry_exit_codes":[256]})",
+                       R"({"argv":["true"],"no_retry_exit_codes":[-1]})",
                        "{\"argv\":[\"\xFF\"]}",
                        with_nul(R"({"argv":["a@b"]})"),
                        with_nul(R"({"argv":["true"],"env":{"A@":"x"}})"),
@@ -422,6 +427,22 @@ TEST_F(ShellTest, AnEscapedDescendantDoesNotHangTheAttempt) {
   pid_t escaped = std::stoi(output["stdout"].get<std::string>());
   ASSERT_GT(escaped, 1);
   EXPECT_EQ(kill(escaped, SIGKILL), 0) << "documented: it outlives the attempt";
+}
+
+TEST_F(ShellTest, ExitCodesThatAreNamedAreNotTriedAgain) {
+  auto retry_after = [](const std::string& script) {
+    FakeTask task("shell",
+                  Json{{"argv", {"sh", "-c", script}}, {"no_retry_exit_codes", {2, 255}}}.dump());
+    return MakeShellExecutor(Quick())->Run(task);
+  };
+  for (const char* script : {"exit 2", "exit 255"}) {
+    TaskResult result = retry_after(script);
+    EXPECT_EQ(CodeOf(result.status()), ErrorCode::kProcessFailed);
+    EXPECT_EQ(result.retry(), TaskResult::Retry::kNever) << script;
+  }
+  // Another code, a signal of the same number, and a success.
+  for (const char* script : {"exit 1", "kill -2 $$", "exit 0"})
+    EXPECT_EQ(retry_after(script).retry(), TaskResult::Retry::kDefault) << script;
 }
 
 TEST_F(ShellTest, TheChildGoesWithItsWorker) {

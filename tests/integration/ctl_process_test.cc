@@ -317,6 +317,39 @@ TEST_F(Ctl, TypesAndConcurrencyKeysAreBoundAlsoAfterAKill) {
   EXPECT_NE(error.find("traceparent"), std::string::npos) << error;
 }
 
+TEST_F(Ctl, AnErrorThatATypeDoesNotRetryEndsATaskAtOnceAlsoAfterAKill) {
+  auto set = [&](const std::string& rule) {
+    return json::parse(Run(0, {"-o", "json", "type", "set", "fail", rule}).out)["no_retry"];
+  };
+  auto submit = [&](int exit_code, const std::string& type, const std::string& payload) -> json {
+    return json::parse(
+        Run(exit_code, {"-o", "json", "submit", "--wait", "--type", type, "--payload", payload})
+            .out)["tasks"][0];
+  };
+  EXPECT_EQ(set("no-retry=WORKER_LOST,HANDLER_FAILED"), (json{"HANDLER_FAILED", "WORKER_LOST"}));
+  const std::string list = Run(0, {"type", "list"}).out;
+  EXPECT_NE(list.find("no-retry=HANDLER_FAILED,WORKER_LOST"), std::string::npos) << list;
+  std::string error = Run(2, {"type", "set", "fail", "no-retry=DATA_LOSS,BAD_MAGIC"}).err;
+  EXPECT_NE(error.find("no attempt ends with BAD_MAGIC"), std::string::npos) << error;
+  error = Run(2, {"type", "set", "fail", "no-retry=NO_SUCH_CODE"}).err;
+  EXPECT_NE(error.find("'NO_SUCH_CODE' is not a list of error codes"), std::string::npos) << error;
+  cluster_.KillBroker();
+  cluster_.StartBroker();
+  cluster_.StartWorker("w", {"--enable", "shell"});
+  const std::string fails_once = R"({"times":1})";
+  json task = submit(1, "fail", fails_once);
+  EXPECT_EQ(task["state"], "dead");
+  EXPECT_EQ(task["attempt"], 1);
+  EXPECT_EQ(task["error"]["code"], "HANDLER_FAILED");
+  EXPECT_EQ(set("no-retry=none"), json::array());
+  EXPECT_EQ(submit(0, "fail", fails_once)["attempt"], 2);
+
+  // Of a program: by its exit code, whatever the rules are.
+  task = submit(1, "shell", R"({"argv":["sh","-c","exit 64"],"no_retry_exit_codes":[2,64]})");
+  EXPECT_EQ(task["state"], "dead");
+  EXPECT_EQ(task["attempt"], 1);
+}
+
 TEST_F(Ctl, APurgedQueueHasNothingThatWaits) {
   Run(0, {"queue", "pause", "mail"});
   Run(0, {"submit", "--type", "noop", "--queue", "mail", "--count", "2500"});

@@ -13,6 +13,9 @@ using broker::Table;
 using broker::TaskRow;
 using broker::TaskState;
 
+constexpr uint64_t kLosses =
+    ErrorBit(ErrorCode::kWorkerLost) | ErrorBit(ErrorCode::kAttemptTimedOut);
+
 std::string Name(uint64_t id) { return "task " + ToString(TaskId(id)); }
 std::string Name(TaskState state) { return wire::EnumNameTaskState(state); }
 
@@ -118,6 +121,10 @@ void Oracle::CheckRow(uint64_t id, const TaskRow& row) {
   if (!IsFinished(row.state) && (row.failures >= row.max_attempts || row.lost >= kCrashLimit))
     return Fail(absl::StrCat(Name(id), " goes on after ", row.failures, " of ", row.max_attempts,
                              " failures and ", row.lost, " losses"));
+  const bool lost = task.has_row && row.lost > task.row.lost && !task.retry_asked;
+  if (lost && !IsFinished(row.state) &&
+      ForbidsRetry(wishes_[task.marker], kLosses, scheduler_.now_us()))
+    return Fail(Name(id) + " goes on after it was lost, which its type does not retry");
   if (IsFinished(row.state)) {
     CheckEnd(id, task, row);
     task.ends.emplace_back(row.state, row.lease);
@@ -167,7 +174,12 @@ void Oracle::CheckEnd(uint64_t id, const TaskFacts& task, const TaskRow& row) {
   if (row.state == TaskState::kDead) {
     bool spent = row.failures >= row.max_attempts || row.lost >= kCrashLimit ||
                  (wishes_[task.marker].at_most_once && row.failures + row.lost > 0);
-    if (!spent && !(known && truth->second.never))
+    if (spent || (known && truth->second.never)) return;
+    const uint64_t errors =
+        (known ? ErrorBit(truth->second.code) : 0) | (row.lost > 0 ? kLosses : 0);
+    if (MayForbidRetry(wishes_[task.marker], errors))
+      ++reached_["ended_by_rule"];
+    else
       Fail(absl::StrCat(Name(id), " is dead after ", row.failures, " of ", row.max_attempts,
                         " failures and ", row.lost, " losses"));
     return;

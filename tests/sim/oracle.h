@@ -22,6 +22,8 @@
 //   an ack to a draining worker is the end    | no TASKS after the HEARTBEAT_ACK to a grant of 0
 //   a paused queue hands nothing out,         | TASKS against the rows of queues and the QUEUE_SETs that came after
 //     a bounded one no more than it may       |   them; leased rows
+//   an error that a type does not retry is   | RESULTS and lost leases against the rows of types and the TYPE_SETs
+//     the end of its task                     |   that came after; nothing else but spent attempts is
 //   a tick has one task, or a reason for none, | rows of schedules against the calendar, the labels of tasks and
 //     and none before its time or late        |   the latest that the broker's clock has shown
 //   a dead task is there until it is retried | rows of letters against those of tasks; RETRY and DEAD_DELETE that
@@ -55,6 +57,7 @@
 #include "broker/core/rows.h"
 #include "broker/server/engine.h"
 #include "cron/cron.h"
+#include "schemas/errors.h"
 #include "schemas/frame.h"
 #include "schemas/ids.h"
 #include "tests/sim/scheduler.h"
@@ -66,7 +69,8 @@ struct AttemptTruth {
   uint64_t task = 0;
   Uuid worker;
   bool succeeded = false;
-  bool never = false;  // a failure that must not be tried again
+  bool never = false;                          // a failure that must not be tried again
+  ErrorCode code = ErrorCode::kHandlerFailed;  // of a failure
   std::string result;
 };
 
@@ -166,9 +170,9 @@ class Oracle {
     uint64_t task = 0, lease = 0;
     bool done = false;  // as succeeded
     bool must_be_stale = false;
-    bool never = false;           // to be tried again
-    bool lost = false;            // timed out, which counts apart
-    int64_t retry_after_ms = -1;  // asked for; -1: the back-off of the task
+    bool never = false;               // to be tried again
+    ErrorCode code = ErrorCode::kOk;  // of a failure; that of a timeout counts apart
+    int64_t retry_after_ms = -1;      // asked for; -1: the back-off of the task
     int64_t arrived_us = 0;
   };
   struct Grant {
@@ -221,6 +225,7 @@ class Oracle {
   struct GateRules {
     bool paused = false;
     uint64_t max_running = 0, rate_micro = 0, burst = 0;
+    uint64_t no_retry = 0;  // of a type: errors
 
     bool Hold() const { return paused || max_running != 0 || rate_micro != 0; }
   };
@@ -246,6 +251,8 @@ class Oracle {
   void CheckHandOut(const Wish& wish);
   void CheckRunning(Epoch epoch);
   bool MayWait(const Wish& wish, int64_t since_us);
+  bool ForbidsRetry(const Wish& wish, uint64_t errors, int64_t since_us);
+  bool MayForbidRetry(const Wish& wish, uint64_t errors);
 
   // A schedule as it stands on disk.
   struct ScheduleFacts {

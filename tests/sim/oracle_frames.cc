@@ -162,7 +162,7 @@ void Oracle::OnResults(WorkerSession& session, const wire::Results& results) {
   if (results.results() != nullptr)
     for (const wire::Result* result : *results.results()) {
       ReportedResult& noted = add(result->task_id(), result->lease_id(), result->succeeded());
-      noted.lost = result->error_code() == static_cast<uint16_t>(ErrorCode::kAttemptTimedOut);
+      noted.code = ErrorFromNumber(result->error_code());
       noted.never = result->advice() == wire::RetryAdvice::kNever;
       noted.arrived_us = scheduler_.now_us();
       if (result->advice() != wire::RetryAdvice::kAfter) continue;

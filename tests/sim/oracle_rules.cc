@@ -1,5 +1,5 @@
-// The ruled half: what may be handed out by the rules that operators gave queues, types and concurrency
-// keys.
+// The ruled half: what may be handed out, and tried again, by the rules that operators gave queues,
+// types and concurrency keys.
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "broker/core/queue_settings.h"
@@ -64,7 +64,7 @@ void Oracle::TypeStored(std::string_view bytes) {
   std::string_view name;
   if (!in.Read(row) || !in.Take(row.name_bytes, name)) return Fail("the row of a type is short");
   gates_[TypeGateName(std::string(name))].rules = {row.paused != 0, row.max_running, row.rate_micro,
-                                                   row.burst};
+                                                   row.burst, row.no_retry};
 }
 
 void Oracle::RuleAsked(GateFacts& gate) {
@@ -128,6 +128,19 @@ void Oracle::CheckRunning(Epoch epoch) {
                         gate.rules.max_running, " it may"));
     gate.leased = now;
   }
+}
+
+// Whether it is sure that an attempt of the task that ended at `since_us` with any of `errors` was its
+// last.
+bool Oracle::ForbidsRetry(const Wish& wish, uint64_t errors, int64_t since_us) {
+  const GateFacts& gate = gates_[TypeGateName(wish.type)];
+  return gate.settled && gate.asked_us < since_us && (errors & ~gate.rules.no_retry) == 0;
+}
+
+// Whether one that has just ended with one of `errors` may have been.
+bool Oracle::MayForbidRetry(const Wish& wish, uint64_t errors) {
+  const GateFacts& gate = gates_[TypeGateName(wish.type)];
+  return !gate.settled || (gate.rules.no_retry & errors) != 0;
 }
 
 bool Oracle::MayWait(const Wish& wish, int64_t since_us) {

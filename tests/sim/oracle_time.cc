@@ -192,11 +192,16 @@ void Oracle::NoteFailure(const ReportedResult& result, TaskFacts& task) {
   if (result.never && !task.retry_asked)
     return Fail(Name(result.task) + " goes on, but its handler said never again");
   const Wish& wish = wishes_[task.marker];
+  if (!task.retry_asked && ForbidsRetry(wish, ErrorBit(result.code), result.arrived_us))
+    return Fail(absl::StrCat(Name(result.task), " goes on after ",
+                             TextOfErrors(ErrorBit(result.code)), ", which type ", wish.type,
+                             " does not retry"));
   auto wait_ms = result.retry_after_ms;
   if (wait_ms < 0) {
     // The row may be of a later attempt already, and then counts more.
     const bool same = row.attempt == leases_[result.lease].attempt;
-    const int count = same ? std::max<int>(1, result.lost ? row.lost : row.failures) : 1;
+    const bool lost = result.code == ErrorCode::kAttemptTimedOut;
+    const int count = same ? std::max<int>(1, lost ? row.lost : row.failures) : 1;
     const uint64_t full_ms = std::min(wish.retry_cap_ms, wish.retry_base_ms << (count - 1));
     wait_ms = static_cast<int64_t>(full_ms - full_ms / 2);
   }

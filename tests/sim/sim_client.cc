@@ -1,6 +1,7 @@
 #include "tests/sim/sim_client.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 #include <variant>
 
@@ -27,6 +28,11 @@ constexpr int kGroups = 3;  // concurrency keys of a queue, and fairness keys
 constexpr size_t kCancelAmong = 12, kCancelMost = 3;
 // Dead tasks that one request takes, and those that are kept from earlier lists.
 constexpr uint64_t kDeadMost = 4, kListedMost = 30;
+// What a type may be told not to retry.
+constexpr uint64_t kNoRetry[] = {
+    0, ErrorBit(ErrorCode::kHandlerFailed),
+    ErrorBit(ErrorCode::kInvalidArgument) | ErrorBit(ErrorCode::kProcessFailed),
+    ErrorBit(ErrorCode::kWorkerLost) | ErrorBit(ErrorCode::kAttemptTimedOut)};
 constexpr int64_t kPaceSpread = 4;  // clients differ in how often they call
 
 }  // namespace
@@ -602,6 +608,7 @@ void SimClient::RandomTypeRule() {
     change.rate_micro = static_cast<uint64_t>(random_.Between(0, 20)) * 1'000'000;
     change.burst = static_cast<uint32_t>(random_.Between(0, 4));
   }
+  if (random_.Chance(0.4)) change.no_retry = kNoRetry[random_.Below(std::size(kNoRetry))];
   SetType(static_cast<int>(random_.Below(static_cast<uint64_t>(world_.workload.types))), change);
 }
 

@@ -1,6 +1,7 @@
 #include "tests/sim/sim_worker.h"
 
 #include <algorithm>
+#include <iterator>
 #include <variant>
 
 #include "base/check.h"
@@ -20,6 +21,9 @@ constexpr int64_t kCancelSeenMaxUs = 20 * kMillisecond;
 constexpr size_t kResultMaxBytes = 300;
 constexpr size_t kCheckpointMaxBytes = 3'000;
 constexpr int64_t kSayMost = 4;  // times of one attempt
+// What handlers fail with, where types have rules about it.
+constexpr ErrorCode kFailures[] = {ErrorCode::kHandlerFailed, ErrorCode::kInvalidArgument,
+                                   ErrorCode::kProcessFailed};
 
 std::vector<LeaseId> ToLeases(const flatbuffers::Vector<uint64_t>* ids) {
   std::vector<LeaseId> leases;
@@ -356,6 +360,9 @@ void SimWorker::StartHandler(Work work, int64_t now_ms) {
     handler.truth.result.append(random_.Below(kResultMaxBytes), '.');
   }
   if (!handler.truth.succeeded) {
+    // By the lease, so that workloads without rules stay as they are.
+    if (workload.rule > 0)
+      handler.truth.code = kFailures[work.lease.value() % std::size(kFailures)];
     handler.truth.never = random_.Chance(workload.fails_never);
     if (handler.truth.never)
       handler.advice = wire::RetryAdvice::kNever;
@@ -408,6 +415,7 @@ void SimWorker::EndHandler(LeaseId lease) {
     ended.outcome = std::make_unique<worker::Outcome>();
     ended.outcome->succeeded = handler.truth.succeeded;
     ended.outcome->result = handler.truth.result;
+    ended.outcome->code = handler.truth.code;
     ended.outcome->advice = handler.advice;
     ended.outcome->retry_after_ms = random_.Below(200);
     if (!handler.truth.succeeded) ended.outcome->message = "failed " + ToString(lease);

@@ -52,6 +52,15 @@ TEST(Errors, UnknownNumbersReadAsInternal) {
   EXPECT_EQ(ErrorFromText("NO_SUCH_CODE"), std::nullopt);
 }
 
+TEST(Errors, SetsAreNamedInTheOrderOfTheirNumbers) {
+  EXPECT_EQ(TextOfErrors(0), "");
+  EXPECT_EQ(TextOfErrors(ErrorBit(ErrorCode::kWorkerLost)), "WORKER_LOST");
+  EXPECT_EQ(TextOfErrors(ErrorBit(ErrorCode::kDataLoss) | ErrorBit(ErrorCode::kInternal)),
+            "INTERNAL,DATA_LOSS");
+  EXPECT_EQ(TextOfErrors(uint64_t{1} << 63), "63") << "no code has this number";
+  EXPECT_EQ(kAttemptErrors & ErrorBit(ErrorCode::kCancelled), 0u);
+}
+
 TEST(Errors, EveryCodeSurvivesAStatus) {
   for (const Row& row : kRows) {
     ErrorCode code = ErrorFromNumber(row.number);

@@ -126,7 +126,7 @@ std::string SignalName(int signal) {
   return name != nullptr ? std::string("SIG") + name : std::to_string(signal);
 }
 
-TaskResult Judge(const ProcessEnd& end, int64_t grace_ms) {
+TaskResult Judge(const ProcessEnd& end, const ShellCommand& command, int64_t grace_ms) {
   if (end.cancelled)
     return Error(ErrorCode::kCancelled,
                  "the attempt was ended: SIGTERM to its process group, SIGKILL after " +
@@ -136,7 +136,10 @@ TaskResult Judge(const ProcessEnd& end, int64_t grace_ms) {
                         : end.signal != 0 ? "killed by " + SignalName(end.signal)
                                           : "its exit code was taken by other code in the worker";
   if (!end.error.tail.empty()) message += "; stderr ends: " + end.error.tail;
-  return Error(ErrorCode::kProcessFailed, std::move(message));
+  TaskResult failed = Error(ErrorCode::kProcessFailed, std::move(message));
+  const bool is_final =
+      end.exit_code > 0 && command.no_retry_exit_codes.test(static_cast<size_t>(end.exit_code));
+  return is_final ? std::move(failed).DoNotRetry() : std::move(failed);
 }
 
 class ShellExecutor final : public Executor {
@@ -159,7 +162,7 @@ class ShellExecutor final : public Executor {
                      options_.max_output_bytes};
     bool try_again = true;
     absl::StatusOr<ProcessEnd> end = RunProcess(spec, task, &try_again);
-    if (end.ok()) return Judge(*end, options_.grace_ms);
+    if (end.ok()) return Judge(*end, *command, options_.grace_ms);
     return try_again ? TaskResult(end.status()) : TaskResult(end.status()).DoNotRetry();
   }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/escaping.h"
@@ -67,6 +68,18 @@ absl::Status ReadEnv(const Json& value, ShellCommand* command) {
   return absl::OkStatus();
 }
 
+absl::Status ReadExitCodes(const Json& value, ShellCommand* command) {
+  constexpr char kWhat[] = "no_retry_exit_codes is not a list of exit codes from 1 to ";
+  auto is_code = [](const Json& code) {
+    return code.is_number_unsigned() && code.get<uint64_t>() >= 1 &&
+           code.get<uint64_t>() <= kMaxExitCode;
+  };
+  if (!value.is_array() || !std::all_of(value.begin(), value.end(), is_code))
+    return Invalid(kWhat + std::to_string(kMaxExitCode));
+  for (const Json& code : value) command->no_retry_exit_codes.set(code.get<size_t>());
+  return absl::OkStatus();
+}
+
 absl::Status ReadField(const std::string& key, const Json& value, ShellCommand* command) {
   if (key == "argv") return ReadArgv(value, command);
   if (key == "env") return ReadEnv(value, command);
@@ -80,7 +93,9 @@ absl::Status ReadField(const std::string& key, const Json& value, ShellCommand* 
     ZS_ASSIGN_OR_RETURN(command->stdin_text, BytesOf(value, "stdin"));
     return absl::OkStatus();
   }
-  return Invalid("unknown field '" + key + "'; there are argv, env, cwd and stdin");
+  if (key == "no_retry_exit_codes") return ReadExitCodes(value, command);
+  return Invalid("unknown field '" + key +
+                 "'; there are argv, env, cwd, stdin and no_retry_exit_codes");
 }
 
 }  // namespace

@@ -370,6 +370,9 @@ struct TypeRules {
   uint32_t max_running = 0;
   uint64_t rate_micro = 0;
   uint32_t burst = 0;
+  // A set of error codes, ErrorBit(code) | …: an attempt that ends with one of them is the last of its
+  // task, which is dead then. Of kAttemptErrors only.
+  uint64_t no_retry = 0;
 };
 
 // The rules to change; what is not given stays.
@@ -378,6 +381,7 @@ struct TypeChange {
   std::optional<uint32_t> max_running{};
   std::optional<uint64_t> rate_micro{};
   std::optional<uint32_t> burst{};
+  std::optional<uint64_t> no_retry{};
 };
 
 // Why a queue or a type hands nothing out although it has ready tasks.

@@ -59,6 +59,7 @@ struct TestType {
   std::optional<uint32_t> max_running = {};
   std::optional<uint64_t> rate_micro = {};
   std::optional<uint32_t> burst = {};
+  std::optional<uint64_t> no_retry = {};
 };
 
 struct TestSchedule {
@@ -192,7 +193,7 @@ class CoreHarness {
     flatbuffers::FlatBufferBuilder b;
     auto type = b.CreateString(name);
     b.Finish(wire::CreateTypeSet(b, 1, type, Opt(rules.paused), Opt(rules.max_running),
-                                 Opt(rules.rate_micro), Opt(rules.burst)));
+                                 Opt(rules.rate_micro), Opt(rules.burst), Opt(rules.no_retry)));
     core->OnTypeSet(from, *flatbuffers::GetRoot<wire::TypeSet>(b.GetBufferPointer()), now);
     Commit();
   }
