@@ -22,11 +22,13 @@ size_t CostOf(const OutputPage& page) {
 
 void OutputPage::Append(OutputStream stream, std::string_view more) {
   const auto wire_stream = static_cast<wire::OutputStream>(stream);
+  size_t run_bytes = more.size();
+  if (!runs.empty() && runs.back().stream() == wire_stream) {
+    run_bytes += runs.back().bytes();
+    runs.pop_back();
+  }
+  runs.emplace_back(static_cast<uint16_t>(run_bytes), wire_stream, uint8_t{0});
   bytes.append(more);
-  if (!runs.empty() && runs.back().stream() == wire_stream)
-    runs.back().mutate_bytes(static_cast<uint16_t>(runs.back().bytes() + more.size()));
-  else
-    runs.emplace_back(static_cast<uint16_t>(more.size()), wire_stream, uint8_t{0});
 }
 
 // --- The pages of one attempt ---------------------------------------------------------------------
