@@ -13,7 +13,7 @@ install(TARGETS zsched-broker zsched-worker zsched-ctl zsched-bench RUNTIME DEST
 install(DIRECTORY client/include/zsched worker/include/zsched DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.h")
 # Public headers say "schemas/ids.h" as all of the source does; in a prefix shared with others that name stays ours.
-install(FILES schemas/errors.h schemas/ids.h schemas/limits.h DESTINATION ${zsched_detail_dir}/schemas)
+install(FILES schemas/errors.h schemas/ids.h schemas/limits.h schemas/output_stream.h DESTINATION ${zsched_detail_dir}/schemas)
 target_include_directories(zsched_schemas INTERFACE $<INSTALL_INTERFACE:${zsched_detail_dir}>)
 
 # The public headers are C++20, whatever standard their user's project asks for.

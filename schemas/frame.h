@@ -80,6 +80,8 @@ enum class MessageType : uint8_t {
   kExplanation = 35,
   kHistory = 36,
   kHistoryInfo = 37,
+  kLogs = 48,
+  kLogPages = 49,
   // worker endpoint
   kWorkerHello = 64,
   kWorkerWelcome = 65,
@@ -91,6 +93,7 @@ enum class MessageType : uint8_t {
   kDrain = 71,
   kCancel = 72,
   kProgress = 73,
+  kOutput = 74,
   kRecall = 75,
 };
 

@@ -108,6 +108,11 @@ inline constexpr size_t kMaxProgressMessageBytes = 256;  // a longer one is cut
 inline constexpr size_t kMaxCheckpointBytes = 64
                                               << 10;  // more belongs elsewhere, and its name here
 inline constexpr size_t kMaxProgressReports = 1024;   // attempts in one PROGRESS frame
+// Output of an attempt is kept in pages, the last ones: what a person reads of an attempt that went
+// wrong, at a size that a million tasks may have.
+inline constexpr size_t kOutputPageBytes = 1 << 10;
+inline constexpr size_t kOutputPages = 64;
+inline constexpr size_t kMaxOutputFramePages = 1024;  // in one OUTPUT frame
 
 // --- Liveness
 inline constexpr uint32_t kHeartbeatMs = 1000;  // client and worker to broker

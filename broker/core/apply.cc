@@ -63,6 +63,8 @@ class Applier {
         return QueueSet();
       case RecordKind::kReported:
         return Reported();
+      case RecordKind::kOutput:
+        return Output();
       case RecordKind::kScheduleSet:
         return ScheduleSet();
       case RecordKind::kTicked:
@@ -328,6 +330,24 @@ class Applier {
     return absl::OkStatus();
   }
 
+  absl::Status Output() {
+    IdsRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      OutputEntry entry;
+      std::string_view runs, bytes;
+      if (!in_.Read(entry) || !in_.Take(entry.runs * sizeof(wire::OutputRun), runs) ||
+          !in_.Take(entry.bytes, bytes))
+        return Corrupt("too short");
+      if (!IsOutputPage(entry.offset, runs, bytes)) return Corrupt("output is no page");
+      uint32_t slot = state_.tasks().Find(TaskId(entry.task));
+      if (slot == kNil || state_.tasks()[slot].state != TaskState::kLeased)
+        return Corrupt("a task that has output is not leased");
+      state_.Wrote(batch_, slot, entry.offset, runs, bytes);
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status Fired() {
     IdsRecord record;
     if (!in_.Read(record)) return Corrupt("too short");
@@ -365,9 +385,8 @@ class Applier {
       RetriedEntry entry;
       if (!in_.Read(entry)) return Corrupt("too short");
       if (!state_.lanes().Has(entry.row.lane) || entry.row.priority >= kPriorities ||
-          state_.tasks().Find(TaskId(entry.task)) != kNil ||
-          entry.row.state != TaskState::kDead || !IsLetter(static_cast<uint64_t>(entry.row.order)) ||
-          DeadOf(entry.row.lane) == 0)
+          state_.tasks().Find(TaskId(entry.task)) != kNil || entry.row.state != TaskState::kDead ||
+          !IsLetter(static_cast<uint64_t>(entry.row.order)) || DeadOf(entry.row.lane) == 0)
         return Corrupt("a retried task does not fit");
       state_.Retried(batch_, entry, now_ms_);
     }
@@ -385,9 +404,8 @@ class Applier {
     for (uint64_t i = 0; i < record.count; ++i) {
       DeadGoneEntry entry;
       if (!in_.Read(entry)) return Corrupt("too short");
-      if (!state_.lanes().Has(entry.lane) ||
-          !IsLetter(entry.letter) || state_.tasks().Find(TaskId(entry.task)) != kNil ||
-          DeadOf(entry.lane) == 0)
+      if (!state_.lanes().Has(entry.lane) || !IsLetter(entry.letter) ||
+          state_.tasks().Find(TaskId(entry.task)) != kNil || DeadOf(entry.lane) == 0)
         return Corrupt("a dead task that goes does not fit");
       state_.DeadGone(batch_, entry);
     }

@@ -48,7 +48,8 @@ enum class Table : uint8_t {
   kTicks = 11,      // schedule number → how far it has come; rewritten on each tick
   kTypes = 12,      // number → rules of a type that has any
   kHistory = 13,    // trail number, place → how an attempt ended
-  kDead = 14,       // letter → the task that died, and of what; 15: docs/scheduling.md
+  kDead = 14,       // letter → the task that died, and of what
+  kOutput = 15,     // trail number, place, page → what an attempt wrote
   kNotes = 16,      // trail number, kind → the last progress, the last checkpoint
   kTrails = 17,     // task id → the number of its trail
 };

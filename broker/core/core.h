@@ -327,6 +327,8 @@ class Core {
   void OnRelease(SessionId from, const wire::Release& release, Now now);
   // Progress and checkpoints of what it runs.
   void OnProgress(SessionId from, const wire::Progress& progress, Now now);
+  // What it writes.
+  void OnOutput(SessionId from, const wire::Output& output, Now now);
   void OnWorkerGoodbye(SessionId from, Now now);
 
   // --- Events from both
@@ -495,7 +497,8 @@ class Core {
   void StopTimer(Task& task);
 
   // on_report.cc
-  bool MayReport(WorkerSession& session, size_t bytes, Now now);
+  bool MayReport(WorkerSession& session, size_t bytes, int64_t reserve_bytes, Now now);
+  bool TakePage(WorkerSession& session, const wire::OutputPage& page, Now now);
 
   // on_tick.cc
   void FireTimers(Now now);

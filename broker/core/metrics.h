@@ -42,6 +42,9 @@ namespace zsched::broker {
   X(kReportsTaken, "reports_taken_total")   /* progress and checkpoints */     \
   X(kReportsStale, "reports_stale_total")   /* not of a lease of their worker */ \
   X(kReportsDropped, "reports_dropped_total") /* more than a worker may say */ \
+  X(kOutputTaken, "output_pages_taken_total")                                  \
+  X(kOutputStale, "output_pages_stale_total")                                  \
+  X(kOutputDropped, "output_pages_dropped_total") /* also: the disk is full */ \
   X(kQueuesSet, "queues_set_total")         /* changes of rules */             \
   X(kTypesSet, "types_set_total")           /* likewise */                     \
   X(kTimersFired, "timers_fired_total")                                        \

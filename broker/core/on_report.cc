@@ -1,4 +1,4 @@
-// Running attempts say how far they are, and leave checkpoints for the next attempt.
+// Running attempts say how far they are, leave checkpoints for the next attempt, and write output.
 #include <algorithm>
 
 #include "base/planted.h"
@@ -16,17 +16,19 @@ namespace {
 constexpr int64_t kReportBytesPerMs = 16 << 10;
 constexpr int64_t kReportBurstBytes = 64 << 20;
 constexpr size_t kReportCostBytes = 512;
+// Left for reports by output: one that writes much loses output first, and no checkpoint.
+constexpr int64_t kReserveBytes = kReportBurstBytes / 2;
 
 }  // namespace
 
-bool Core::MayReport(WorkerSession& session, size_t bytes, Now now) {
+bool Core::MayReport(WorkerSession& session, size_t bytes, int64_t reserve_bytes, Now now) {
   if (session.reported_ms == 0) session.report_bytes = kReportBurstBytes;
   const int64_t rested_ms = std::min<int64_t>(now.mono_ms - session.reported_ms, 1 << 20);
   session.reported_ms = now.mono_ms;
   session.report_bytes =
       std::min(kReportBurstBytes, session.report_bytes + rested_ms * kReportBytesPerMs);
   const auto cost = static_cast<int64_t>(bytes + kReportCostBytes);
-  if (cost > session.report_bytes) return false;
+  if (cost + reserve_bytes > session.report_bytes) return false;
   session.report_bytes -= cost;
   return true;
 }
@@ -53,7 +55,7 @@ void Core::OnProgress(SessionId from, const wire::Progress& progress, Now now) {
       continue;
     }
     if (checkpoint.size() > kMaxCheckpointBytes ||
-        !MayReport(*session, checkpoint.size() + message.size(), now)) {
+        !MayReport(*session, checkpoint.size() + message.size(), 0, now)) {
       metrics_.Add(Metric::kReportsDropped);
       continue;
     }
@@ -74,6 +76,54 @@ void Core::OnProgress(SessionId from, const wire::Progress& progress, Now now) {
   if (record.count == 0) return DropRecord(opened);
   CloseRecord(opened, record, now);
   metrics_.Add(Metric::kReportsTaken, record.count);
+}
+
+void Core::OnOutput(SessionId from, const wire::Output& output, Now now) {
+  WorkerSession* session = FindWorkerSession(from);
+  if (session == nullptr) return;
+  IdsRecord record;
+  OpenedRecord opened = OpenRecord(RecordKind::kOutput, record);
+  const auto& pages = *output.pages();
+  const uint32_t count = std::min<uint32_t>(pages.size(), kMaxOutputFramePages);
+  metrics_.Add(Metric::kOutputDropped, pages.size() - count);
+  for (uint32_t i = 0; i < count; ++i)
+    if (TakePage(*session, *pages.Get(i), now)) ++record.count;
+  if (record.count == 0) return DropRecord(opened);
+  CloseRecord(opened, record, now);
+  metrics_.Add(Metric::kOutputTaken, record.count);
+}
+
+// Into the open record; false: not taken.
+bool Core::TakePage(WorkerSession& session, const wire::OutputPage& page, Now now) {
+  uint32_t slot = FindLeased(page.task_id(), page.lease_id(), session.worker);
+  if (ZS_PLANTED("any-output-taken")) {
+    slot = state_.tasks().Find(TaskId(page.task_id()));
+    if (slot != kNil && state_.tasks()[slot].state != TaskState::kLeased) slot = kNil;
+  }
+  if (slot == kNil) {
+    metrics_.Add(Metric::kOutputStale);
+    return false;
+  }
+  const std::string_view bytes = BytesOf(page.bytes());
+  std::string_view runs;
+  if (page.runs() != nullptr)
+    runs = {reinterpret_cast<const char*>(page.runs()->Data()),
+            page.runs()->size() * sizeof(wire::OutputRun)};
+  // A full disk is for tasks that were accepted, not for what they say.
+  if (!IsOutputPage(page.offset(), runs, bytes) || !disk_low_.empty() ||
+      !MayReport(session, runs.size() + bytes.size(), kReserveBytes, now)) {
+    metrics_.Add(Metric::kOutputDropped);
+    return false;
+  }
+  OutputEntry entry;
+  entry.task = page.task_id();
+  entry.offset = page.offset();
+  entry.bytes = static_cast<uint16_t>(bytes.size());
+  entry.runs = static_cast<uint16_t>(runs.size() / sizeof(wire::OutputRun));
+  AppendStruct(batch_.OpenRecord(), entry);
+  batch_.OpenRecord().append(runs).append(bytes);
+  state_.Wrote(batch_, slot, entry.offset, runs, bytes);
+  return true;
 }
 
 }  // namespace zsched::broker

@@ -329,7 +329,8 @@ std::string State::Fingerprint() const {
         num(row.finished_ms));
   });
   trails_.ForEach([&](uint64_t task, const Trail& trail) {
-    add("trail", num(task), num(trail.number), num(trail.first), num(trail.notes));
+    add("trail", num(task), num(trail.number), num(trail.first), num(trail.notes),
+        num(trail.wrote));
   });
   for (const Queue& queue : lanes_.queues()) {
     std::string counts;

@@ -41,6 +41,7 @@ enum class RecordKind : uint8_t {
   kTicked = 18,         // TickedRecord, TickedEntry*
   kSchedulesGone = 20,  // IdsRecord, schedule numbers
   kReported = 21,       // IdsRecord, (ReportedEntry, message, checkpoint)*: of running attempts
+  kOutput = 22,         // IdsRecord, (OutputEntry, runs, bytes)*: pages of running attempts
   kTypeSet = 24,        // TypeRow, name: all rules of the type
 };
 
@@ -201,6 +202,15 @@ struct ReportedEntry {
   uint8_t kinds = 0;  // 1 << NoteKind of each that is reported
 };
 static_assert(sizeof(ReportedEntry) == 16);
+
+struct OutputEntry {
+  uint64_t task = 0;
+  uint64_t offset = 0;
+  uint16_t bytes = 0;
+  uint16_t runs = 0;
+  uint32_t reserved = 0;
+};
+static_assert(sizeof(OutputEntry) == 24);
 
 struct PrunedRecord {
   uint64_t keys = 0;  // of kFinished, spent

@@ -227,7 +227,9 @@ struct TrailRow {
   uint64_t number = 0;  // of the trail: what its rows in other tables are found by
   uint16_t first = 0;   // the attempt that began it: none before that was recorded
   uint8_t notes = 0;    // 1 << NoteKind: there is a row of that kind
-  uint8_t reserved[4] = {};
+  uint8_t reserved = 0;
+  uint16_t wrote = 0;  // the last attempt with rows in kOutput; 0: none has any
+  uint8_t reserved2 = 0;
   uint8_t version = kRowVersion;
 };
 static_assert(sizeof(TrailRow) == 16);
@@ -283,6 +285,42 @@ struct AttemptRow {
 };
 static_assert(sizeof(AttemptRow) == 40);
 static_assert(kMaxHistoryMessageBytes <= UINT16_MAX && kMaxNameBytes <= UINT8_MAX);
+
+// kOutput: a page of what an attempt wrote. Each attempt that is kept has kOutputPages places, which
+// its pages take in turns. Followed by `runs` of wire::OutputRun, which say of which stream the
+// bytes are, and by the bytes.
+struct OutputRow {
+  uint64_t offset = 0;  // of the first byte, in all that the attempt wrote
+  uint16_t attempt =
+      0;  // another one than is asked for: what an earlier attempt left in this place
+  uint16_t bytes = 0;
+  uint16_t runs = 0;
+  uint8_t reserved = 0;
+  uint8_t version = kRowVersion;
+};
+static_assert(sizeof(OutputRow) == 16 && sizeof(wire::OutputRun) == 4);
+static_assert(kOutputPageBytes <= UINT16_MAX);
+inline uint64_t OutputKey(uint64_t trail, uint32_t attempt, uint64_t offset) {
+  return HistoryKey(trail, attempt) * kOutputPages + offset / kOutputPageBytes % kOutputPages;
+}
+inline uint64_t FirstOutputKey(uint64_t trail) { return FirstHistoryKey(trail) * kOutputPages; }
+inline uint64_t LastOutputKey(uint64_t trail) {
+  return LastHistoryKey(trail) * kOutputPages + kOutputPages - 1;
+}
+// Whether runs and bytes make a page that begins at `offset`.
+inline bool IsOutputPage(uint64_t offset, std::string_view runs, std::string_view bytes) {
+  if (offset % kOutputPageBytes != 0 || bytes.empty() || bytes.size() > kOutputPageBytes ||
+      runs.size() % sizeof(wire::OutputRun) != 0)
+    return false;
+  size_t sum = 0;
+  for (size_t at = 0; at < runs.size(); at += sizeof(wire::OutputRun)) {
+    wire::OutputRun run;
+    std::memcpy(&run, runs.data() + at, sizeof run);
+    if (run.bytes() == 0 || run.stream() > wire::OutputStream::MAX) return false;
+    sum += run.bytes();
+  }
+  return sum == bytes.size();
+}
 
 // kWorkers: followed by name, host, version.
 struct WorkerRow {
@@ -400,6 +438,20 @@ inline std::optional<NoteView> ReadNote(std::string_view row) {
   RowReader in(row);
   if (!in.Read(view.head) || view.head.version != kRowVersion ||
       !in.Take(view.head.bytes, view.body))
+    return std::nullopt;
+  return view;
+}
+
+struct OutputView {
+  OutputRow head;
+  std::string_view runs, bytes;
+};
+inline std::optional<OutputView> ReadOutput(std::string_view row) {
+  OutputView view;
+  RowReader in(row);
+  if (!in.Read(view.head) || view.head.version != kRowVersion ||
+      !in.Take(view.head.runs * sizeof(wire::OutputRun), view.runs) ||
+      !in.Take(view.head.bytes, view.bytes))
     return std::nullopt;
   return view;
 }

@@ -389,6 +389,7 @@ bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::str
       ++task.lost;
       break;
     case Charge::kRelease:
+      DropOutput(batch, task);  // the next attempt has its number
       if (ZS_PLANTED("release-charged")) break;
       --task.attempt;
       break;

@@ -180,6 +180,9 @@ class State {
   // A leased task's attempt says something. `message` and `checkpoint` count when `entry` says so.
   void Reported(Batch& batch, uint32_t slot, const ReportedEntry& entry, std::string_view message,
                 std::string_view checkpoint, int64_t now_ms);
+  // A leased task's attempt has written a page: IsOutputPage(). Replaces the page as it was before.
+  void Wrote(Batch& batch, uint32_t slot, uint64_t offset, std::string_view runs,
+             std::string_view bytes);
   // A leased task is marked, and is over when its attempt is. Any other is over now: its slot is
   // free, and its outcome row CancelledWaiting(); returns true then.
   bool Cancelled(Batch& batch, uint32_t slot, int64_t now_ms);
@@ -241,6 +244,7 @@ class State {
                  int64_t now_ms);
   void RecordAttempt(Batch& batch, Task& task, const EndedEntry& entry, std::string_view outcome,
                      int64_t now_ms);
+  void DropOutput(Batch& batch, const Task& task);
   void DropTrails(Batch& batch, uint64_t first, uint64_t last);
   absl::Status RebuildTrails(const ScanTable& scan);
   void LinkToWorker(uint32_t slot, Worker& worker);

@@ -10,14 +10,15 @@ namespace zsched::broker {
 Trail& State::TrailOf(Batch& batch, Task& task) {
   if (task.trailed) return *trails_.Find(task.id);
   task.trailed = 1;
-  Trail& trail = trails_.Add(task.id, {meta_.next_trail++, task.attempt, 0});
+  Trail& trail = trails_.Add(task.id, {meta_.next_trail++, task.attempt, 0, 0});
   WriteTrail(batch, task.id, trail);
   return trail;
 }
 
 void State::WriteTrail(Batch& batch, uint64_t task, const Trail& trail) {
   auto offset = static_cast<uint32_t>(batch.OpenRows().size());
-  AppendStruct(batch.OpenRows(), TrailRow{trail.number, trail.first, trail.notes, {}, kRowVersion});
+  AppendStruct(batch.OpenRows(),
+               TrailRow{trail.number, trail.first, trail.notes, 0, trail.wrote, 0, kRowVersion});
   batch.PutTail(Table::kTrails, task, offset);
 }
 
@@ -47,6 +48,36 @@ void State::WriteNote(Batch& batch, Task& task, NoteKind kind, uint8_t percent,
   AppendStruct(batch.OpenRows(), row);
   batch.OpenRows().append(body);
   batch.PutTail(Table::kNotes, NoteKey(trail.number, kind), offset);
+}
+
+void State::Wrote(Batch& batch, uint32_t slot, uint64_t offset, std::string_view runs,
+                  std::string_view bytes) {
+  Task& task = tasks_[slot];
+  ZS_CHECK(task.state == TaskState::kLeased);
+  Trail& trail = TrailOf(batch, task);
+  if (trail.wrote != task.attempt) {
+    trail.wrote = task.attempt;
+    WriteTrail(batch, task.id, trail);
+    DropOutput(batch, task);  // of the attempt that had its place before
+  }
+  OutputRow row;
+  row.offset = offset;
+  row.attempt = task.attempt;
+  row.bytes = static_cast<uint16_t>(bytes.size());
+  row.runs = static_cast<uint16_t>(runs.size() / sizeof(wire::OutputRun));
+  auto at = static_cast<uint32_t>(batch.OpenRows().size());
+  AppendStruct(batch.OpenRows(), row);
+  batch.OpenRows().append(runs).append(bytes);
+  batch.PutTail(Table::kOutput, OutputKey(trail.number, task.attempt, offset), at);
+}
+
+// What stands in the place of the last attempt, whoever left it.
+void State::DropOutput(Batch& batch, const Task& task) {
+  const Trail* trail = task.trailed ? trails_.Find(task.id) : nullptr;
+  if (trail == nullptr || trail->wrote != task.attempt || ZS_PLANTED("output-of-place-stays"))
+    return;
+  const uint64_t first = OutputKey(trail->number, task.attempt, 0);
+  batch.EraseRange(Table::kOutput, first, first + kOutputPages - 1);
 }
 
 void State::RecordAttempt(Batch& batch, Task& task, const EndedEntry& entry,
@@ -85,6 +116,8 @@ void State::DropTrails(Batch& batch, uint64_t first, uint64_t last) {
     if (trail.notes != 0 && !ZS_PLANTED("notes-not-pruned"))
       batch.EraseRange(Table::kNotes, NoteKey(trail.number, NoteKind::kProgress),
                        NoteKey(trail.number, NoteKind::kCheckpoint));
+    if (trail.wrote != 0 && !ZS_PLANTED("output-not-pruned"))
+      batch.EraseRange(Table::kOutput, FirstOutputKey(trail.number), LastOutputKey(trail.number));
   });
   trails_.Erase(first, last);
 }
@@ -96,7 +129,7 @@ absl::Status State::RebuildTrails(const ScanTable& scan) {
     if (!row || row->number >= meta_.next_trail)
       return Error(ErrorCode::kDataLoss, "row " + std::to_string(key) +
                                              " of table trails cannot be read; restore a backup");
-    trails_.Add(key, {row->number, row->first, row->notes});
+    trails_.Add(key, {row->number, row->first, row->notes, row->wrote});
     if (uint32_t slot = tasks_.Find(TaskId(key)); slot != kNil) tasks_[slot].trailed = 1;
     return absl::OkStatus();
   });

@@ -24,6 +24,7 @@ struct Trail {
   uint64_t number = 0;
   uint16_t first = 0;  // the attempt that began it
   uint8_t notes = 0;   // 1 << NoteKind: there is a row of that kind
+  uint16_t wrote = 0;  // the last attempt with output; 0: none has any
 };
 
 class Trails {

@@ -48,11 +48,13 @@ bool IsRequest(Endpoint endpoint, MessageType type) {
     case MessageType::kScheduleList:
     case MessageType::kHistory:
     case MessageType::kExplain:
+    case MessageType::kLogs:
       return endpoint == Endpoint::kClient;
     case MessageType::kCredit:
     case MessageType::kResults:
     case MessageType::kRelease:
     case MessageType::kProgress:
+    case MessageType::kOutput:
       return endpoint == Endpoint::kWorker;
     default:
       return false;
@@ -340,6 +342,8 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
       return OnHistory(from, frame);
     case MessageType::kExplain:
       return OnExplain(from, frame, now);
+    case MessageType::kLogs:
+      return OnLogs(from, frame);
     default:
       return false;  // IsRequest let nothing else through
   }
@@ -389,6 +393,11 @@ bool Engine::OnWorkerFrame(SessionId from, const FrameView& frame, Now now) {
       const auto* progress = VerifyBody<wire::Progress>(frame.body);
       if (progress != nullptr) core_.OnProgress(from, *progress, now);
       return progress != nullptr;
+    }
+    case MessageType::kOutput: {
+      const auto* output = VerifyBody<wire::Output>(frame.body);
+      if (output != nullptr) core_.OnOutput(from, *output, now);
+      return output != nullptr;
     }
     case MessageType::kRelease: {
       const auto* release = VerifyBody<wire::Release>(frame.body);

@@ -139,6 +139,7 @@ class Engine {
   bool OnScheduleFrame(SessionId from, const FrameView& frame, Now now);
   bool OnExplain(SessionId from, const FrameView& frame, Now now);
   bool OnHistory(SessionId from, const FrameView& frame);  // engine_trails.cc
+  bool OnLogs(SessionId from, const FrameView& frame);
   void RefuseQuery(const Query& query, ErrorCode code, std::string_view message,
                    uint32_t retry_after_ms = 0);
   // For clients: whether there is room for one more; it is refused otherwise.

@@ -16,4 +16,18 @@ bool Engine::OnHistory(SessionId from, const FrameView& frame) {
   return true;
 }
 
+bool Engine::OnLogs(SessionId from, const FrameView& frame) {
+  const auto* logs = VerifyBody<wire::Logs>(frame.body);
+  if (logs == nullptr) return false;
+  Query query;
+  query.to = from;
+  query.kind = QueryKind::kLogs;
+  query.request = logs->request();
+  query.ids = {logs->id()};
+  query.attempt = logs->attempt();
+  query.cursor = logs->from();
+  Ask(std::move(query));
+  return true;
+}
+
 }  // namespace zsched::broker

@@ -33,7 +33,8 @@ enum class QueryKind : uint8_t {
   kDeleteRows,
   kDeadOldest,
   kFinished,
-  kHistory
+  kHistory,
+  kLogs
 };
 
 // Of tasks that are to be changed, and are over. One is carried out at a time, in the order in which
@@ -55,7 +56,8 @@ struct Query {
   uint32_t states = 0;
   uint32_t limit = 0;
   bool brief = false;
-  uint64_t cursor = 0;  // kFinished: key to read from
+  uint64_t cursor = 0;   // kFinished: key to read from; kLogs: offset
+  uint16_t attempt = 0;  // kLogs; 0: the last
   // kDead
   wire::DeadView view{};
   std::string error;  // somewhere in "CODE: message"
@@ -96,6 +98,7 @@ class QueryRunner {
   absl::Status Finished(JournalView& view, const Query& query, QueryReply& reply);
   // query_trails.cc
   absl::Status History(JournalView& view, const Query& query, QueryReply& reply);
+  absl::Status Logs(JournalView& view, const Query& query, QueryReply& reply);
   absl::StatusOr<const LaneName*> NameOfLane(JournalView& view, uint32_t lane);
 
   absl::flat_hash_map<uint32_t, LaneName> lanes_;  // those without keys: they never change

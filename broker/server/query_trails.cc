@@ -1,4 +1,6 @@
-// Queries of what attempts left behind: their history.
+// Queries of what attempts left behind: their history, their output.
+#include <algorithm>
+
 #include "base/planted.h"
 #include "broker/server/query.h"
 #include "broker/server/query_rows.h"
@@ -60,6 +62,33 @@ Offset<wire::AttemptInfo> BuildLast(FlatBufferBuilder& b, const TaskRow& task,
                                  runs ? wire::AttemptEnd::kRunning : wire::AttemptEnd::kSucceeded);
 }
 
+// What is kept of what an attempt wrote, from `from` on, by rising offset.
+absl::StatusOr<std::vector<OutputView>> ReadPages(JournalView& view, const TrailRow& trail,
+                                                  uint16_t attempt, uint64_t from) {
+  std::vector<OutputView> pages;
+  for (uint64_t place = 0; place < kOutputPages; ++place) {
+    const uint64_t key = OutputKey(trail.number, attempt, place * kOutputPageBytes);
+    ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kOutput, key));
+    if (!bytes) continue;
+    std::optional<OutputView> row = ReadOutput(*bytes);
+    if (!row) return BadRow("output", key);
+    const bool is_its = row->head.attempt == attempt || ZS_PLANTED("output-of-others-shown");
+    if (is_its && row->head.offset + row->head.bytes > from) pages.push_back(*row);
+  }
+  std::sort(pages.begin(), pages.end(),
+            [](const auto& a, const auto& b) { return a.head.offset < b.head.offset; });
+  return pages;
+}
+
+Offset<wire::LogPage> BuildPage(FlatBufferBuilder& b, const OutputView& page) {
+  std::vector<wire::OutputRun> runs(page.head.runs);
+  std::memcpy(runs.data(), page.runs.data(), page.runs.size());
+  auto run_list = b.CreateVectorOfStructs(runs);
+  auto bytes =
+      b.CreateVector(reinterpret_cast<const uint8_t*>(page.bytes.data()), page.bytes.size());
+  return wire::CreateLogPage(b, page.head.offset, run_list, bytes);
+}
+
 }  // namespace
 
 absl::Status QueryRunner::History(JournalView& view, const Query& query, QueryReply& reply) {
@@ -84,6 +113,27 @@ absl::Status QueryRunner::History(JournalView& view, const Query& query, QueryRe
   b.Finish(
       wire::CreateHistoryInfo(b, query.request, id, /*found=*/task.has_value(), list, missing));
   reply.frames.emplace_back(MessageType::kHistoryInfo, Body(b));
+  return absl::OkStatus();
+}
+
+absl::Status QueryRunner::Logs(JournalView& view, const Query& query, QueryReply& reply) {
+  const uint64_t id = query.ids.at(0);
+  FlatBufferBuilder b;
+  std::vector<Offset<wire::LogPage>> pages;
+  ZS_ASSIGN_OR_RETURN(auto task, ReadTask(view, id));
+  ZS_ASSIGN_OR_RETURN(auto trail, TrailOf(view, id));
+  const uint16_t last = task ? task->attempt : 0;
+  const uint16_t attempt = query.attempt != 0 ? query.attempt : last;
+  if (trail && attempt != 0) {
+    ZS_ASSIGN_OR_RETURN(auto rows, ReadPages(view, *trail, attempt, query.cursor));
+    for (const OutputView& row : rows) pages.push_back(BuildPage(b, row));
+  }
+  const bool running = task && task->state == TaskState::kLeased && attempt == last;
+  const bool finished = task && IsFinished(task->state);
+  auto list = b.CreateVector(pages);
+  b.Finish(wire::CreateLogPages(b, query.request, id, /*found=*/task.has_value(), attempt, running,
+                                last, finished, list));
+  reply.frames.emplace_back(MessageType::kLogPages, Body(b));
   return absl::OkStatus();
 }
 

@@ -83,6 +83,7 @@ void AddDlq(Context& context, Actions& actions);
 void AddExplain(Context& context, Flags& family, Actions& actions);
 // Those of `family` that show what attempts left behind.
 void AddTaskTrails(Context& context, Flags& family, Actions& actions);
+void AddTaskLogs(Context& context, Flags& family, Actions& actions);
 void AddQueue(Context& context, Actions& actions);
 void AddType(Context& context, Actions& actions);
 void AddWorker(Context& context, Actions& actions);

@@ -218,6 +218,15 @@ std::string ExplanationJson(TaskId id, const TaskExplanation& explanation) {
   return std::move(json).Finish();
 }
 
+std::string OutputPieceJson(uint32_t attempt, const OutputPiece& piece) {
+  ObjectWriter json;
+  json.Number("attempt", attempt);
+  json.Text("stream", NameOf(piece.stream));
+  json.Number("offset", piece.offset);
+  json.Bytes("text", piece.bytes);
+  return std::move(json).Finish();
+}
+
 std::string AttemptJson(const AttemptInfo& attempt) {
   ObjectWriter json;
   json.Number("attempt", attempt.attempt);

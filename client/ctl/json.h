@@ -22,6 +22,7 @@ std::string FingerprintText(uint64_t fingerprint);
 std::string DeadGroupJson(const DeadGroup& group);
 std::string ExplanationJson(TaskId id, const TaskExplanation& explanation);
 std::string AttemptJson(const AttemptInfo& attempt);
+std::string OutputPieceJson(uint32_t attempt, const OutputPiece& piece);
 std::string QueueJson(const QueueInfo& queue);
 std::string TypeJson(const TypeInfo& type);
 std::string ScheduleJson(const ScheduleInfo& schedule);

@@ -50,6 +50,8 @@ std::string Colored(std::string_view text, Color color, bool colors);
 // UTF-8 without control characters, so that no task can move the cursor: they and bytes that are
 // not UTF-8 become '?', blanks of any kind a space.
 std::string Printable(std::string_view text);
+// The same of several lines: line feeds stay.
+std::string PrintableLines(std::string_view text);
 // Columns that printable text takes on a terminal; East Asian wide characters take two.
 size_t DisplayWidth(std::string_view printable);
 // Cut to `width` columns, the last of them '…' when something was cut.

@@ -342,6 +342,7 @@ void AddTask(Context& context, Actions& actions) {
   AddCancel(context, family, actions);
   AddExplain(context, family, actions);
   AddTaskTrails(context, family, actions);
+  AddTaskLogs(context, family, actions);
 }
 
 }  // namespace zsched::ctl

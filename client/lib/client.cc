@@ -201,6 +201,23 @@ absl::StatusOr<TaskHistory> Client::History(TaskId id) {
   return history;
 }
 
+absl::StatusOr<TaskOutput> Client::Logs(TaskId id, uint32_t attempt, uint64_t from) {
+  if (attempt > UINT16_MAX)
+    return Error(ErrorCode::kInvalidArgument, "attempts are numbered up to 65535");
+  absl::StatusOr<TaskOutput> output;
+  ZS_RETURN_IF_ERROR(core_->Ask<wire::LogPages>(
+      MessageType::kLogs, MessageType::kLogPages,
+      [=](uint64_t number) { return EncodeLogs(number, id, attempt, from); },
+      [&](const wire::LogPages& pages) {
+        if (pages.found())
+          output = ReadLogs(pages, from);
+        else
+          output = Error(ErrorCode::kNotFound, "task " + ToString(id) + " does not exist");
+        return absl::OkStatus();
+      }));
+  return output;
+}
+
 absl::StatusOr<ListPageResult> Client::ListPage(const ListQuery& query) {
   if (query.label.size() > 1)
     return Error(ErrorCode::kInvalidArgument, "a list filters by one label at most");

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "schemas/verify.h"
+
 namespace zsched {
 namespace {
 
@@ -18,6 +20,7 @@ static_assert(static_cast<int>(wire::Overlap::MAX) == static_cast<int>(Overlap::
 static_assert(static_cast<int>(wire::Delivery::MAX) == static_cast<int>(Delivery::kAtMostOnce));
 static_assert(static_cast<int>(wire::AttemptEnd::MAX) == static_cast<int>(AttemptEnd::kCancelled));
 static_assert(static_cast<int>(wire::WaitReason::MAX) == static_cast<int>(WaitReason::kNoCredit));
+static_assert(static_cast<int>(wire::OutputStream::MAX) == static_cast<int>(OutputStream::kStderr));
 static_assert(static_cast<int>(wire::QueueGate::MAX) == static_cast<int>(QueueGate::kDry));
 static_assert(static_cast<int>(wire::Role::kFenced) == static_cast<int>(BrokerRole::kFenced));
 
@@ -365,6 +368,37 @@ TaskHistory ReadHistory(const wire::HistoryInfo& from) {
   return history;
 }
 
+TaskOutput ReadLogs(const wire::LogPages& from, uint64_t offset) {
+  TaskOutput output{.attempt = from.attempt(),
+                    .last_attempt = from.last_attempt(),
+                    .running = from.running(),
+                    .finished = from.finished(),
+                    .end_offset = offset};
+  auto add = [&](OutputStream stream, uint64_t at, std::string_view bytes) {
+    if (at + bytes.size() <= output.end_offset) return;
+    const uint64_t begin = std::max(at, output.end_offset);
+    bytes.remove_prefix(begin - at);
+    if (output.pieces.empty() || output.pieces.back().stream != stream ||
+        output.end_offset != begin)
+      output.pieces.push_back({stream, begin, {}});
+    output.pieces.back().bytes.append(bytes);
+    output.end_offset = begin + bytes.size();
+  };
+  if (from.pages() == nullptr) return output;
+  for (const wire::LogPage* page : *from.pages()) {
+    if (page->runs() == nullptr) continue;
+    std::string_view rest = BytesOf(page->bytes());
+    uint64_t at = page->offset();
+    for (const wire::OutputRun* run : *page->runs()) {
+      const std::string_view bytes = rest.substr(0, run->bytes());
+      add(ReadEnum(run->stream(), OutputStream::kStderr), at, bytes);
+      at += bytes.size();
+      rest.remove_prefix(bytes.size());
+    }
+  }
+  return output;
+}
+
 absl::Status ReadItemStatus(const wire::ItemResult& from) {
   return Error(ErrorFromNumber(from.code()), Text(from.message()));
 }
@@ -395,6 +429,12 @@ std::string EncodeExplain(uint64_t request, TaskId id) {
 std::string EncodeHistory(uint64_t request, TaskId id) {
   Builder builder(kSmallBody);
   return Finish(&builder, wire::CreateHistory(builder, request, id.value()));
+}
+
+std::string EncodeLogs(uint64_t request, TaskId id, uint32_t attempt, uint64_t from) {
+  Builder builder(kSmallBody);
+  return Finish(&builder, wire::CreateLogs(builder, request, id.value(),
+                                           static_cast<uint16_t>(attempt), from));
 }
 
 std::string EncodeRetry(uint64_t request, std::span<const TaskId> ids,
@@ -567,6 +607,12 @@ std::string_view NameOf(AttemptEnd end) {
   static constexpr std::string_view kNames[] = {"running", "succeeded", "retried",
                                                 "dead",    "returned",  "cancelled"};
   const auto index = static_cast<size_t>(end);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
+}
+
+std::string_view NameOf(OutputStream stream) {
+  static constexpr std::string_view kNames[] = {"log", "stdout", "stderr"};
+  const auto index = static_cast<size_t>(stream);
   return index < std::size(kNames) ? kNames[index] : "unknown";
 }
 

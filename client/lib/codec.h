@@ -28,6 +28,8 @@ TypeInfo ReadType(const wire::TypeInfo& from);
 ScheduleInfo ReadSchedule(const wire::ScheduleInfo& from);
 TaskExplanation ReadExplanation(const wire::Explanation& from);
 TaskHistory ReadHistory(const wire::HistoryInfo& from);
+// `offset`: where the caller asked it to begin.
+TaskOutput ReadLogs(const wire::LogPages& from, uint64_t offset);
 absl::Status ReadItemStatus(const wire::ItemResult& from);
 
 std::string EncodeHello(Uuid id, const std::string& name, const std::string& version);
@@ -35,6 +37,7 @@ std::string EncodeWait(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeGet(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeExplain(uint64_t request, TaskId id);
 std::string EncodeHistory(uint64_t request, TaskId id);
+std::string EncodeLogs(uint64_t request, TaskId id, uint32_t attempt, uint64_t from);
 // `letters`: as many as ids, or none.
 std::string EncodeRetry(uint64_t request, std::span<const TaskId> ids,
                         std::span<const uint64_t> letters = {});

@@ -335,6 +335,8 @@ bool Client::Core::HandleFrame(const FrameView& frame) {
       return HandleReply<wire::Explanation>(frame);
     case MessageType::kHistoryInfo:
       return HandleReply<wire::HistoryInfo>(frame);
+    case MessageType::kLogPages:
+      return HandleReply<wire::LogPages>(frame);
     case MessageType::kItemReply:
       return HandleReply<wire::ItemReply>(frame);
     case MessageType::kStatusReply:

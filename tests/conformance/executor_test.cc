@@ -338,6 +338,20 @@ TEST_F(ShellTest, ReadsBothStreamsInTurn) {
   EXPECT_FALSE(output.contains("stdout_truncated"));
 }
 
+// As it comes, all of it, whatever the result keeps.
+TEST_F(ShellTest, WhatAProgramWritesIsTheOutputOfItsAttempt) {
+  ExecutorOptions options = Quick();
+  options.max_output_bytes = 10;
+  FakeTask task("shell",
+                Json({{"argv", {"sh", "-c", "seq 1 5000; echo problem >&2; exit 3"}}}).dump());
+  EXPECT_FALSE(MakeShellExecutor(options)->Run(task).ok());
+  std::string expected;
+  for (int i = 1; i <= 5000; ++i) expected += std::to_string(i) + "\n";
+  EXPECT_EQ(task.written(OutputStream::kStdout), expected);
+  EXPECT_EQ(task.written(OutputStream::kStderr), "problem\n");
+  EXPECT_EQ(task.written(OutputStream::kLog), "");
+}
+
 TEST_F(ShellTest, AProgramNeedNotReadItsInput) {
   EXPECT_EQ(Output({{"argv", {"true"}}, {"stdin", std::string(900'000, 'x')}})["exit_code"], 0);
 }

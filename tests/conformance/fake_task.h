@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <array>
 #include <condition_variable>
 #include <mutex>
 #include <string>
@@ -29,6 +30,11 @@ class FakeTask final : public TaskContext {
     changed_.notify_all();
   }
 
+  std::string written(OutputStream stream) const {
+    std::lock_guard lock(mutex_);
+    return written_[static_cast<size_t>(stream)];
+  }
+
   TaskId task_id() const override { return MakeId<TaskId>(Epoch(4), 17); }
   LeaseId lease_id() const override { return MakeId<LeaseId>(Epoch(4), 99); }
   std::string_view type() const override { return type_; }
@@ -45,6 +51,10 @@ class FakeTask final : public TaskContext {
   std::string_view checkpoint() const override { return ""; }
   absl::Status Checkpoint(std::string_view) override { return absl::OkStatus(); }
   void Progress(int, std::string_view) override {}
+  void Write(OutputStream stream, std::string_view bytes) override {
+    std::lock_guard lock(mutex_);
+    written_[static_cast<size_t>(stream)].append(bytes);
+  }
   std::chrono::steady_clock::time_point deadline() const override {
     return std::chrono::steady_clock::time_point::max();
   }
@@ -66,6 +76,7 @@ class FakeTask final : public TaskContext {
   const std::string payload_;
   const int fd_;
   mutable std::mutex mutex_;
+  std::array<std::string, 3> written_;  // by stream
   std::condition_variable changed_;
   bool cancelled_ = false;
 };

@@ -33,6 +33,8 @@
 //   a task's history has all of its attempts, | rows of the history against those of tasks; HISTORY_INFO against both
 //     once, and goes with the task            |
 //   the next attempt gets the last checkpoint | TASKS against the rows; rows at the RESULT_ACK against what the attempt said
+//   of what an attempt wrote the end is on disk | rows against the bytes that only it writes, and at the RESULT_ACK against
+//     once its result is, and nobody else's     |   what had been sent; LOG_PAGES
 //   clients hear the truth                    | OUTCOMES and TASK_INFOS against terminal rows and handlers
 //   a session is a numbered stream            | every frame that leaves; of those that enter, only what follows counts
 //
@@ -46,6 +48,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -60,6 +63,7 @@
 #include "schemas/errors.h"
 #include "schemas/frame.h"
 #include "schemas/ids.h"
+#include "schemas/output_stream.h"
 #include "tests/sim/scheduler.h"
 
 namespace zsched::sim {
@@ -73,6 +77,11 @@ struct AttemptTruth {
   ErrorCode code = ErrorCode::kHandlerFailed;  // of a failure
   std::string result;
 };
+
+// What handlers write: lines that say whose they are and how many came before, each to one of the streams.
+constexpr size_t kOutputLineBytes = 32;
+std::string OutputLine(uint64_t lease, uint64_t number);
+OutputStream StreamOfLine(uint64_t lease, uint64_t number);
 
 class Oracle {
  public:
@@ -295,6 +304,15 @@ class Oracle {
   void CheckCheckpoint(uint64_t id, const wire::Assignment& task);
   void CheckLastWords(const ReportedResult& result);
   void CheckProgress(uint64_t id, const wire::ProgressInfo& progress);
+  struct OutputFacts {
+    uint64_t lease = 0, offset = 0, end = 0;
+  };
+  std::optional<OutputFacts> ReadLines(uint64_t task, uint16_t attempt, uint64_t offset,
+                                       std::string_view bytes);
+  void OutputStored(uint64_t key, std::string_view row);
+  void OnOutput(const WorkerSession& session, const wire::Output& output);
+  void CheckLastOutput(const ReportedResult& result);
+  void CheckLogs(const wire::LogPages& pages);
   void CheckHistory(const wire::HistoryInfo& info);
 
   void CheckRow(uint64_t id, const broker::TaskRow& row);
@@ -401,7 +419,10 @@ class Oracle {
   std::map<uint64_t, Note> notes_;                              // on disk
   absl::flat_hash_map<uint64_t, std::string> last_checkpoint_;  // by lease, as its worker said
   std::set<std::tuple<uint64_t, uint16_t, std::string>>
-      shown_;  // task, attempt, progress: ever on disk
+      shown_;                               // task, attempt, progress: ever on disk
+  std::map<uint64_t, OutputFacts> output_;  // on disk
+  // By lease: the end of each page that its worker sent, by number.
+  absl::flat_hash_map<uint64_t, std::map<uint64_t, uint64_t>> last_output_;
   // --- Cancels
   std::map<std::pair<uint64_t, uint64_t>, std::vector<uint64_t>>
       cancels_;  // (session, request) → ids

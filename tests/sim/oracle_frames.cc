@@ -141,6 +141,8 @@ void Oracle::OnWorkerFrame(const FrameView& frame) {
       return;
     case MessageType::kProgress:
       return OnProgress(worker, Read<wire::Progress>(frame.body));
+    case MessageType::kOutput:
+      return OnOutput(worker, Read<wire::Output>(frame.body));
     case MessageType::kResults:
       return OnResults(worker, Read<wire::Results>(frame.body));
     default:
@@ -194,6 +196,8 @@ void Oracle::FrameOut(Endpoint, std::string_view routing_id, const FrameHeader& 
       return CheckInfos(Read<wire::TaskInfos>(body));
     case MessageType::kHistoryInfo:
       return CheckHistory(Read<wire::HistoryInfo>(body));
+    case MessageType::kLogPages:
+      return CheckLogs(Read<wire::LogPages>(body));
     case MessageType::kItemReply:
       CheckDeadReply(header.session, Read<wire::ItemReply>(body));
       return CheckCancelAck(header.session, Read<wire::ItemReply>(body));
@@ -443,7 +447,9 @@ void Oracle::CheckResultAck(uint64_t session, const wire::ResultAck& ack) {
       return Fail(absl::StrCat(Name(result.task), ": a result under the superseded ",
                                LeaseName(result.lease), " was accepted"));
     CheckAccepted(result);
-    if (!tasks_[result.task].pruned) CheckLastWords(result);
+    if (tasks_[result.task].pruned) continue;
+    CheckLastWords(result);
+    CheckLastOutput(result);
   }
   results.erase(frame);
 }

@@ -1,4 +1,10 @@
 // What attempts leave behind: the history of a task has each of its attempts, once, for as long as the task has rows.
+#include <charconv>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "schemas/verify.h"
 #include "tests/sim/oracle.h"
@@ -46,6 +52,13 @@ void Oracle::TrailsCommitted(const broker::Batch& batch) {
         AttemptStored(m.key, batch.row(m));
       },
       [&](const KeyRange& range) { EraseRange(history_, range); });
+  batch.ForEachChange(
+      Table::kOutput,
+      [&](const Mutation& m) {
+        if (m.size == Mutation::kErase) return void(output_.erase(m.key));
+        OutputStored(m.key, batch.row(m));
+      },
+      [&](const KeyRange& range) { EraseRange(output_, range); });
   batch.ForEachChange(
       Table::kNotes,
       [&](const Mutation& m) {
@@ -148,6 +161,9 @@ void Oracle::CheckTrail(uint64_t id) {
     auto row = history_.lower_bound(broker::FirstHistoryKey(left->second));
     if (row != history_.end() && row->first <= broker::LastHistoryKey(left->second))
       Fail(Name(id) + " is pruned, but not its history");
+    auto page = output_.lower_bound(broker::FirstOutputKey(left->second));
+    if (page != output_.end() && page->first <= broker::LastOutputKey(left->second))
+      Fail(Name(id) + " is pruned, but not what its attempts wrote");
     for (NoteKind kind : {NoteKind::kProgress, NoteKind::kCheckpoint})
       if (notes_.contains(broker::NoteKey(left->second, kind)))
         Fail(Name(id) + " is pruned, but not what its attempts said");
@@ -197,6 +213,114 @@ void Oracle::CheckHistory(const wire::HistoryInfo& info) {
     Fail(absl::StrCat("the history of ", Name(info.id()), " has ", info.attempts()->size(),
                       " attempts and ", info.missing(),
                       " that are missing, but the last is number ", last_attempt));
+}
+
+// --- Output ---------------------------------------------------------------------------------------------------------------
+
+std::string OutputLine(uint64_t lease, uint64_t number) {
+  std::string line(kOutputLineBytes, '\0');
+  std::snprintf(line.data(), line.size(), "%016" PRIx64 " %014" PRIx64, lease, number);
+  line.back() = '\n';
+  return line;
+}
+
+OutputStream StreamOfLine(uint64_t lease, uint64_t number) {
+  constexpr uint64_t kLinesInARow = 5;
+  return static_cast<OutputStream>((lease + number / kLinesInARow) % 3);
+}
+
+// Whose lines these are, all of them; they must be of that attempt.
+std::optional<Oracle::OutputFacts> Oracle::ReadLines(uint64_t task, uint16_t attempt,
+                                                     uint64_t offset, std::string_view bytes) {
+  auto fail = [&](const char* what) {
+    Fail(absl::StrCat("output of attempt ", attempt, " of ", Name(task), " at ", offset, ": ",
+                      what));
+    return std::nullopt;
+  };
+  if (bytes.empty() || bytes.size() % kOutputLineBytes != 0) return fail("broken lines");
+  uint64_t lease = 0;
+  std::from_chars(bytes.data(), bytes.data() + 16, lease, 16);
+  for (size_t at = 0; at < bytes.size(); at += kOutputLineBytes)
+    if (bytes.substr(at, kOutputLineBytes) != OutputLine(lease, (offset + at) / kOutputLineBytes))
+      return fail("a line is not the one that was written there");
+  auto known = leases_.find(lease);
+  if (known == leases_.end() || known->second.task != task || known->second.attempt != attempt)
+    return fail("another attempt wrote that");
+  return OutputFacts{lease, offset, offset + bytes.size()};
+}
+
+void Oracle::OutputStored(uint64_t key, std::string_view bytes) {
+  auto row = broker::ReadOutput(bytes);
+  if (!row || !broker::IsOutputPage(row->head.offset, row->runs, row->bytes))
+    return Fail("a page of output cannot be read");
+  const uint64_t trail = key / (kKeptAttempts * kOutputPages), task = task_of_trail_[trail];
+  if (key != broker::OutputKey(trail, row->head.attempt, row->head.offset))
+    return Fail(Name(task) + ": a page of output stands in the wrong place");
+  auto facts = ReadLines(task, row->head.attempt, row->head.offset, row->bytes);
+  if (!facts) return;
+  std::string_view rest = row->runs;
+  uint64_t at = row->head.offset;
+  for (wire::OutputRun run; !rest.empty(); rest.remove_prefix(sizeof run), at += run.bytes()) {
+    std::memcpy(&run, rest.data(), sizeof run);
+    if (static_cast<OutputStream>(run.stream()) !=
+        StreamOfLine(facts->lease, at / kOutputLineBytes))
+      return Fail(Name(task) + ": output stands under the wrong stream");
+  }
+  output_[key] = *facts;
+  const uint64_t place = key / kOutputPages * kOutputPages;
+  for (auto page = output_.lower_bound(place);
+       page != output_.end() && page->first < place + kOutputPages; ++page)
+    if (page->second.lease != facts->lease)
+      return Fail(Name(task) + ": output of two attempts stands in one place");
+  ++reached_["output_stored"];
+}
+
+void Oracle::OnOutput(const WorkerSession& session, const wire::Output& output) {
+  for (const wire::OutputPage* page : *output.pages()) {
+    if (!session.outstanding.contains(page->lease_id())) continue;
+    // As with checkpoints; and a full disk takes none.
+    if (session.certain && !disk_low_)
+      last_output_[page->lease_id()][page->offset() / kOutputPageBytes] =
+          page->offset() + page->bytes()->size();
+    else
+      last_output_.erase(page->lease_id());
+  }
+}
+
+// Of the last pages all that were sent.
+void Oracle::CheckLastOutput(const ReportedResult& result) {
+  auto sent = last_output_.find(result.lease);
+  if (sent == last_output_.end()) return;
+  const auto pages = std::exchange(sent->second, {});
+  last_output_.erase(sent);
+  auto trail = trails_.find(result.task);
+  for (const auto& [number, end] : pages) {
+    if (number + kOutputPages <= pages.rbegin()->first) {
+      ++reached_["output_overwritten"];
+      continue;
+    }
+    auto row =
+        trail == trails_.end()
+            ? output_.end()
+            : output_.find(broker::OutputKey(trail->second.number, leases_[result.lease].attempt,
+                                             number * kOutputPageBytes));
+    if (row == output_.end() || row->second.lease != result.lease || row->second.end < end ||
+        row->second.offset != number * kOutputPageBytes)
+      return Fail(absl::StrCat(Name(result.task), ": its attempt is over, but page ", number,
+                               " of what it wrote is not on disk"));
+  }
+  ++reached_["output_kept"];
+}
+
+void Oracle::CheckLogs(const wire::LogPages& pages) {
+  uint64_t last_end = 0;
+  for (const wire::LogPage* page : *pages.pages()) {
+    auto facts = ReadLines(pages.id(), pages.attempt(), page->offset(), BytesOf(page->bytes()));
+    if (!facts) return;
+    if (facts->offset < last_end) return Fail(Name(pages.id()) + ": output is told out of order");
+    last_end = facts->end;
+    ++reached_["output_told"];
+  }
 }
 
 }  // namespace zsched::sim

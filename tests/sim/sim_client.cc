@@ -239,6 +239,9 @@ void SimClient::OnFrame(const FrameView& frame) {
     case MessageType::kHistoryInfo:
       understood = reply(VerifyBody<wire::HistoryInfo>(frame.body));
       break;
+    case MessageType::kLogPages:
+      understood = reply(VerifyBody<wire::LogPages>(frame.body));
+      break;
     case MessageType::kDeadLetters:
       understood = reply(VerifyBody<wire::DeadLetters>(frame.body));
       break;
@@ -564,6 +567,7 @@ void SimClient::RandomQuery() {
         return AskBroker<wire::Explanation>(
             MessageType::kExplain, MessageType::kExplanation,
             [&](uint64_t number) { return EncodeExplain(number, id); }, ignore);
+      if (random_.Chance(0.5)) return AskForLogs(id);
       return AskBroker<wire::HistoryInfo>(
           MessageType::kHistory, MessageType::kHistoryInfo,
           [&](uint64_t number) { return EncodeHistory(number, id); }, ignore);
@@ -572,6 +576,15 @@ void SimClient::RandomQuery() {
       return AskBroker<wire::StatusReply>(MessageType::kStatus, MessageType::kStatusReply,
                                           EncodeStatus, ignore);
   }
+}
+
+void SimClient::AskForLogs(TaskId id) {
+  const auto attempt = static_cast<uint32_t>(random_.Between(0, world_.workload.max_attempts / 2));
+  const uint64_t from = random_.Chance(0.3) ? random_.Below(kOutputPages * kOutputPageBytes) : 0;
+  AskBroker<wire::LogPages>(
+      MessageType::kLogs, MessageType::kLogPages,
+      [&](uint64_t number) { return EncodeLogs(number, id, attempt, from); },
+      [](const wire::LogPages*) {});
 }
 
 void SimClient::SetQueue(int queue, const QueueChange& change) {

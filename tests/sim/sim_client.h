@@ -68,6 +68,7 @@ class SimClient final : public Process {
   void Heard(TaskId id, const Outcome& outcome);
   void RandomQuery();
   void RandomRule();
+  void AskForLogs(TaskId id);
   void SetQueue(int queue, const QueueChange& change);
   void SetSchedule(int index);
   void RandomSchedule();

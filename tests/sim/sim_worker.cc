@@ -20,7 +20,8 @@ constexpr int64_t kLastCallMs = 2'000;
 constexpr int64_t kCancelSeenMaxUs = 20 * kMillisecond;
 constexpr size_t kResultMaxBytes = 300;
 constexpr size_t kCheckpointMaxBytes = 3'000;
-constexpr int64_t kSayMost = 4;  // times of one attempt
+constexpr int64_t kSayMost = 4;        // times of one attempt
+constexpr int64_t kWriteMost = 3'000;  // lines at a time: more than is kept
 // What handlers fail with, where types have rules about it.
 constexpr ErrorCode kFailures[] = {ErrorCode::kHandlerFailed, ErrorCode::kInvalidArgument,
                                    ErrorCode::kProcessFailed};
@@ -85,6 +86,7 @@ void SimWorker::Crash() {
   session_.reset();
   ledger_.reset();
   reports_ = worker::Reports();
+  outputs_ = worker::Outputs();
   inbox_.clear();
   queue_.clear();
   handlers_.clear();
@@ -111,7 +113,10 @@ void SimWorker::Round() {
   if (session_->state() == SessionState::kClosed) return Crash();  // an orderly end
   if (session_->state() == SessionState::kClosing) return WakeAtMono(session_->next_deadline_ms());
   if (std::exchange(drain_asked_, false)) ledger_->OnDrain(now_ms);
-  for (const worker::Ended& ended : ended_) reports_.OnEnded(ended.lease);
+  for (const worker::Ended& ended : ended_) {
+    reports_.OnEnded(ended.lease);
+    outputs_.OnEnded(ended.lease);
+  }
   ledger_->OnEnded(ended_, now_ms);
   ended_.clear();
   Observe();
@@ -133,7 +138,8 @@ int64_t SimWorker::NextDeadlineMs(int64_t now_ms) {
   if (!unsent_.empty()) deadline = std::min(deadline, now_ms + kSendRetryMs);
   if (ledger_->waiting() > 0 && ledger_->StartsUntilMs() > now_ms)
     deadline = std::min(deadline, now_ms + kObserveMs);
-  if (session_->ready()) deadline = std::min(deadline, reports_.NextDeadlineMs());
+  if (session_->ready())
+    deadline = std::min({deadline, reports_.NextDeadlineMs(), outputs_.NextDeadlineMs()});
   return deadline;
 }
 
@@ -170,8 +176,11 @@ void SimWorker::OnUp(const FrameView& welcome) {
   if (body == nullptr) return world_.oracle.Fail("an unreadable WORKER_WELCOME");
   ForgetSession();
   ledger_->OnSessionUp(body->visibility_timeout_ms(), ToLeases(body->stale()), now().mono_ms);
+  const auto is_held = [this](LeaseId lease) { return ledger_->Holds(lease); };
   reports_.OnSessionUp();
-  reports_.Forget([this](LeaseId lease) { return ledger_->Holds(lease); });
+  reports_.Forget(is_held);
+  outputs_.OnSessionUp();
+  outputs_.Forget(is_held);
 }
 
 void SimWorker::ForgetSession() {
@@ -190,7 +199,9 @@ void SimWorker::OnFrame(const FrameView& frame) {
       if (ack == nullptr) return world_.oracle.Fail("an unreadable RESULT_ACK");
       ledger_->OnResultAck(ack->seq(), ack->stale() == nullptr ? 0 : ack->stale()->size());
       oldest_unacked_ms_ = ledger_->unacked() == 0 ? 0 : now_ms;
-      reports_.Forget([this](LeaseId lease) { return ledger_->Holds(lease); });
+      const auto is_held = [this](LeaseId lease) { return ledger_->Holds(lease); };
+      reports_.Forget(is_held);
+      outputs_.Forget(is_held);
       return;
     }
     case MessageType::kCancel: {
@@ -256,6 +267,12 @@ void SimWorker::SendDue(int64_t now_ms) {
 void SimWorker::SendReports(int64_t now_ms) {
   const std::vector<const worker::Report*> reports = reports_.Take(now_ms);
   if (!reports.empty()) Send(MessageType::kProgress, EncodeProgress(reports, &builder_));
+  const std::vector<worker::OutputPageRef> pages = outputs_.Take(now_ms);
+  for (std::span<const worker::OutputPageRef> rest = pages; !rest.empty();) {
+    const size_t count = worker::PagesOfOneFrame(rest);
+    Send(MessageType::kOutput, EncodeOutput(rest.first(count), &builder_));
+    rest = rest.subspan(count);
+  }
 }
 
 void SimWorker::Send(MessageType type, std::string_view body) {
@@ -396,7 +413,21 @@ void SimWorker::SaySome(LeaseId lease) {
     note.checkpoint = ToString(lease) + "#" + std::to_string(++handler.said) +
                       std::string(random_.Below(kCheckpointMaxBytes), 'c');
   reports_.OnNote(std::move(note));
+  if (random_.Chance(0.7)) WriteSome(lease, handler);
   WakeNow();
+}
+
+// Lines that nobody else writes; looked at by the session now, or with what comes later.
+void SimWorker::WriteSome(LeaseId lease, Handler& handler) {
+  for (int64_t i = random_.LogBetween(1, kWriteMost); i > 0; --i, ++handler.lines)
+    handler.written.Append(StreamOfLine(lease.value(), handler.lines),
+                           OutputLine(lease.value(), handler.lines));
+  if (random_.Chance(0.5)) TakeWritten(lease, handler);
+}
+
+void SimWorker::TakeWritten(LeaseId lease, Handler& handler) {
+  std::vector<worker::OutputPage> pages = handler.written.Take();
+  if (!pages.empty()) outputs_.OnWritten(handler.work.task, lease, std::move(pages));
 }
 
 void SimWorker::EndHandler(LeaseId lease) {
@@ -408,6 +439,7 @@ void SimWorker::EndHandler(LeaseId lease) {
     return;
   }
   Handler& handler = it->second;
+  TakeWritten(lease, handler);
   worker::Ended ended;
   ended.lease = lease;
   ended.run_us = static_cast<uint32_t>(world_.scheduler.now_us() - handler.started_us);

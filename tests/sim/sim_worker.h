@@ -47,6 +47,8 @@ class SimWorker final : public Process {
     bool heeds_cancel = true;
     bool cancelled = false;
     int said = 0;  // checkpoints
+    uint64_t lines = 0;
+    worker::OutputPages written;
     AttemptTruth truth;
     wire::RetryAdvice advice = wire::RetryAdvice::kDefault;
   };
@@ -72,12 +74,15 @@ class SimWorker final : public Process {
   void StartHandler(Work work, int64_t now_ms);
   void EndHandler(LeaseId lease);
   void SaySome(LeaseId lease);
+  void WriteSome(LeaseId lease, Handler& handler);
+  void TakeWritten(LeaseId lease, Handler& handler);
   void SendReports(int64_t now_ms);
 
   const int number_;
   worker::Identity identity_;
   std::unique_ptr<worker::Ledger> ledger_;
   worker::Reports reports_;
+  worker::Outputs outputs_;
   std::unique_ptr<Session> session_;
   SocketId socket_ = 0;
   std::deque<std::string> inbox_;

@@ -297,6 +297,18 @@ TEST(Printable, LeavesNothingThatMovesTheCursor) {
       << "right-to-left override";
 }
 
+TEST(Printable, LinesStayLines) {
+  EXPECT_EQ(PrintableLines("a\x1b[2J\nb\tc\r\n\n"), "a?[2J\nb c \n\n");
+  EXPECT_EQ(PrintableLines(""), "");
+}
+
+TEST(Json, APieceOfOutputIsTextOrBase64) {
+  EXPECT_EQ(OutputPieceJson(2, {OutputStream::kStderr, 1024, "größe\n"}),
+            R"({"attempt":2,"stream":"stderr","offset":1024,"text":"größe\n"})");
+  EXPECT_EQ(OutputPieceJson(1, {OutputStream::kLog, 0, "\xFF"}),
+            R"({"attempt":1,"stream":"log","offset":0,"text":{"base64":"/w=="}})");
+}
+
 TEST(Truncate, CountsColumnsNotBytes) {
   EXPECT_EQ(DisplayWidth("größe"), 5u);
   EXPECT_EQ(DisplayWidth("大阪"), 4u);

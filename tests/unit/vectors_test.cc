@@ -65,6 +65,8 @@ enum class Empty { kNever, kMay, kMust };
   X("EXPLANATION", kExplanation, Explanation, kNever)           \
   X("HISTORY", kHistory, History, kNever)                       \
   X("HISTORY_INFO", kHistoryInfo, HistoryInfo, kNever)          \
+  X("LOGS", kLogs, Logs, kNever)                                \
+  X("LOG_PAGES", kLogPages, LogPages, kNever)                   \
   X("WORKER_HELLO", kWorkerHello, WorkerHello, kNever)          \
   X("WORKER_WELCOME", kWorkerWelcome, WorkerWelcome, kNever)    \
   X("CREDIT", kCredit, Credit, kNever)                          \
@@ -73,6 +75,7 @@ enum class Empty { kNever, kMay, kMust };
   X("RESULT_ACK", kResultAck, ResultAck, kNever)                \
   X("RELEASE", kRelease, Release, kNever)                       \
   X("PROGRESS", kProgress, Progress, kNever)                    \
+  X("OUTPUT", kOutput, Output, kNever)                          \
   X("DRAIN", kDrain, Drain, kMay)                               \
   X("CANCEL", kCancel, Cancel, kNever)                          \
   X("RECALL", kRecall, Recall, kNever)

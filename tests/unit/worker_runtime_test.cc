@@ -618,6 +618,31 @@ TEST_F(WorkerRuntimeTest, WhatAnAttemptSaysIsToldBeforeItsResult) {
   DrainAndJoin();
 }
 
+// All that was written is told before the result, and again in a new session.
+TEST_F(WorkerRuntimeTest, WhatAnAttemptWritesIsToldBeforeItsResult) {
+  more_types.emplace_back("write", [](TaskContext& task) {
+    for (int i = 0; i < 300; ++i) task.Log("line " + std::to_string(i));
+    return TaskResult::Ok();
+  });
+  std::string expected;
+  for (int i = 0; i < 300; ++i) expected += "line " + std::to_string(i) + "\n";
+  Start();
+  for (int session = 0; session < 2; ++session) {
+    EXPECT_EQ(broker.Greet().size(), session == 0 ? 0u : 1u);
+    if (session == 0) broker.Assign({{1, "write"}});
+    std::string written;
+    Frame frame = broker.Next();
+    for (; frame.header.type == MessageType::kOutput; frame = broker.Next())
+      for (const wire::OutputPage* page : *frame.As<wire::Output>()->pages())
+        written.replace(page->offset(), std::string::npos, BytesOf(page->bytes()));
+    EXPECT_EQ(written, expected);
+    EXPECT_EQ(frame.header.type, MessageType::kResults);
+    if (session == 0) broker.SendError(ErrorCode::kNoSession);
+  }
+  broker.Acknowledge(1);
+  DrainAndJoin();
+}
+
 TEST_F(WorkerRuntimeTest, WhatWelcomeCallsStaleIsNotReported) {
   Start(2);
   broker.Greet();

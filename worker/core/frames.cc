@@ -92,6 +92,20 @@ std::string_view EncodeProgress(std::span<const Report* const> reports,
   return Finished(builder, wire::CreateProgress(*builder, builder->CreateVector(list)));
 }
 
+std::string_view EncodeOutput(std::span<const OutputPageRef> pages, FlatBufferBuilder* builder) {
+  builder->Clear();
+  std::vector<Offset<wire::OutputPage>> list;
+  list.reserve(pages.size());
+  for (const OutputPageRef& ref : pages) {
+    auto runs = builder->CreateVectorOfStructs(ref.page->runs);
+    auto bytes = builder->CreateVector(reinterpret_cast<const uint8_t*>(ref.page->bytes.data()),
+                                       ref.page->bytes.size());
+    list.push_back(wire::CreateOutputPage(*builder, ref.task.value(), ref.lease.value(),
+                                          ref.page->offset, runs, bytes));
+  }
+  return Finished(builder, wire::CreateOutput(*builder, builder->CreateVector(list)));
+}
+
 std::string_view EncodeResults(const ResultsFrame& frame, FlatBufferBuilder* builder) {
   builder->Clear();
   std::vector<Offset<wire::Result>> results;

@@ -16,6 +16,7 @@
 
 #include "schemas/ids.h"
 #include "worker/core/ledger.h"
+#include "worker/core/outputs.h"
 #include "worker/core/reports.h"
 
 namespace zsched::worker {
@@ -44,6 +45,8 @@ std::string_view EncodeRelease(const std::vector<wire::LeaseRef>& leases,
                                flatbuffers::FlatBufferBuilder* builder);
 std::string_view EncodeProgress(std::span<const Report* const> reports,
                                 flatbuffers::FlatBufferBuilder* builder);
+std::string_view EncodeOutput(std::span<const OutputPageRef> pages,
+                              flatbuffers::FlatBufferBuilder* builder);
 std::string_view EncodeResults(const ResultsFrame& frame, flatbuffers::FlatBufferBuilder* builder);
 
 }  // namespace zsched::worker

@@ -43,6 +43,7 @@ struct Report {
 
   // Replaces what `later` says something about.
   void Take(Report&& later);
+  bool says_something() const { return percent || message || checkpoint; }
   size_t bytes() const { return checkpoint ? checkpoint->size() : 0; }
 };
 

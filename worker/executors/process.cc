@@ -104,8 +104,8 @@ class Supervisor {
     if (!exited_) CheckCancelled();
     if (ready <= 0) return;
     if (fds[kInput].revents != 0) Feed();
-    if (fds[kOutput].revents != 0) Read(&child_.output, &end_.output);
-    if (fds[kError].revents != 0) Read(&child_.error, &end_.error);
+    if (fds[kOutput].revents != 0) Read(&child_.output, OutputStream::kStdout, &end_.output);
+    if (fds[kError].revents != 0) Read(&child_.error, OutputStream::kStderr, &end_.error);
     if (fds[kPid].revents != 0) exited_ = true;
   }
 
@@ -143,13 +143,15 @@ class Supervisor {
     child_.input.Reset();
   }
 
-  void Read(OwnedFd* fd, CapturedOutput* output) {
+  void Read(OwnedFd* fd, OutputStream stream, CapturedOutput* output) {
     for (int i = 0; i < kReadsInARow; ++i) {
       ssize_t bytes = read(fd->get(), buffer_.data(), buffer_.size());
       if (bytes < 0 && errno == EINTR) continue;
       if (bytes < 0 && errno == EAGAIN) return;
       if (bytes <= 0) return fd->Reset();
-      Keep({buffer_.data(), static_cast<size_t>(bytes)}, spec_.max_output_bytes, output);
+      const std::string_view read(buffer_.data(), static_cast<size_t>(bytes));
+      context_.Write(stream, read);
+      Keep(read, spec_.max_output_bytes, output);
     }
   }
 

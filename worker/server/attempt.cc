@@ -57,6 +57,9 @@ class AttemptContext final : public TaskContext {
   void Progress(int percent, std::string_view message) override {
     if (notes_->SetProgress(percent, message)) tell_();
   }
+  void Write(OutputStream stream, std::string_view bytes) override {
+    if (!bytes.empty() && notes_->Write(stream, bytes)) tell_();
+  }
 
   std::chrono::steady_clock::time_point deadline() const override {
     uint32_t timeout_ms = task_.timeout_ms() != 0 ? task_.timeout_ms() : kDefaultTimeoutMs;
@@ -160,6 +163,9 @@ bool CancelSignal::Wait(std::chrono::milliseconds duration) {
 void NoteBox::Begin(TaskId task, LeaseId lease) {
   task_ = task;
   lease_ = lease;
+  if (written_.end() == 0) return;  // most write nothing
+  std::lock_guard lock(mutex_);
+  written_.Reset();
 }
 
 bool NoteBox::SetProgress(int percent, std::string_view message) {
@@ -176,23 +182,28 @@ bool NoteBox::SetCheckpoint(std::string_view bytes) {
 }
 
 bool NoteBox::Add(Report note) {
-  note.task = task_;
-  note.lease = lease_;
   std::lock_guard lock(mutex_);
-  const bool first = !note_;
-  if (first)
-    note_ = std::move(note);
-  else
-    note_->Take(std::move(note));
-  said_.store(true, std::memory_order_release);
-  return first;
+  report_.Take(std::move(note));
+  return Said();
 }
 
-std::optional<Report> NoteBox::Take() {
+bool NoteBox::Write(OutputStream stream, std::string_view bytes) {
+  std::lock_guard lock(mutex_);
+  written_.Append(stream, bytes);
+  return Said();
+}
+
+bool NoteBox::Said() {
+  report_.task = task_;
+  report_.lease = lease_;
+  return !said_.exchange(true, std::memory_order_release);
+}
+
+std::optional<Note> NoteBox::Take() {
   if (!said_.load(std::memory_order_acquire)) return std::nullopt;
   std::lock_guard lock(mutex_);
-  said_.store(false, std::memory_order_relaxed);
-  return std::exchange(note_, std::nullopt);
+  if (!said_.exchange(false, std::memory_order_relaxed)) return std::nullopt;
+  return Note{std::exchange(report_, {}), written_.Take()};
 }
 
 std::unique_ptr<Outcome> RunAttempt(const wire::Assignment& task, const TaskHandler* handler,

@@ -18,6 +18,7 @@
 #include "schemas/ids.h"
 #include "schemas/wire_generated.h"
 #include "worker/core/ledger.h"
+#include "worker/core/outputs.h"
 #include "worker/core/reports.h"
 #include "zsched/task.h"
 
@@ -61,7 +62,14 @@ class CancelSignal {
   bool fd_signalled_ = false;
 };
 
-// What the attempt in one slot says, until the session thread takes it. The latest counts.
+// What an attempt has said and written.
+struct Note {
+  Report report;
+  std::vector<OutputPage> pages;
+};
+
+// What the attempt in one slot says and writes, until the session thread takes it. Of what it says the
+// latest counts, of what it writes the last pages.
 class NoteBox {
  public:
   // The attempt begins; whatever the one before it left was taken.
@@ -69,16 +77,19 @@ class NoteBox {
   // True: the box was empty, and the session thread has to be told.
   bool SetProgress(int percent, std::string_view message);
   bool SetCheckpoint(std::string_view bytes);
+  bool Write(OutputStream stream, std::string_view bytes);
   // nullopt: nothing new.
-  std::optional<Report> Take();
+  std::optional<Note> Take();
 
  private:
   bool Add(Report note);
+  bool Said();  // with mutex_
 
   TaskId task_;
   LeaseId lease_;
   std::mutex mutex_;
-  std::optional<Report> note_;  // under mutex_
+  Report report_;        // under mutex_; with whose it is, once something was said
+  OutputPages written_;  // under mutex_
   // Something was said since it was last looked: most attempts say nothing, and pay for no lock.
   std::atomic<bool> said_{false};
 };

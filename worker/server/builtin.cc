@@ -84,7 +84,9 @@ TaskResult Count(TaskContext& task) {
     if (task.WaitCancelled(std::chrono::milliseconds(*ms)))
       return Error(ErrorCode::kCancelled, "woken at " + std::to_string(i));
     ZS_RETURN_IF_ERROR(task.Checkpoint(std::to_string(i + 1)));
-    task.Progress(static_cast<int>((i + 1) * 100 / *to), "counted to " + std::to_string(i + 1));
+    const std::string counted = "counted to " + std::to_string(i + 1);
+    task.Progress(static_cast<int>((i + 1) * 100 / *to), counted);
+    task.Log(counted);
     if (i + 1 == fail_at)
       return Error(ErrorCode::kHandlerFailed, "failed on purpose at " + std::to_string(i + 1));
   }

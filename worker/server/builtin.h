@@ -3,7 +3,7 @@
 //   noop    succeeds at once, no result
 //   echo    its result is its payload, with the content type
 //   sleep   {"ms":N}: succeeds after N ms; ends early when cancelled
-//   count   {"to":N,"ms":M}: counts to N, one every M ms, with progress and a checkpoint each time; its result says from
+//   count   {"to":N,"ms":M}: counts to N, one every M ms, with progress, a line in the log and a checkpoint each time; its result says from
 //           where it went on. With "fail_at":K an attempt that comes to K fails there
 //   fail    {"times":N,"message":"…"}: attempts 1..N fail with the message, the next one succeeds
 // Another payload fails with INVALID_ARGUMENT, without retry.

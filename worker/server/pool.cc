@@ -57,8 +57,8 @@ struct alignas(kCacheLine) Pool::Slot {
   CancelSignal signal;
   NoteBox notes;
   std::mutex mutex;
-  std::vector<Ended> ended;        // under mutex
-  std::vector<Report> last_notes;  // under mutex: of attempts that have ended
+  std::vector<Ended> ended;      // under mutex
+  std::vector<Note> last_notes;  // under mutex: of attempts that have ended
 
   // The thread's own.
   std::shared_ptr<Batch> batch;
@@ -180,11 +180,14 @@ void Pool::State::Execute(Slot* slot, const wire::Assignment& task, Clock::time_
   slot->notes.Begin(TaskId(task.task_id()), lease);
   std::unique_ptr<Outcome> outcome = RunAttempt(task, HandlerFor(slot, task.type()), started,
                                                 &slot->signal, &slot->notes, tell_note);
-  std::optional<Report> note = slot->notes.Take();
+  std::optional<Note> note = slot->notes.Take();
   *now = Clock::now();
   {
     std::lock_guard lock(slot->mutex);
-    if (note) slot->last_notes.push_back(*std::move(note));
+    if (note) {
+      slot->last_notes.push_back(*std::move(note));
+      noted.store(true);  // it may have been taken from under a look that did not find it yet
+    }
     slot->ended.push_back({lease, RunUs(*now - started), std::move(outcome)});
   }
   slot->signal.End();
@@ -255,8 +258,8 @@ void Pool::SetStartsUntil(int64_t mono_ms) {
 
 bool Pool::has_notes() const { return state_->noted.load(); }
 
-std::vector<Report> Pool::TakeNotes() {
-  std::vector<Report> notes;
+std::vector<Note> Pool::TakeNotes() {
+  std::vector<Note> notes;
   if (!state_->noted.exchange(false)) return notes;
   for (Slot& slot : state_->slots) {
     {
@@ -264,7 +267,7 @@ std::vector<Report> Pool::TakeNotes() {
       std::move(slot.last_notes.begin(), slot.last_notes.end(), std::back_inserter(notes));
       slot.last_notes.clear();
     }
-    if (std::optional<Report> note = slot.notes.Take()) notes.push_back(*std::move(note));
+    if (std::optional<Note> note = slot.notes.Take()) notes.push_back(*std::move(note));
   }
   return notes;
 }

@@ -34,7 +34,7 @@
 #include "schemas/ids.h"
 #include "schemas/wire_generated.h"
 #include "worker/core/ledger.h"
-#include "worker/core/reports.h"
+#include "worker/server/attempt.h"
 #include "zsched/task.h"
 
 namespace zsched::worker {
@@ -86,10 +86,10 @@ class Pool {
 
   // Appends what ended since the last call.
   void TakeEnded(std::vector<Ended>* out);
-  // What attempts have said since the last call, also those that have ended; the latest of each. Called
-  // after TakeEnded it has all that those said which that returned.
+  // What attempts have said and written since the last call, also those that have ended. Called after
+  // TakeEnded it has all that those said which that returned.
   bool has_notes() const;
-  std::vector<Report> TakeNotes();
+  std::vector<Note> TakeNotes();
   // Attempts that run now, with their start.
   struct RunningAttempt {
     LeaseId lease;

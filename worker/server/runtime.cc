@@ -99,7 +99,8 @@ int64_t Runtime::Round() {
   if (ledger_.waiting() > 0 && starts_until_ms_ > now_ms)
     deadline = std::min(deadline, now_ms + kObserveMs);
   if (pool_->has_notes()) deadline = std::min(deadline, notes_due_ms_);
-  if (dealer_->ready()) deadline = std::min(deadline, reports_.NextDeadlineMs());
+  if (dealer_->ready())
+    deadline = std::min({deadline, reports_.NextDeadlineMs(), outputs_.NextDeadlineMs()});
   return deadline;
 }
 
@@ -119,11 +120,18 @@ void Runtime::CollectEnded(int64_t now_ms) {
 void Runtime::CollectNotes(int64_t now_ms) {
   if (pool_->has_notes() && (now_ms >= notes_due_ms_ || !ended_.empty())) {
     notes_due_ms_ = now_ms + kReportEveryMs;
-    for (worker::Report& note : pool_->TakeNotes())
-      if (ledger_.Holds(note.lease)) reports_.OnNote(std::move(note));
+    for (Note& note : pool_->TakeNotes()) {
+      if (!ledger_.Holds(note.report.lease)) continue;
+      if (!note.pages.empty())
+        outputs_.OnWritten(note.report.task, note.report.lease, std::move(note.pages));
+      if (note.report.says_something()) reports_.OnNote(std::move(note.report));
+    }
   }
-  if (reports_.empty()) return;
-  for (const Ended& ended : ended_) reports_.OnEnded(ended.lease);
+  if (reports_.empty() && outputs_.empty()) return;
+  for (const Ended& ended : ended_) {
+    reports_.OnEnded(ended.lease);
+    outputs_.OnEnded(ended.lease);
+  }
 }
 
 void Runtime::CarryOut(const Orders& orders) {
@@ -144,6 +152,7 @@ void Runtime::SendDue(int64_t now_ms) {
   if (!frames.release.empty())
     Send(MessageType::kRelease, EncodeRelease(frames.release, &builder_));
   SendReports(now_ms);
+  SendOutput(now_ms);
   if (!frames.results.empty() && oldest_unacked_ms_ == 0) oldest_unacked_ms_ = now_ms;
   for (const ResultsFrame* frame : frames.results)
     Send(MessageType::kResults, EncodeResults(*frame, &builder_));
@@ -156,6 +165,16 @@ void Runtime::SendReports(int64_t now_ms) {
   for (std::span<const worker::Report* const> rest = reports; !rest.empty();) {
     const size_t count = ReportsOfOneFrame(rest);
     Send(MessageType::kProgress, EncodeProgress(rest.first(count), &builder_));
+    rest = rest.subspan(count);
+  }
+}
+
+void Runtime::SendOutput(int64_t now_ms) {
+  if (outputs_.empty()) return;
+  const std::vector<OutputPageRef> pages = outputs_.Take(now_ms);
+  for (std::span<const OutputPageRef> rest = pages; !rest.empty();) {
+    const size_t count = PagesOfOneFrame(rest);
+    Send(MessageType::kOutput, EncodeOutput(rest.first(count), &builder_));
     rest = rest.subspan(count);
   }
 }
@@ -192,7 +211,8 @@ void Runtime::OnUp(const FrameView& welcome) {
   ledger_.OnSessionUp(timeout_ms != 0 ? timeout_ms : kVisibilityTimeoutMs, ToLeases(body->stale()),
                       NowMs());
   reports_.OnSessionUp();
-  reports_.Forget([this](LeaseId lease) { return ledger_.Holds(lease); });
+  outputs_.OnSessionUp();
+  ForgetWhatIsNotHeld();
   no_broker_reported_ = false;
   Report(WorkerEvent::Kind::kConnected);
 }
@@ -262,7 +282,13 @@ void Runtime::OnResultAck(const FrameView& frame) {
   }
   ledger_.OnResultAck(ack->seq(), ack->stale() == nullptr ? 0 : ack->stale()->size());
   oldest_unacked_ms_ = ledger_.unacked() == 0 ? 0 : NowMs();
-  if (!reports_.empty()) reports_.Forget([this](LeaseId lease) { return ledger_.Holds(lease); });
+  ForgetWhatIsNotHeld();
+}
+
+void Runtime::ForgetWhatIsNotHeld() {
+  const auto is_held = [this](LeaseId lease) { return ledger_.Holds(lease); };
+  if (!reports_.empty()) reports_.Forget(is_held);
+  if (!outputs_.empty()) outputs_.Forget(is_held);
 }
 
 void Runtime::OnCancel(const FrameView& frame) {

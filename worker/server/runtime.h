@@ -70,11 +70,13 @@ class Runtime final : private Dealer::Handler {
   void CollectEnded(int64_t now_ms);
   void CollectNotes(int64_t now_ms);
   void SendReports(int64_t now_ms);
+  void SendOutput(int64_t now_ms);
   void CarryOut(const Orders& orders);
   void SendDue(int64_t now_ms);
   void Send(MessageType type, std::string_view body);
   void SendLastCall(int64_t now_ms);
   void ForgetSession();
+  void ForgetWhatIsNotHeld();
   void ResetWhenUnanswered(int64_t now_ms);
   bool Done(int64_t now_ms) const;
   absl::Status Finish();
@@ -88,6 +90,7 @@ class Runtime final : private Dealer::Handler {
   Ledger ledger_;
   const Recycling recycling_;
   Reports reports_;
+  Outputs outputs_;
   std::unique_ptr<Dealer> dealer_;
   std::unique_ptr<Pool> pool_;
   uint32_t hellos_ = 0;

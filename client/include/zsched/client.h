@@ -177,6 +177,10 @@ class Client {
   absl::StatusOr<TaskExplanation> Explain(TaskId id);
   // Every attempt at a task. NOT_FOUND.
   absl::StatusOr<TaskHistory> History(TaskId id);
+  // What attempt `attempt` at a task (0: the last) wrote, from offset `from` on; also while it runs.
+  // Of each attempt that the history keeps the last kOutputPages * kOutputPageBytes are there. To
+  // follow one, ask again from end_offset for as long as it is running. NOT_FOUND.
+  absl::StatusOr<TaskOutput> Logs(TaskId id, uint32_t attempt = 0, uint64_t from = 0);
   // One request's worth. Most callers want ListTasks.
   absl::StatusOr<ListPageResult> ListPage(const ListQuery& query);
   // All pages, one after another as they are needed. The lister must not outlive the client.

@@ -18,6 +18,7 @@
 #include "schemas/errors.h"
 #include "schemas/ids.h"
 #include "schemas/limits.h"
+#include "schemas/output_stream.h"
 
 namespace zsched {
 
@@ -240,6 +241,26 @@ struct AttemptInfo {
 struct TaskHistory {
   std::vector<AttemptInfo> attempts{};  // in the order in which they began
   uint32_t missing = 0;  // not kept: of many attempts, the first and the last ones are
+};
+
+// "log", "stdout", "stderr".
+std::string_view NameOf(OutputStream stream);
+
+// Bytes that an attempt wrote to one stream, one after the other.
+struct OutputPiece {
+  OutputStream stream = OutputStream::kLog;
+  uint64_t offset = 0;  // of the first, in all that the attempt wrote
+  std::string bytes{};
+};
+
+// What one attempt wrote, from some offset on.
+struct TaskOutput {
+  uint32_t attempt = 0;               // 0: the task has had none
+  uint32_t last_attempt = 0;          // of the task
+  bool running = false;               // there may be more
+  bool finished = false;              // the task is over: there will be no other attempt
+  uint64_t end_offset = 0;            // ask from here for what comes next
+  std::vector<OutputPiece> pieces{};  // by rising offset; what is missing between them is not kept
 };
 
 struct GetResult {

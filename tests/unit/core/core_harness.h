@@ -356,6 +356,21 @@ class CoreHarness {
     core->OnProgress(worker, *flatbuffers::GetRoot<wire::Progress>(b.GetBufferPointer()), now);
     Commit();
   }
+  // A page that one stream fills; `run_bytes`: what is said of its size, if not the truth.
+  void Output(SessionId worker, const Assign& task, uint64_t offset, const std::string& bytes,
+              wire::OutputStream stream = wire::OutputStream::kStdout,
+              std::optional<size_t> run_bytes = {}) {
+    flatbuffers::FlatBufferBuilder b;
+    const std::vector<wire::OutputRun> runs{
+        {static_cast<uint16_t>(run_bytes.value_or(bytes.size())), stream, uint8_t{0}}};
+    auto run_list = b.CreateVectorOfStructs(runs);
+    auto text = b.CreateVector(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+    std::vector list{
+        wire::CreateOutputPage(b, task.task.value(), task.lease.value(), offset, run_list, text)};
+    b.Finish(wire::CreateOutput(b, b.CreateVector(list)));
+    core->OnOutput(worker, *flatbuffers::GetRoot<wire::Output>(b.GetBufferPointer()), now);
+    Commit();
+  }
   // What was assigned to a session since the last call.
   std::vector<Assign> Take(SessionId worker) {
     Commit();

@@ -221,6 +221,9 @@ class RandomLife {
     if (Chance(50)) report.message = Bytes();
     if (Chance(50)) report.checkpoint = Bytes();
     h_.Report(session, attempt, report);
+    if (Chance(50))
+      h_.Output(session, attempt, Below(100) * kOutputPageBytes,
+                std::string(1 + Below(kOutputPageBytes), 'w'));
   }
 
   void WorkerLeaves() {

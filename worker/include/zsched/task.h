@@ -10,8 +10,8 @@
 //   }
 //
 // Threads: a context belongs to the thread that runs the handler. cancelled(), cancel_reason(),
-// cancelled_fd(), WaitCancelled(), Progress() and Checkpoint() may also be used by threads that the
-// handler starts and joins.
+// cancelled_fd(), WaitCancelled(), Progress(), Checkpoint(), Log() and Write() may also be used by
+// threads that the handler starts and joins.
 #pragma once
 
 #include <chrono>
@@ -27,6 +27,7 @@
 #include "schemas/errors.h"
 #include "schemas/ids.h"
 #include "schemas/limits.h"
+#include "schemas/output_stream.h"
 
 namespace zsched {
 
@@ -63,6 +64,18 @@ class TaskContext {
   // kMaxProgressMessageBytes are kept. Cheap enough for an inner loop; people see the latest, some
   // five times a second.
   virtual void Progress(int percent, std::string_view message = {}) = 0;
+
+  // Adds a line to the attempt's log, which `zsched-ctl task logs` shows while it runs and for as
+  // long as the task is kept. A line feed is added where there is none.
+  void Log(std::string_view line) {
+    std::string text(line);
+    if (text.empty() || text.back() != '\n') text += '\n';
+    Write(OutputStream::kLog, text);
+  }
+  // Adds bytes as they are, to any stream. Of all that an attempt writes the last kOutputPages pages
+  // of kOutputPageBytes are kept (64 KiB); of what is written faster than some MiB/s parts are
+  // missing. Recorded before the attempt's end, as a checkpoint is.
+  virtual void Write(OutputStream stream, std::string_view bytes) = 0;
 
   // When this attempt times out. It is then cancelled, counts as failed with ATTEMPT_TIMED_OUT
   // whatever the handler returns, and is tried again under the task's rules.
