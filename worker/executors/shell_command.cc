@@ -80,7 +80,12 @@ absl::Status ReadField(const std::string& key, const Json& value, ShellCommand* 
     ZS_ASSIGN_OR_RETURN(command->stdin_text, BytesOf(value, "stdin"));
     return absl::OkStatus();
   }
-  return Invalid("unknown field '" + key + "'; there are argv, env, cwd and stdin");
+  if (key == "stdin_from") {
+    if (value != "parent") return Invalid("stdin_from is not \"parent\"");
+    command->stdin_from_parent = true;
+    return absl::OkStatus();
+  }
+  return Invalid("unknown field '" + key + "'; there are argv, env, cwd, stdin and stdin_from");
 }
 
 }  // namespace
@@ -91,6 +96,8 @@ absl::StatusOr<ShellCommand> ParseShellCommand(std::string_view payload) {
     return Invalid("it is not a JSON object like {\"argv\":[\"prog\",\"arg\"]}");
   ShellCommand command;
   for (const auto& [key, value] : json.items()) ZS_RETURN_IF_ERROR(ReadField(key, value, &command));
+  if (command.stdin_from_parent && json.contains("stdin"))
+    return Invalid("stdin, stdin_from: give one of the two");
   if (command.argv.empty()) return Invalid("argv is missing; it names the program to run");
   return command;
 }
