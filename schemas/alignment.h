@@ -31,17 +31,20 @@ namespace zsched {
 // By the type of a field or root as its accessor returns it. kMatters: it is, or has at any depth,
 // a vector whose elements may be misaligned. Holds (only then there): none of them is; the table is
 // verified in all else, and `nullptr` is an absent field. Here for scalars, structs and strings.
-template <class Field>
+//
+// `Within`: the tables that the field lies in. One that comes again within itself (a template of a
+// TaskSpec) is not gone into: kRecurs. That is sound while nothing in it matters.
+template <class Field, class... Within>
 struct AlignmentOf {
-  static constexpr bool kMatters = false;
+  static constexpr bool kMatters = false, kRecurs = false;
 };
 
 // Scalars and structs. Accessors name structs by pointers, but they stand in the vector itself.
 // Builders, that of C++ too, align a vector that has elements and let an empty one stand anywhere.
-template <class Element>
-struct AlignmentOf<const flatbuffers::Vector<Element>*> {
+template <class Element, class... Within>
+struct AlignmentOf<const flatbuffers::Vector<Element>*, Within...> {
   static constexpr size_t kAlignment = alignof(std::remove_pointer_t<Element>);
-  static constexpr bool kMatters = kAlignment > alignof(flatbuffers::uoffset_t);
+  static constexpr bool kMatters = kAlignment > alignof(flatbuffers::uoffset_t), kRecurs = false;
   static bool Holds(const flatbuffers::Vector<Element>* vector) {
     return vector == nullptr || vector->size() == 0 ||
            reinterpret_cast<uintptr_t>(vector->Data()) % kAlignment == 0;
@@ -49,27 +52,30 @@ struct AlignmentOf<const flatbuffers::Vector<Element>*> {
 };
 
 // Tables and strings.
-template <class T>
-struct AlignmentOf<const flatbuffers::Vector<flatbuffers::Offset<T>>*> {
-  static constexpr bool kMatters = AlignmentOf<const T*>::kMatters;
+template <class T, class... Within>
+struct AlignmentOf<const flatbuffers::Vector<flatbuffers::Offset<T>>*, Within...> {
+  using Inner = AlignmentOf<const T*, Within...>;
+  static constexpr bool kMatters = Inner::kMatters, kRecurs = Inner::kRecurs;
   static bool Holds(const flatbuffers::Vector<flatbuffers::Offset<T>>* vector) {
     if (vector == nullptr) return true;
     for (const T* table : *vector)
-      if (!AlignmentOf<const T*>::Holds(table)) return false;
+      if (!Inner::Holds(table)) return false;
     return true;
   }
 };
 
 // The fields of a table.
-template <class T, size_t kField>
+template <class T, size_t kField, class... Within>
 using AlignmentOfField =
-    AlignmentOf<decltype(std::declval<const T&>().template get_field<kField>())>;
+    AlignmentOf<decltype(std::declval<const T&>().template get_field<kField>()), T, Within...>;
 
-template <class T, class Fields = std::make_index_sequence<T::Traits::fields_number>>
+template <class Fields, class T, class... Within>
 struct AlignmentOfFields;
-template <class T, size_t... kFields>
-struct AlignmentOfFields<T, std::index_sequence<kFields...>> {
-  static constexpr bool kMatters = (AlignmentOfField<T, kFields>::kMatters || ...);
+template <size_t... kFields, class T, class... Within>
+struct AlignmentOfFields<std::index_sequence<kFields...>, T, Within...> {
+  static constexpr bool kMatters = (AlignmentOfField<T, kFields, Within...>::kMatters || ...);
+  static constexpr bool kRecurs = (AlignmentOfField<T, kFields, Within...>::kRecurs || ...);
+  static_assert(!kMatters || !kRecurs, "what lies deeper in a recursive table is not looked at");
   static bool Holds(const T* table) {
     return table == nullptr || (FieldHolds<kFields>(*table) && ...);
   }
@@ -77,7 +83,7 @@ struct AlignmentOfFields<T, std::index_sequence<kFields...>> {
  private:
   template <size_t kField>
   static bool FieldHolds(const T& table) {
-    using Field = AlignmentOfField<T, kField>;
+    using Field = AlignmentOfField<T, kField, Within...>;
     if constexpr (Field::kMatters)
       return Field::Holds(table.template get_field<kField>());
     else
@@ -85,9 +91,23 @@ struct AlignmentOfFields<T, std::index_sequence<kFields...>> {
   }
 };
 
-template <class T>
-requires std::is_base_of_v<flatbuffers::Table, T>
-struct AlignmentOf<const T*> : AlignmentOfFields<T> {
+template <class T, class... Within>
+concept TableWithinItself = std::is_base_of_v<flatbuffers::Table, T> &&
+    (std::is_same_v<T, Within> || ...);
+template <class T, class... Within>
+concept TableOfItsOwn =
+    std::is_base_of_v<flatbuffers::Table, T> && !(std::is_same_v<T, Within> || ...);
+
+template <class T, class... Within>
+requires TableWithinItself<T, Within...>
+struct AlignmentOf<const T*, Within...> {
+  static constexpr bool kMatters = false, kRecurs = true;
+};
+
+template <class T, class... Within>
+requires TableOfItsOwn<T, Within...>
+struct AlignmentOf<const T*, Within...>
+    : AlignmentOfFields<std::make_index_sequence<T::Traits::fields_number>, T, Within...> {
 };
 
 }  // namespace zsched

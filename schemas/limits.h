@@ -14,7 +14,8 @@ inline constexpr size_t kMaxFrameBytes = 4 << 20;
 // A sender closes a batch once its bodies pass this, so that a frame stays well under the limit
 // above.
 inline constexpr size_t kBatchTargetBytes = 1 << 20;
-// FlatBuffers nesting: our deepest message is frame > vector > table > vector > table.
+// FlatBuffers nesting, in tables: our deepest message is SCHEDULE_INFOS, with a schedule, its task, a
+// chain of kMaxChainDepth behind it and a label: 7.
 inline constexpr int kMaxTableDepth = 8;
 
 // --- Tasks
@@ -46,6 +47,14 @@ inline constexpr uint32_t kDefaultRetryCapMs = 10 * 60 * 1000;
 inline constexpr uint32_t kMaxRetryCapMs = 24 * 3600 * 1000;
 inline constexpr int kCrashLimit =
     5;  // attempts lost with their worker or by timeout before the task is dead
+
+// --- Chains: the tasks that follow a task, as templates in its TaskSpec
+// In all branches and depths of one task. All of them may come into being at once, with one record.
+inline constexpr size_t kMaxTemplates = 16;
+// A template has templates has templates: what is longer is a program, and better written as one.
+inline constexpr int kMaxChainDepth = 3;
+// Payloads of one task's templates together: as much as the task itself may have.
+inline constexpr size_t kMaxTemplateBytes = kMaxPayloadBytes;
 
 // --- Queues
 inline constexpr uint64_t kMaxQueueRateMicro =

@@ -117,13 +117,31 @@ class Applier {
       if (ValidateSpec(spec, kMaxPayloadBytes, now_ms_).code != ErrorCode::kOk)
         return Corrupt("a task in it is invalid");
       const uint32_t lane = FindOrCreateLane(spec);
-      if (state_.tasks().Find(TaskId(id)) != kNil) return Corrupt("a task id is taken");
+      if (IsTaken(id)) return Corrupt("a task id is taken");
       if (spec.key() != nullptr && state_.keys().Find(HashKey(TextOf(spec.key()))).any())
         return Corrupt("a key is held by another task");
       state_.Submitted(batch_, TaskId(id++), lane, spec, now_ms_);
     }
     return id - record.first_id == record.accepted ? absl::OkStatus()
                                                    : Corrupt("its count does not match");
+  }
+
+  // By a task that is not over, or by a dead one whose chain waits.
+  bool IsTaken(uint64_t id) const {
+    return state_.tasks().Find(TaskId(id)) != kNil || state_.chains().Has(id);
+  }
+
+  // Before the task ends as `end`: whether there is room for those that follow it.
+  absl::Status CheckFollowers(const Task& task, TaskState end) const {
+    if (!task.chained) return absl::OkStatus();
+    const uint64_t first = state_.meta().next_task;
+    const uint64_t followers = state_.chains().Of(task.id).FollowersAt(end);
+    if (followers > kMaxIdCounter || first > kMaxIdCounter - followers)
+      return Corrupt("no task ids are left for those that follow");
+    for (uint64_t next = first; next < first + followers; ++next)
+      if (IsTaken(MakeId<TaskId>(state_.epoch(), next).value()))
+        return Corrupt("the id of a task that follows is taken");
+    return absl::OkStatus();
   }
 
   uint32_t FindOrCreateLane(const wire::TaskSpec& spec) {
@@ -172,7 +190,7 @@ class Applier {
   absl::Status CheckTick(const TickedEntry& entry, const TicksRow& row) {
     if (entry.fate > TickFate::kExtra || entry.ticks == 0 || entry.MakesTask() != (entry.task != 0))
       return Corrupt("a tick is unknown");
-    if (entry.MakesTask() && (entry.ticks != 1 || state_.IsUnfinished(entry.task)))
+    if (entry.MakesTask() && (entry.ticks != 1 || IsTaken(entry.task)))
       return Corrupt("a tick's task does not fit");
     if (entry.MovesCursor() && entry.tick_ms <= row.cursor_ms) return Corrupt("a tick comes again");
     const bool holds = entry.fate == TickFate::kHeld, releases = entry.fate == TickFate::kReleased;
@@ -306,6 +324,8 @@ class Applier {
       return Corrupt("a task dies of no error");
     if ((entry.ending == Ending::kCancelled) != (state_.tasks()[slot].cancelling != 0))
       return Corrupt("a task ends as cancelled exactly when it was");
+    if (const auto end = StateAfter(entry.ending))
+      ZS_RETURN_IF_ERROR(CheckFollowers(state_.tasks()[slot], *end));
     state_.Ended(batch_, slot, entry, outcome, now_ms_);
     return absl::OkStatus();
   }
@@ -372,6 +392,8 @@ class Applier {
       uint32_t slot = state_.tasks().Find(TaskId(id));
       if (slot == kNil || state_.tasks()[slot].cancelling)
         return Corrupt("a cancelled task is over, or was cancelled before");
+      if (state_.tasks()[slot].state != TaskState::kLeased)
+        ZS_RETURN_IF_ERROR(CheckFollowers(state_.tasks()[slot], TaskState::kCancelled));
       state_.Cancelled(batch_, slot, now_ms_);
     }
     state_.FlushFinished(batch_, now_ms_);

@@ -52,12 +52,14 @@ enum class Table : uint8_t {
   kOutput = 15,     // trail number, place, page → what an attempt wrote
   kNotes = 16,      // trail number, kind → the last progress, the last checkpoint
   kTrails = 17,     // task id → the number of its trail
+  kFollows = 18,    // task id → templates of the tasks that follow it
 };
-inline constexpr size_t kTables = 18;
+inline constexpr size_t kTables = 19;
 inline constexpr std::array<const char*, kTables> kTableNames = {
     "meta",    "specs",     "tasks",  "outcomes", "finished",  "lanes",
     "workers", "producers", "queues", "keys",     "schedules", "ticks",
-    "types",   "history",   "dead",   "output",   "notes",     "trails"};
+    "types",   "history",   "dead",   "output",   "notes",     "trails",
+    "follows"};
 
 struct Mutation {
   static constexpr uint32_t kErase = UINT32_MAX;

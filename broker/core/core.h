@@ -63,6 +63,7 @@ struct CoreConfig {
   uint64_t max_lanes = 200'000;
   uint64_t max_schedules = 200'000;         // some 600 bytes each, and
   uint64_t max_schedule_bytes = 256 << 20;  // their definitions, which are in memory
+  uint64_t max_follow_bytes = uint64_t{1} << 30;  // templates of unfinished and dead tasks, in memory
   uint64_t max_producers = 100'000;         // clients whose submits are remembered
   int64_t keep_keys_ms = 24 * 3600 * 1000;  // an idempotency key, after its task is over
   uint64_t max_keys = 5'000'000;            // some 150 bytes each
@@ -419,6 +420,12 @@ class Core {
   Lsn CloseRecord(const OpenedRecord& opened, const Record& record, Now now);
   void DropRecord(const OpenedRecord& opened);
 
+  // Whether `more` new tasks, with whatever may follow them and the others, have ids. Each template
+  // becomes a task at most once.
+  bool HasTaskIds(uint64_t more) const {
+    const uint64_t wanted = more * (1 + kMaxTemplates) + state_.chains().templates();
+    return state_.meta().next_task + wanted <= kMaxIdCounter;
+  }
   static constexpr char kNoTaskIds[] = "this epoch has no task ids left; restart the broker";
 
   // on_client.cc

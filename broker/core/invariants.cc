@@ -68,6 +68,30 @@ absl::Status CheckTasks(const State& state, std::vector<Recount>& queues) {
   return live == leased ? absl::OkStatus() : Broken("a lease without a task");
 }
 
+// Each task that says so has a chain, and each chain a task that says so or is dead.
+absl::Status CheckChains(const State& state) {
+  uint64_t chained = 0, unfinished = 0, bytes = 0, templates = 0;
+  absl::Status status;
+  state.tasks().ForEach([&](uint32_t, const Task& task) {
+    chained += task.chained;
+    if (task.chained && !state.chains().Has(task.id))
+      status = Broken("task " + ToString(TaskId(task.id)) + " has lost its chain");
+  });
+  state.chains().ForEach([&](uint64_t task, const Chain& chain) {
+    unfinished += state.IsUnfinished(task);
+    bytes += chain.body.size();
+    templates += chain.templates();
+    if (!chain.MayFireAfter(0))
+      status = Broken("the chain of task " + ToString(TaskId(task)) + " has nothing to fire");
+  });
+  if (!status.ok()) return status;
+  if (chained != unfinished || state.chains().size() - unfinished > state.dead())
+    return Broken("a chain belongs to no task");
+  return bytes == state.chains().bytes() && templates == state.chains().templates()
+             ? absl::OkStatus()
+             : Broken("the totals of chains are not their sums");
+}
+
 // What lanes, types and keys count of their tasks. Lanes count dead ones too, which the index has not.
 absl::Status CheckCounts(const State& state) {
   const Lanes& lanes = state.lanes();
@@ -126,6 +150,7 @@ absl::Status CheckLines(const State& state) {
 absl::Status Core::CheckInvariants() const {
   std::vector<Recount> recount(state_.lanes().queues().size());
   ZS_RETURN_IF_ERROR(CheckTasks(state_, recount));
+  ZS_RETURN_IF_ERROR(CheckChains(state_));
   ZS_RETURN_IF_ERROR(CheckLines(state_));
   ZS_RETURN_IF_ERROR(CheckCounts(state_));
   uint64_t bytes = 0, finished = 0, dead = 0;

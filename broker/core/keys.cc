@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "base/check.h"
+#include "broker/core/chains.h"
 #include "schemas/limits.h"
 #include "schemas/verify.h"
 
@@ -23,6 +24,16 @@ uint64_t HashBody(const wire::TaskSpec& spec) {
   for (std::string_view part :
        {TextOf(spec.type()), queue, TextOf(spec.content_type()), BytesOf(spec.payload())})
     hash = XXH3_64bits_withSeed(part.data(), part.size(), hash + part.size());
+  // Branch by branch: a template that stands under another one is another body. Without any the hash
+  // is what it was before there were chains.
+  ForEachBranch(spec, [&](Branch branch, const char*, const Templates& templates) {
+    const uint64_t head[] = {branch, templates.size()};
+    hash = XXH3_64bits_withSeed(head, sizeof head, hash);
+    for (const wire::TaskSpec* next : templates) {
+      const uint64_t body = HashBody(*next);
+      hash = XXH3_64bits_withSeed(&body, sizeof body, hash);
+    }
+  });
   return hash;
 }
 

@@ -24,6 +24,7 @@ namespace zsched::broker {
   X(kTasksSubmitted, "tasks_submitted_total")                                  \
   X(kTasksRejected, "tasks_rejected_total")                                    \
   X(kTasksRepeated, "tasks_repeated_total") /* submitted with a key that was held */ \
+  X(kTasksFollowed, "tasks_followed_total") /* made by the end of another */   \
   X(kTasksDispatched, "tasks_dispatched_total")                                \
   X(kTasksAdopted, "tasks_adopted_total")                                      \
   X(kTasksSucceeded, "tasks_succeeded_total")                                  \

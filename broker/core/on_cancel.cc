@@ -93,8 +93,9 @@ const Lease* Core::Cancel(uint32_t slot, Now now) {
   Notify(task, TaskState::kCancelled, static_cast<uint32_t>(batch_.rows().size()),
          static_cast<uint32_t>(State::CancelledWaiting().size()));
   metrics_.Add(Metric::kTasksCancelled);
-  const uint64_t id = task.id;
+  const uint64_t id = task.id, next_task = state_.meta().next_task;
   state_.Cancelled(batch_, slot, now.wall_ms);
+  metrics_.Add(Metric::kTasksFollowed, state_.meta().next_task - next_task);
   schedules_.OnTaskTurned(id);
   return nullptr;
 }

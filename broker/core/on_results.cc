@@ -63,7 +63,8 @@ uint32_t Core::IfLeased(uint32_t slot, uint64_t task_id, uint64_t lease_id, uint
 }
 
 // Calls visit(entry, slot) for each entry of a frame; the slot is kNil when its lease is stale. Looks up
-// some ahead of their visits, which may end tasks but not add any.
+// some ahead of their visits. These may end tasks and add those that follow, in slots that are free by then:
+// a slot is looked at again before its visit.
 template <class Entries, class Visit>
 void Core::ForEachLeased(const Entries& entries, uint32_t worker, Visit visit) {
   constexpr uint32_t kLookAhead = 32;
@@ -288,8 +289,9 @@ void Core::ApplyEnded(uint32_t slot, const EndedEntry& entry, Now now) {
   if (entry.charge == Charge::kRelease) metrics_.Add(Metric::kAttemptsReleased);
   const LaneGates gates = GatesOf(state_.lanes()[task.lane]);  // it may go with the task
   // State::Ended puts the outcome row first, at the offset that Notify was given.
-  const uint64_t id = task.id;
+  const uint64_t id = task.id, next_task = state_.meta().next_task;
   if (state_.Ended(batch_, slot, entry, outcome_, now.wall_ms)) schedules_.OnTaskTurned(id);
+  metrics_.Add(Metric::kTasksFollowed, state_.meta().next_task - next_task);
   gates_.OnLeaseEnded(gates);
 }
 

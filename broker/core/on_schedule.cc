@@ -154,7 +154,7 @@ Reject Core::Tick(TickedEntry& entry, Now now) {
     const wire::TaskSpec& spec = *state_.schedules().at(entry.schedule).set().task();
     lane = state_.lanes().Find(LaneOf(spec));
     Reject reject = JudgeRoom(spec, lane);
-    if (reject.code == ErrorCode::kOk && state_.meta().next_task >= kMaxIdCounter)
+    if (reject.code == ErrorCode::kOk && !HasTaskIds(1))
       reject = {0, ErrorCode::kResourceExhausted, kNoTaskIds, 0};
     if (reject.code != ErrorCode::kOk) return reject;
     if (lane == 0) lane = state_.CreateLane(batch_, LaneOf(spec));

@@ -169,6 +169,8 @@ Reject Core::JudgeRoom(const wire::TaskSpec& spec, uint32_t lane) const {
       state_.unfinished_bytes() + bytes > config_.max_bytes)
     return full("the broker is full: it holds " + std::to_string(state_.tasks().size()) +
                 " unfinished tasks; wait until workers have finished some");
+  if (HasChain(spec) && state_.chains().bytes() >= config_.max_follow_bytes)
+    return full("the templates of tasks that are not over are as large as they may be together");
   const std::string_view queue_name = LaneOf(spec).queue;
   const Queue* queue =
       lane != 0 ? &state_.lanes().queue_of(lane) : state_.lanes().FindQueue(queue_name);
@@ -227,7 +229,7 @@ bool Core::RefuseSubmit(ClientSession& client, const wire::Submit& submit, const
     RefuseAll(client, submit, "the broker remembers as many clients as it may");
     return true;
   }
-  if (state_.meta().next_task + count > kMaxIdCounter) {
+  if (!HasTaskIds(count)) {
     RefuseAll(client, submit, kNoTaskIds);
     return true;
   }

@@ -36,6 +36,7 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<Ready
     return absl::OkStatus();
   }
   ++lanes_[row.lane].tasks;
+  chained_ += row.chained;
   if (row.state == TaskState::kDead) {
     ++dead_;
     return absl::OkStatus();
@@ -47,6 +48,7 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<Ready
   task.priority = row.priority & 0xF;
   task.durability = static_cast<uint8_t>(row.durability) & 3;
   if (!ZS_PLANTED("once-not-stored")) task.at_most_once = row.at_most_once;
+  if (!ZS_PLANTED("chains-not-stored")) task.chained = row.chained;
   task.timeout_ms = row.timeout_ms;
   task.bytes = row.bytes;
   task.retry_base_ms = row.retry_base_ms;
@@ -279,6 +281,7 @@ absl::Status State::Rebuild(const ScanTable& scan) {
     return absl::OkStatus();
   }));
   keys_.SortByAge();
+  ZS_RETURN_IF_ERROR(RebuildChains(scan));
   ZS_RETURN_IF_ERROR(CheckDead(scan));
   return RebuildTrails(scan);
 }
@@ -322,7 +325,10 @@ std::string State::Fingerprint() const {
         num(row.retry_base_ms), num(row.retry_cap_ms), num(row.worker), num(row.attempt),
         num(row.max_attempts), num(row.failures), num(row.lost), num(row.priority),
         num(static_cast<int>(row.durability)), num(static_cast<int>(row.cancelling)),
-        num(static_cast<int>(row.at_most_once)), num(before));
+        num(static_cast<int>(row.at_most_once)), num(static_cast<int>(row.chained)), num(before));
+  });
+  chains_.ForEach([&](uint64_t task, const Chain& chain) {
+    add("chain", num(task), num(chain.fired), chain.body);
   });
   keys_.ForEach([&](uint64_t task, const KeyRow& row) {
     add("key", num(task), num(row.hash_low), num(row.hash_high), num(row.body_hash),

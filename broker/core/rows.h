@@ -41,7 +41,7 @@ struct TaskRow {
   int64_t finished_ms = 0;  // when it ended for good
   uint32_t lane = 0;        // succeeded, cancelled: Lane::base of it
   uint32_t timeout_ms = 0;
-  uint32_t bytes = 0;  // payload
+  uint32_t bytes = 0;  // payload, and what its parent left it
   uint32_t retry_base_ms = 0;
   uint32_t retry_cap_ms = 0;
   uint32_t worker = kNoWorker;  // of the lease
@@ -55,13 +55,15 @@ struct TaskRow {
   Durability durability : 2 = {};
   uint8_t cancelling : 1 = 0;  // leased only: the task ends as cancelled with its attempt
   uint8_t at_most_once : 1 = 0;
-  uint8_t reserved : 4 = 0;
+  uint8_t chained : 1 = 0;  // has a row of kFollows
+  uint8_t reserved : 3 = 0;
   uint8_t version = kRowVersion;
 };
 static_assert(sizeof(TaskRow) == 72);
 
 // kSpecs: what was submitted. Followed by payload, content type, key, labels (LabelHead, key, value)*,
-// and, if it has `extras`, by ExtrasHead, concurrency key, fairness key, correlation id, traceparent.
+// and, if it has `extras`, by ExtrasHead, concurrency key, fairness key, correlation id, traceparent, and
+// the parent: ParentHead and the outcome row that was passed.
 struct SpecRow {
   int64_t submitted_ms = 0;
   uint32_t payload_bytes = 0;
@@ -79,9 +81,18 @@ struct ExtrasHead {
   uint8_t fairness_bytes = 0;
   uint8_t correlation_bytes = 0;
   uint8_t traceparent_bytes = 0;
-  uint32_t reserved = 0;
+  uint32_t parent_bytes = 0;  // 0: it follows no task
 };
 static_assert(sizeof(ExtrasHead) == 8);
+// The task that this one follows.
+struct ParentHead {
+  uint64_t task = 0;
+  uint32_t outcome_bytes = 0;  // 0: it left nothing, or that was not passed
+  TaskState state{};           // in which it ended
+  uint8_t passed = 0;          // what it left was asked for
+  uint16_t reserved = 0;
+};
+static_assert(sizeof(ParentHead) == 16);
 static_assert(kMaxCorrelationIdBytes <= UINT8_MAX && kTraceparentBytes <= UINT8_MAX);
 struct LabelHead {
   uint16_t key_bytes = 0;
@@ -322,6 +333,15 @@ inline bool IsOutputPage(uint64_t offset, std::string_view runs, std::string_vie
   return sum == bytes.size();
 }
 
+// kFollows: followed by the body of a wire::Chain.
+struct FollowRow {
+  uint32_t body_bytes = 0;
+  uint8_t fired = 0;  // branches, bits of Branch (chains.h)
+  uint8_t reserved[2] = {};
+  uint8_t version = kRowVersion;
+};
+static_assert(sizeof(FollowRow) == 8);
+
 // kWorkers: followed by name, host, version.
 struct WorkerRow {
   Uuid id;
@@ -504,14 +524,30 @@ bool ReadLabels(const SpecView& spec, Visit visit) {
   return ReadLabels(in, spec.head.labels, visit);
 }
 
+struct ParentView {
+  uint64_t task = 0;  // 0: none
+  TaskState state{};
+  bool passed = false;
+  std::string_view outcome;  // its outcome row
+};
+
 struct ExtrasView {
   std::string_view concurrency_key, fairness_key, correlation_id, traceparent;
+  ParentView parent;
 
   bool any() const {
     return !concurrency_key.empty() || !fairness_key.empty() || !correlation_id.empty() ||
-           !traceparent.empty();
+           !traceparent.empty() || parent.task != 0;
   }
 };
+inline bool ReadParent(RowReader& in, ParentView& parent) {
+  ParentHead head;
+  if (!in.Read(head) || !in.Take(head.outcome_bytes, parent.outcome)) return false;
+  parent.task = head.task;
+  parent.state = head.state;
+  parent.passed = head.passed != 0;
+  return true;
+}
 // Empty ones when the task has none; nullopt: the bytes are too few.
 inline std::optional<ExtrasView> ReadExtras(const SpecView& spec) {
   ExtrasView view;
@@ -522,7 +558,8 @@ inline std::optional<ExtrasView> ReadExtras(const SpecView& spec) {
       !in.Take(head.concurrency_bytes, view.concurrency_key) ||
       !in.Take(head.fairness_bytes, view.fairness_key) ||
       !in.Take(head.correlation_bytes, view.correlation_id) ||
-      !in.Take(head.traceparent_bytes, view.traceparent))
+      !in.Take(head.traceparent_bytes, view.traceparent) ||
+      (head.parent_bytes != 0 && !ReadParent(in, view.parent)))
     return std::nullopt;
   return view;
 }

@@ -23,21 +23,34 @@ void AppendLabel(std::string& rows, std::string_view key, std::string_view value
   rows.append(key).append(value);
 }
 
+// nullopt: it follows no task.
+std::optional<ParentHead> HeadOf(const ParentView& parent) {
+  if (parent.task == 0) return std::nullopt;
+  return ParentHead{parent.task, static_cast<uint32_t>(parent.outcome.size()), parent.state,
+                    parent.passed, 0};
+}
+
 void AppendExtras(std::string& rows, const ExtrasView& extras) {
+  const std::optional<ParentHead> parent = HeadOf(extras.parent);
+  const size_t parent_bytes = parent ? sizeof *parent + extras.parent.outcome.size() : 0;
   AppendStruct(rows, ExtrasHead{static_cast<uint8_t>(extras.concurrency_key.size()),
                                 static_cast<uint8_t>(extras.fairness_key.size()),
                                 static_cast<uint8_t>(extras.correlation_id.size()),
-                                static_cast<uint8_t>(extras.traceparent.size()), 0});
+                                static_cast<uint8_t>(extras.traceparent.size()),
+                                static_cast<uint32_t>(parent_bytes)});
   rows.append(extras.concurrency_key).append(extras.fairness_key);
   rows.append(extras.correlation_id).append(extras.traceparent);
+  if (!parent) return;
+  AppendStruct(rows, *parent);
+  rows.append(extras.parent.outcome);
 }
 
 void AppendSpecRow(std::string& rows, const wire::TaskSpec& spec, int64_t now_ms,
-                   std::span<const LabelView> more_labels) {
+                   std::span<const LabelView> more_labels, const ParentView& parent) {
   std::string_view payload = BytesOf(spec.payload()), content_type = TextOf(spec.content_type());
   std::string_view key = TextOf(spec.key());
   const ExtrasView extras{TextOf(spec.concurrency_key()), TextOf(spec.fairness_key()),
-                          TextOf(spec.correlation_id()), TextOf(spec.traceparent())};
+                          TextOf(spec.correlation_id()), TextOf(spec.traceparent()), parent};
   SpecRow head;
   head.submitted_ms = now_ms;
   head.payload_bytes = static_cast<uint32_t>(payload.size());
@@ -204,7 +217,8 @@ uint32_t State::QueueSet(Batch& batch, std::string_view name, const QueueRow& se
 }
 
 uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::TaskSpec& spec,
-                          int64_t now_ms, std::span<const LabelView> more_labels) {
+                          int64_t now_ms, std::span<const LabelView> more_labels,
+                          const ParentView& parent) {
   uint32_t slot = tasks_.Insert(id);
   Task& task = tasks_[slot];
   task.lane = lane;
@@ -221,10 +235,10 @@ uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::Ta
   task.retry_cap_ms =
       OrDefault(spec.retry_cap_ms(),
                 std::max(OrDefault(rules.retry_cap_ms, kDefaultRetryCapMs), task.retry_base_ms));
-  task.bytes = spec.payload() != nullptr ? spec.payload()->size() : 0;
+  task.bytes = static_cast<uint32_t>(BytesOf(spec.payload()).size() + parent.outcome.size());
 
   auto offset = static_cast<uint32_t>(batch.OpenRows().size());
-  AppendSpecRow(batch.OpenRows(), spec, now_ms, more_labels);
+  AppendSpecRow(batch.OpenRows(), spec, now_ms, more_labels, parent);
   batch.PutTail(Table::kSpecs, id.value(), offset);
 
   if (spec.key() != nullptr) {
@@ -233,6 +247,10 @@ uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::Ta
     keys_.Add(id.value(), row);
     task.keyed = 1;
     PutKey(batch, id.value(), row);
+  }
+  if (HasChain(spec)) {
+    task.chained = 1;
+    PutChain(batch, id.value(), Chain{0, BuildChain(spec)});
   }
 
   ++lanes_[lane].tasks;
@@ -404,15 +422,25 @@ bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::str
       MakeReady(slot, batch.next_lsn(), now_ms, /*front=*/true);
     return false;
   }
-  SetState(task, *StateAfter(entry.ending));
+  const TaskState end = *StateAfter(entry.ending);
+  const uint64_t id = task.id;
+  const bool chained = task.chained;
+  SetState(task, end);
   task.cancelling = 0;
+  // A success is left to fire when a RETRY brings one.
+  if (chained)
+    task.chained = end == TaskState::kDead && chains_.Of(id).MayFireAfter(BranchesAt(end));
   if (task.state == TaskState::kDead) PutDead(batch, task, entry.fingerprint, outcome, now_ms);
   WriteTaskRow(batch, task, now_ms, entry.run_us);
   ReleaseLease(task);
   // The row of an outcome is written with its attempt, and a second attempt means that there was a
   // first.
-  if (task.state != TaskState::kDead) AddFinished(task, !outcome.empty() || task.attempt > 1);
+  if (end != TaskState::kDead) AddFinished(task, !outcome.empty() || task.attempt > 1);
   Finish(batch, slot, now_ms);
+  if (chained && ZS_PLANTED("lost-fires-nothing") && entry.charge == Charge::kLost)
+    DropChain(batch, id);
+  else if (chained)
+    Follow(batch, id, end, outcome, now_ms);
   return true;
 }
 
@@ -447,10 +475,14 @@ bool State::Cancelled(Batch& batch, uint32_t slot, int64_t now_ms) {
   else
     timers_.Remove(slot);
   batch.Put(Table::kOutcomes, task.id, CancelledWaiting());
+  const uint64_t id = task.id;
+  const bool chained = task.chained;
+  task.chained = 0;
   SetState(task, TaskState::kCancelled);
   WriteTaskRow(batch, task, now_ms, 0);
   AddFinished(task, /*outcomes=*/true);
   Finish(batch, slot, now_ms);
+  if (chained) Follow(batch, id, TaskState::kCancelled, CancelledWaiting(), now_ms);
   return true;
 }
 
@@ -481,6 +513,7 @@ void State::Retried(Batch& batch, const RetriedEntry& entry, int64_t now_ms) {
   task.priority = row.priority & 0xF;
   task.durability = static_cast<uint8_t>(row.durability) & 3;
   task.at_most_once = row.at_most_once;
+  task.chained = chains_.Has(entry.task);
   task.attempt = row.attempt;
   task.max_attempts = row.max_attempts;
   task.timeout_ms = row.timeout_ms;
@@ -520,6 +553,7 @@ void State::DeadGone(Batch& batch, const DeadGoneEntry& entry) {
   DropTrails(batch, entry.task, entry.task);
   if (ZS_PLANTED("deleted-key-free") && keys_.OfTask(entry.task) != nullptr)
     KeyGone(batch, entry.task);
+  if (chains_.Has(entry.task)) DropChain(batch, entry.task);
   --lanes_.queue_of(entry.lane).counts[static_cast<size_t>(TaskState::kDead)];
   --dead_;
   LeaveLane(batch, entry.lane);
@@ -560,6 +594,7 @@ TaskRow State::RowOf(const Task& task) const {
   row.durability = static_cast<Durability>(task.durability);
   row.cancelling = task.cancelling;
   row.at_most_once = task.at_most_once;
+  row.chained = task.chained;
   if (task.state == TaskState::kReady)
     row.leased_ms = ready_clock_.TimeOf(static_cast<uint64_t>(std::abs(task.order)));
   if (task.state == TaskState::kSucceeded || task.state == TaskState::kCancelled)

@@ -25,6 +25,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "broker/core/batch.h"
+#include "broker/core/chains.h"
 #include "broker/core/keys.h"
 #include "broker/core/lanes.h"
 #include "broker/core/ready_clock.h"
@@ -139,6 +140,7 @@ class State {
   const absl::btree_map<std::string, uint32_t>& schedule_names() const { return schedule_by_name_; }
   const Schedule* FindSchedule(std::string_view name) const;
   uint32_t next_schedule() const;  // the number that a new one gets
+  const Chains& chains() const { return chains_; }
   // False for 0.
   bool IsUnfinished(uint64_t task) const;
   const MetaRow& meta() const { return meta_; }
@@ -157,7 +159,8 @@ class State {
   // A new task of a SUBMIT. Writes its spec row; returns its slot.
   // With `more_labels` behind its own.
   uint32_t Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::TaskSpec& spec,
-                     int64_t now_ms, std::span<const LabelView> more_labels = {});
+                     int64_t now_ms, std::span<const LabelView> more_labels = {},
+                     const ParentView& parent = {});
   // And its base, when that is not there.
   uint32_t CreateLane(Batch& batch, const LaneNames& names);
   // All of the queue's settings, as the record says them. Returns the queue's index.
@@ -174,7 +177,7 @@ class State {
   void WorkerSeen(Batch& batch, Worker worker);
   void Leased(uint32_t slot, LeaseId lease, uint32_t worker, uint16_t attempt, int64_t now_ms);
   // The attempt is over. `outcome` is an outcome row or empty. kSucceeded, kDead and kCancelled free
-  // the slot; returns true then.
+  // the slot, and make the tasks that follow; returns true then.
   bool Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::string_view outcome,
              int64_t now_ms);
   // A leased task's attempt says something. `message` and `checkpoint` count when `entry` says so.
@@ -255,6 +258,10 @@ class State {
   void WriteTicks(Batch& batch, const Schedule& schedule);
   absl::Status RebuildSchedules(const ScanTable& scan);
   void WriteProducer(Batch& batch, const Producer& producer);
+  void PutChain(Batch& batch, uint64_t task, Chain chain);
+  void DropChain(Batch& batch, uint64_t task);
+  void Follow(Batch& batch, uint64_t task, TaskState end, std::string_view outcome, int64_t now_ms);
+  absl::Status RebuildChains(const ScanTable& scan);
   absl::Status CheckDead(const ScanTable& scan);
   absl::Status RebuildLanes(const ScanTable& scan);
   absl::Status RebuildTask(TaskId id, const TaskRow& row, std::vector<ReadyRow>& ready);
@@ -265,6 +272,7 @@ class State {
   Lanes lanes_;
   TimerWheel<TaskLinks> timers_;
   Keys keys_;
+  Chains chains_;
   ReadyClock ready_clock_;
   Trails trails_;
   std::deque<Lease> leases_;
@@ -279,6 +287,8 @@ class State {
   uint64_t finished_ = 0;
   uint64_t dead_ = 0;
   uint64_t unfinished_bytes_ = 0;
+
+  uint64_t chained_ = 0;  // rows of tasks that say so; of a Rebuild only
 
   // Since the last flush.
   struct DirtyTask {

@@ -2,7 +2,9 @@
 
 #include <string_view>
 
+#include "absl/strings/str_cat.h"
 #include "base/text.h"
+#include "broker/core/chains.h"
 #include "schemas/limits.h"
 #include "schemas/verify.h"
 
@@ -84,9 +86,50 @@ Verdict CheckTime(const wire::TaskSpec& spec, int64_t now_ms) {
   return {};
 }
 
-}  // namespace
+// Of all templates of a task, in all depths.
+struct ChainSums {
+  size_t templates = 0, payload_bytes = 0;
+};
 
-Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64_t now_ms) {
+Verdict CheckTask(const wire::TaskSpec& spec, size_t max_payload_bytes, int64_t now_ms);
+Verdict CheckChain(const wire::TaskSpec& spec, int depth, size_t max_payload_bytes, int64_t now_ms,
+                   ChainSums& sums);
+
+// Sums first: a small hostile buffer may name one large template many times.
+Verdict CheckTemplate(const wire::TaskSpec& spec, int depth, size_t max_payload_bytes,
+                      int64_t now_ms, ChainSums& sums) {
+  if (depth > kMaxChainDepth)
+    return Invalid(absl::StrCat(": a chain is at most ", kMaxChainDepth, " deep"));
+  if (++sums.templates > kMaxTemplates)
+    return Invalid(absl::StrCat(": a task has at most ", kMaxTemplates,
+                                " templates, in all branches and depths together"));
+  sums.payload_bytes += BytesOf(spec.payload()).size();
+  if (sums.payload_bytes > kMaxTemplateBytes)
+    return {ErrorCode::kTooLarge,
+            absl::StrCat("payload: those of a task's templates are over the limit of ",
+                         kMaxTemplateBytes, " bytes together")};
+  if (spec.run_at_ms() != 0)
+    return Invalid("run_at_ms: a template has delay_ms, from the end of the task that it follows");
+  if (spec.key() != nullptr) return Invalid("key: a task that follows is there once without one");
+  if (Verdict v = CheckTask(spec, max_payload_bytes, now_ms); v.code != ErrorCode::kOk) return v;
+  return CheckChain(spec, depth, max_payload_bytes, now_ms, sums);
+}
+
+Verdict CheckChain(const wire::TaskSpec& spec, int depth, size_t max_payload_bytes, int64_t now_ms,
+                   ChainSums& sums) {
+  Verdict verdict;
+  ForEachBranch(spec, [&](Branch, const char* name, const Templates& templates) {
+    for (uint32_t i = 0; i < templates.size() && verdict.code == ErrorCode::kOk; ++i) {
+      verdict = CheckTemplate(*templates.Get(i), depth + 1, max_payload_bytes, now_ms, sums);
+      if (verdict.code == ErrorCode::kOk) continue;
+      verdict.message = absl::StrCat(name, "[", i, verdict.message.starts_with(":") ? "]" : "].",
+                                     verdict.message);
+    }
+  });
+  return verdict;
+}
+
+Verdict CheckTask(const wire::TaskSpec& spec, size_t max_payload_bytes, int64_t now_ms) {
   if (!IsValidName(TextOf(spec.type())))
     return Invalid("type: must be 1.." + Num(kMaxNameBytes) +
                    " bytes of UTF-8 without control characters");
@@ -115,6 +158,17 @@ Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64
   if (Verdict v = CheckTime(spec, now_ms); v.code != ErrorCode::kOk) return v;
   if (spec.labels() != nullptr) return CheckLabels(*spec.labels());
   return {};
+}
+
+}  // namespace
+
+Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64_t now_ms) {
+  Verdict verdict = CheckTask(spec, max_payload_bytes, now_ms);
+  if (verdict.code != ErrorCode::kOk) return verdict;
+  if (spec.pass_result())
+    return Invalid("pass_result: only of a template, whose task has one that it follows");
+  ChainSums sums;
+  return CheckChain(spec, 0, max_payload_bytes, now_ms, sums);
 }
 
 LaneNames LaneOf(const wire::TaskSpec& spec) {

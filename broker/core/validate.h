@@ -17,7 +17,9 @@ struct Verdict {
 };
 
 // Requires a verified buffer. `max_payload_bytes` is the broker's setting, at most
-// kMaxPayloadBytes. Allocates only when it refuses.
+// kMaxPayloadBytes. Templates of tasks that follow it are judged with it: the message then begins
+// with the way to the template, as in "on_success[2].on_failure[0].queue: …". Allocates only when it
+// refuses.
 Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64_t now_ms);
 
 // The lane that a task belongs to; views into the spec.

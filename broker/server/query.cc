@@ -99,7 +99,7 @@ Offset<wire::TaskInfo> BuildInfo(FlatBufferBuilder& b, const TaskRows& rows, std
       content_type, result, result_type, error, error_message, labels, rows.task.durability,
       rows.task.cancelling != 0, key, concurrency_key, fairness_key, correlation_id, traceparent,
       rows.task.at_most_once ? wire::Delivery::kAtMostOnce : wire::Delivery::kAtLeastOnce,
-      rows.fingerprint, progress);
+      rows.fingerprint, progress, extras.parent.task);
 }
 
 // What the last attempt that said something said. One that has not begun has said nothing.

@@ -141,6 +141,24 @@ std::string_view Encoder::ItemReply(const ItemReplyEffect& reply) {
   return Finish(wire::CreateItemReply(builder_, reply.request, list));
 }
 
+flatbuffers::Offset<wire::Parent> Encoder::CopyParent(const ParentView& parent) {
+  // A success may have left nothing.
+  std::optional<OutcomeView> outcome;
+  if (!parent.outcome.empty()) outcome = ReadOutcome(parent.outcome);
+  ZS_CHECK(outcome.has_value() || parent.outcome.empty());
+  flatbuffers::Offset<flatbuffers::Vector<uint8_t>> result;
+  flatbuffers::Offset<flatbuffers::String> content_type, message;
+  const uint16_t code = outcome ? outcome->head.error_code : 0;
+  if (outcome && code == 0) {
+    result = Bytes(builder_, outcome->body);
+    content_type = Str(builder_, outcome->content_type);
+  } else if (outcome) {
+    message = Str(builder_, outcome->body);
+  }
+  return wire::CreateParent(builder_, parent.task, parent.state, parent.passed, result,
+                            content_type, code, message);
+}
+
 void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes,
                     absl::FunctionRef<std::string_view(TaskId)> spec_of,
                     absl::FunctionRef<std::string_view(uint64_t)> checkpoint_of, Sink sink) {
@@ -182,10 +200,13 @@ void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes,
       flatbuffers::Offset<flatbuffers::String> correlation_id, traceparent;
       if (!extras->correlation_id.empty()) correlation_id = Str(builder_, extras->correlation_id);
       if (!extras->traceparent.empty()) traceparent = Str(builder_, extras->traceparent);
+      flatbuffers::Offset<wire::Parent> parent;
+      if (extras->parent.task != 0) parent = CopyParent(extras->parent);
       list.push_back(wire::CreateAssignment(
           builder_, assign.task.value(), assign.lease.value(), assign.attempt, assign.max_attempts,
           assign.timeout_ms, assign.priority, type, queue, payload, content_type,
-          spec->head.submitted_ms, labels, correlation_id, traceparent, checkpoint));
+          spec->head.submitted_ms, labels, correlation_id, traceparent, checkpoint,
+          parent));
     }
     auto tasks = builder_.CreateVector(list);
     sink(Finish(wire::CreateTasks(builder_, tasks)));
@@ -310,33 +331,6 @@ std::string_view Encoder::Types(uint64_t request, const Core& core, const NameFi
   return Finish(wire::CreateTypeInfos(builder_, request, types, complete));
 }
 
-flatbuffers::Offset<wire::TaskSpec> Encoder::CopySpec(const wire::TaskSpec& spec) {
-  auto text = [&](const flatbuffers::String* from) {
-    return from == nullptr ? 0 : Str(builder_, TextOf(from));
-  };
-  const auto type = text(spec.type()), queue = text(spec.queue());
-  flatbuffers::Offset<flatbuffers::Vector<uint8_t>> payload;
-  if (spec.payload() != nullptr) payload = Bytes(builder_, BytesOf(spec.payload()));
-  const auto content_type = text(spec.content_type());
-  const auto concurrency_key = text(spec.concurrency_key()),
-             fairness_key = text(spec.fairness_key()), correlation_id = text(spec.correlation_id()),
-             traceparent = text(spec.traceparent());
-  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Label>>> labels;
-  if (spec.labels() != nullptr) {
-    std::vector<flatbuffers::Offset<wire::Label>> pairs;
-    for (const wire::Label* label : *spec.labels()) {
-      const auto key = text(label->key()), value = text(label->value());
-      pairs.push_back(wire::CreateLabel(builder_, key, value));
-    }
-    labels = builder_.CreateVector(pairs);
-  }
-  return wire::CreateTaskSpec(builder_, type, queue, payload, content_type, spec.priority(),
-                              spec.durability(), spec.max_attempts(), spec.timeout_ms(),
-                              spec.delay_ms(), spec.run_at_ms(), spec.retry_base_ms(),
-                              spec.retry_cap_ms(), labels, /*key=*/0, concurrency_key, fairness_key,
-                              correlation_id, traceparent, spec.delivery());
-}
-
 flatbuffers::Offset<wire::ScheduleInfo> Encoder::CopySchedule(const Schedule& schedule,
                                                               const Core& core) {
   const wire::ScheduleSet& set = schedule.set();
@@ -344,7 +338,7 @@ flatbuffers::Offset<wire::ScheduleInfo> Encoder::CopySchedule(const Schedule& sc
   const auto name = Str(builder_, schedule.name());
   const auto expression = Str(builder_, TextOf(set.expression()));
   const auto zone = Str(builder_, ZoneOf(set));
-  const auto task = CopySpec(*set.task());
+  const auto task = CopySpec(builder_, *set.task());
   flatbuffers::Offset<flatbuffers::String> error;
   if (const std::string& text = core.schedules().ErrorOf(schedule.number); !text.empty())
     error = Str(builder_, text);

@@ -86,7 +86,7 @@ class Encoder {
   static constexpr size_t kInitialBytes = 64 << 10;
   using Brokers = flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::BrokerInfo>>>;
   Brokers BrokerList(const ClusterView& view);
-  flatbuffers::Offset<wire::TaskSpec> CopySpec(const wire::TaskSpec& spec);
+  flatbuffers::Offset<wire::Parent> CopyParent(const ParentView& parent);
   flatbuffers::Offset<wire::ScheduleInfo> CopySchedule(const Schedule& schedule, const Core& core);
   template <class Table>
   std::string_view Finish(flatbuffers::Offset<Table> root);

@@ -178,6 +178,7 @@ std::string TaskJson(const TaskInfo& task) {
         std::pair("correlation_id", &task.correlation_id),
         std::pair("traceparent", &task.traceparent)})
     if (!text->empty()) json.Text(name, *text);
+  if (task.parent) json.Text("parent", ToString(task.parent));
   if (task.cancelling) json.Raw("cancelling", "true");
   if (task.fingerprint != 0) {
     json.Text("fingerprint", FingerprintText(task.fingerprint));
@@ -313,6 +314,52 @@ std::string QueueJson(const QueueInfo& queue) {
                {"ageing_ms", RuleJson(rules.ageing_ms)}});
 }
 
+namespace {
+
+// As --on-success and its like take them: what is not there has its default.
+Json TemplateJson(const TaskSpec& task);
+Json TemplatesJson(const std::vector<TaskSpec>& templates) {
+  Json list = Json::array();
+  for (const TaskSpec& task : templates) list.push_back(TemplateJson(task));
+  return list;
+}
+Json TemplateJson(const TaskSpec& task) {
+  Json json = {{"type", task.type}, {"queue", task.queue}};
+  if (!task.payload.empty()) json["payload"] = BytesJson(task.payload);
+  if (task.priority != kDefaultPriority) json["priority"] = task.priority;
+  if (task.max_attempts != 0) json["max_attempts"] = task.max_attempts;
+  if (task.timeout_ms != 0) json["timeout"] = task.timeout_ms;
+  if (task.delay_ms != 0) json["delay"] = task.delay_ms;
+  if (task.retry_base_ms != 0) json["retry_base"] = task.retry_base_ms;
+  if (task.retry_cap_ms != 0) json["retry_cap"] = task.retry_cap_ms;
+  if (!task.labels.empty()) json["labels"] = LabelsJson(task.labels);
+  if (task.delivery != Delivery::kAtLeastOnce)
+    json["delivery"] = std::string(NameOf(task.delivery));
+  if (task.durability != Durability::kReplicated)
+    json["durability"] = std::string(NameOf(task.durability));
+  for (const auto& [name, text] : {std::pair("content_type", &task.content_type),
+                                   std::pair("concurrency_key", &task.concurrency_key),
+                                   std::pair("fairness_key", &task.fairness_key),
+                                   std::pair("correlation_id", &task.correlation_id),
+                                   std::pair("traceparent", &task.traceparent)})
+    if (!text->empty()) json[name] = *text;
+  if (task.pass_result) json["pass_result"] = true;
+  for (const auto& [name, templates] :
+       {std::pair("on_success", &task.on_success), std::pair("on_failure", &task.on_failure),
+        std::pair("on_complete", &task.on_complete)})
+    if (!templates->empty()) json[name] = TemplatesJson(*templates);
+  return json;
+}
+
+void AddChain(const TaskSpec& task, ObjectWriter& json) {
+  for (const auto& [name, templates] :
+       {std::pair("on_success", &task.on_success), std::pair("on_failure", &task.on_failure),
+        std::pair("on_complete", &task.on_complete)})
+    if (!templates->empty()) json.Raw(name, Dump(TemplatesJson(*templates)));
+}
+
+}  // namespace
+
 std::string ScheduleJson(const ScheduleInfo& schedule) {
   const ScheduleSpec& spec = schedule.spec;
   ObjectWriter task;
@@ -324,6 +371,7 @@ std::string ScheduleJson(const ScheduleInfo& schedule) {
   task.Raw("max_attempts", Dump(RuleJson(spec.task.max_attempts)));
   task.Raw("timeout_ms", Dump(RuleJson(spec.task.timeout_ms)));
   task.Raw("labels", spec.task.labels.empty() ? "{}" : Dump(LabelsJson(spec.task.labels)));
+  AddChain(spec.task, task);
   ObjectWriter json;
   json.Text("name", spec.name);
   json.Text("cron", spec.expression);
@@ -394,10 +442,12 @@ std::string Quote(std::string_view text) {
   return plain ? "\"" + std::string(text) + "\"" : Dump(std::string(text));
 }
 
-std::string ShellPayload(const std::vector<std::string>& argv) {
+std::string ShellPayload(const std::vector<std::string>& argv, bool fed) {
   Json words = Json::array();
   for (const std::string& word : argv) words.push_back(BytesJson(word));
-  return Dump({{"argv", words}});
+  Json payload = {{"argv", words}};
+  if (fed) payload["stdin_from"] = "parent";
+  return Dump(payload);
 }
 
 }  // namespace zsched::ctl

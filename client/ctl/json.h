@@ -47,8 +47,8 @@ std::string Quote(std::string_view text);
 
 std::string Base64(std::string_view bytes);
 
-// The payload of a shell task: {"argv":[…]}. An argument that is not UTF-8 becomes
+// The payload of a shell task: {"argv":[…]}, which reads what its parent left if it is `fed`. An argument that is not UTF-8 becomes
 // {"base64":"…"}, since JSON has no other way to hold a file name in an old encoding.
-std::string ShellPayload(const std::vector<std::string>& argv);
+std::string ShellPayload(const std::vector<std::string>& argv, bool fed = false);
 
 }  // namespace zsched::ctl

@@ -64,6 +64,7 @@ void PrintPage(const Context& context, const TaskInfo& task) {
   line("fairness", task.fairness_key);
   line("correlation", task.correlation_id);
   line("traceparent", task.traceparent);
+  if (task.parent) line("parent", ToString(task.parent));
   for (const Label& label : task.labels) line("label", label.key + "=" + label.value);
   line("payload", Preview(task.payload));
   line("result", Preview(task.result));

@@ -3,11 +3,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 
 #include "base/check.h"
 #include "base/text.h"
 #include "client/ctl/context.h"
 #include "client/ctl/json.h"
+#include "client/ctl/templates.h"
 
 namespace zsched::ctl {
 namespace {
@@ -38,6 +40,17 @@ absl::StatusOr<std::string> PayloadOf(const std::string& argument) {
   if (argument == "-") return ReadPayload("-");
   if (argument.starts_with("@")) return ReadPayload(argument.substr(1));
   return argument;
+}
+
+// Of a flag that may be given several times.
+absl::Status AddTemplates(const char* name, const std::vector<std::string>& arguments,
+                          std::vector<TaskSpec>* to) {
+  for (const std::string& argument : arguments) {
+    ZS_ASSIGN_OR_RETURN(const std::string text, PayloadOf(argument));
+    ZS_ASSIGN_OR_RETURN(std::vector<TaskSpec> templates, ParseTemplates(name, text));
+    std::move(templates.begin(), templates.end(), std::back_inserter(*to));
+  }
+  return absl::OkStatus();
 }
 
 // Rules between flags that no single flag can check.
@@ -76,6 +89,12 @@ void AddTaskOptions(Flags& command, TaskFlags* flags) {
   command.Text("--correlation-id", &flags->correlation_id,
                "Goes with the task to its worker and into queries", "ID");
   command.Text("--traceparent", &flags->traceparent, "W3C trace context, likewise", "TRACEPARENT");
+  command.Texts("--on-success", &flags->on_success,
+                "Template, or list of them, of tasks that follow when it has succeeded",
+                "JSON|@FILE");
+  command.Texts("--on-failure", &flags->on_failure, "Likewise, when it is dead", "JSON|@FILE");
+  command.Texts("--on-complete", &flags->on_complete,
+                "Likewise, when it is over at all, cancelled too", "JSON|@FILE");
   command.AcceptRest("PROGRAM ARG...");
 }
 
@@ -97,6 +116,9 @@ absl::StatusOr<TaskSpec> MakeTask(const TaskFlags& flags,
     ZS_ASSIGN_OR_RETURN(Label label, ParseLabel(text));
     task.labels.push_back(std::move(label));
   }
+  ZS_RETURN_IF_ERROR(AddTemplates("on_success", flags.on_success, &task.on_success));
+  ZS_RETURN_IF_ERROR(AddTemplates("on_failure", flags.on_failure, &task.on_failure));
+  ZS_RETURN_IF_ERROR(AddTemplates("on_complete", flags.on_complete, &task.on_complete));
   if (argv) {
     task.content_type = "application/json";
     task.payload = ShellPayload(*argv);

@@ -29,6 +29,7 @@ struct TaskFlags {
   bool at_most_once = false;
   std::vector<std::string> labels;
   std::string concurrency_key, fairness_key, correlation_id, traceparent;
+  std::vector<std::string> on_success, on_failure, on_complete;  // JSON or @FILE
 };
 
 // And a program after "--".

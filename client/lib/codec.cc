@@ -104,28 +104,20 @@ flatbuffers::Offset<flatbuffers::String> WriteOptional(Builder* builder, const s
   return text.empty() ? 0 : builder->CreateString(text);
 }
 
-TaskSpec ReadTask(const wire::TaskSpec& from) {
-  TaskSpec task;
-  task.type = Text(from.type());
-  if (from.queue() != nullptr) task.queue = Text(from.queue());
-  task.payload = Text(from.payload());
-  task.content_type = Text(from.content_type());
-  task.priority = from.priority();
-  task.durability = ReadEnum(from.durability(), Durability::kReplicated);
-  task.max_attempts = from.max_attempts();
-  task.timeout_ms = from.timeout_ms();
-  task.retry_base_ms = from.retry_base_ms();
-  task.retry_cap_ms = from.retry_cap_ms();
-  task.labels = ReadLabels(from.labels());
-  task.concurrency_key = Text(from.concurrency_key());
-  task.fairness_key = Text(from.fairness_key());
-  task.correlation_id = Text(from.correlation_id());
-  task.traceparent = Text(from.traceparent());
-  task.delivery = ReadEnum(from.delivery(), Delivery::kAtLeastOnce);
-  return task;
+flatbuffers::Offset<wire::TaskSpec> WriteTask(Builder* builder, const TaskSpec& task);
+
+flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::TaskSpec>>> WriteTemplates(
+    Builder* builder, const std::vector<TaskSpec>& templates) {
+  if (templates.empty()) return 0;
+  std::vector<flatbuffers::Offset<wire::TaskSpec>> specs;
+  for (const TaskSpec& task : templates) specs.push_back(WriteTask(builder, task));
+  return builder->CreateVector(specs);
 }
 
 flatbuffers::Offset<wire::TaskSpec> WriteTask(Builder* builder, const TaskSpec& task) {
+  const auto on_success = WriteTemplates(builder, task.on_success),
+             on_failure = WriteTemplates(builder, task.on_failure),
+             on_complete = WriteTemplates(builder, task.on_complete);
   std::vector<flatbuffers::Offset<wire::Label>> pairs;
   for (const Label& label : task.labels) {
     const auto key = builder->CreateString(label.key), value = builder->CreateString(label.value);
@@ -149,10 +141,41 @@ flatbuffers::Offset<wire::TaskSpec> WriteTask(Builder* builder, const TaskSpec& 
       static_cast<wire::Durability>(task.durability), static_cast<uint16_t>(task.max_attempts),
       task.timeout_ms, task.delay_ms, task.run_at_ms, task.retry_base_ms, task.retry_cap_ms, labels,
       key, concurrency_key, fairness_key, correlation_id, traceparent,
-      static_cast<wire::Delivery>(task.delivery));
+      static_cast<wire::Delivery>(task.delivery), on_success, on_failure, on_complete,
+      task.pass_result);
 }
 
 }  // namespace
+
+TaskSpec ReadTask(const wire::TaskSpec& from) {
+  TaskSpec task;
+  task.type = Text(from.type());
+  if (from.queue() != nullptr) task.queue = Text(from.queue());
+  task.payload = Text(from.payload());
+  task.content_type = Text(from.content_type());
+  task.priority = from.priority();
+  task.durability = ReadEnum(from.durability(), Durability::kReplicated);
+  task.max_attempts = from.max_attempts();
+  task.timeout_ms = from.timeout_ms();
+  task.retry_base_ms = from.retry_base_ms();
+  task.retry_cap_ms = from.retry_cap_ms();
+  task.labels = ReadLabels(from.labels());
+  task.concurrency_key = Text(from.concurrency_key());
+  task.fairness_key = Text(from.fairness_key());
+  task.correlation_id = Text(from.correlation_id());
+  task.traceparent = Text(from.traceparent());
+  task.delivery = ReadEnum(from.delivery(), Delivery::kAtLeastOnce);
+  task.delay_ms = from.delay_ms();
+  task.run_at_ms = from.run_at_ms();
+  task.key = Text(from.key());
+  for (auto [templates, read] : {std::pair(from.on_success(), &task.on_success),
+                                 std::pair(from.on_failure(), &task.on_failure),
+                                 std::pair(from.on_complete(), &task.on_complete)})
+    if (templates != nullptr)
+      for (const wire::TaskSpec* spec : *templates) read->push_back(ReadTask(*spec));
+  task.pass_result = from.pass_result();
+  return task;
+}
 
 void ResetOutcome(Outcome* outcome) {
   outcome->state = TaskState::kSucceeded;
@@ -211,6 +234,7 @@ TaskInfo ReadTaskInfo(const wire::TaskInfo& from) {
                      .message = Text(progress->message()),
                      .attempt = progress->attempt(),
                      .at_ms = progress->at_ms()};
+  task.parent = TaskId(from.parent());
   return task;
 }
 

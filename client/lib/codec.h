@@ -19,6 +19,8 @@ void ResetOutcome(Outcome* outcome);
 // False for one that is no end of a task: to be ignored.
 bool ReadOutcome(const wire::Outcome& from, Outcome* outcome);
 
+// With its templates.
+TaskSpec ReadTask(const wire::TaskSpec& from);
 TaskInfo ReadTaskInfo(const wire::TaskInfo& from);
 StatusInfo ReadStatus(const wire::StatusReply& from);
 WorkerSummary ReadWorker(const wire::WorkerInfo& from);

@@ -1,14 +1,8 @@
 #include "client/lib/frame_builder.h"
 
+#include "client/lib/codec.h"
+
 namespace zsched {
-namespace {
-
-std::string Text(const flatbuffers::String* text) {
-  return text != nullptr ? text->str() : std::string();
-}
-
-}  // namespace
-
 FrameBuilder::Text FrameBuilder::Share(std::string_view text, Shared* last) {
   if (last->valid && last->text == text) return last->offset;
   last->text.assign(text);
@@ -18,7 +12,26 @@ FrameBuilder::Text FrameBuilder::Share(std::string_view text, Shared* last) {
 }
 
 void FrameBuilder::Add(const TaskRecord& task) {
+  tasks_.push_back(Write(task));
+  bytes_ += BodyBytesFor(task.header);
+}
+
+FrameBuilder::Templates FrameBuilder::WriteFollowers(const TaskRecord& task,
+                                                     FollowerBranch branch) {
+  std::vector<flatbuffers::Offset<wire::TaskSpec>> specs;
+  for (std::string_view rest = task.followers; !rest.empty();) {
+    const TaskRecord next = ReadRecord(rest);
+    rest.remove_prefix(next.header.size);
+    if (next.header.branch == branch) specs.push_back(Write(next));
+  }
+  return specs.empty() ? Templates() : builder_.CreateVector(specs);
+}
+
+flatbuffers::Offset<wire::TaskSpec> FrameBuilder::Write(const TaskRecord& task) {
   const RecordHeader& header = task.header;
+  const Templates on_success = WriteFollowers(task, FollowerBranch::kSuccess),
+                  on_failure = WriteFollowers(task, FollowerBranch::kFailure),
+                  on_complete = WriteFollowers(task, FollowerBranch::kComplete);
   labels_.clear();
   std::string_view labels = task.labels;
   for (uint32_t i = 0; i < header.labels; ++i) {
@@ -48,13 +61,13 @@ void FrameBuilder::Add(const TaskRecord& task) {
   if (!task.fairness_key.empty()) fairness_key = Share(task.fairness_key, &fairness_key_);
   const Text correlation_id = optional(task.correlation_id),
              traceparent = optional(task.traceparent);
-  tasks_.push_back(wire::CreateTaskSpec(
-      builder_, type, queue, payload, content_type, header.priority,
-      static_cast<wire::Durability>(header.durability), header.max_attempts, header.timeout_ms,
-      header.delay_ms, header.run_at_ms, header.retry_base_ms, header.retry_cap_ms, label_vector,
-      key, concurrency_key, fairness_key, correlation_id, traceparent,
-      static_cast<wire::Delivery>(header.delivery)));
-  bytes_ += BodyBytesFor(header);
+  return wire::CreateTaskSpec(builder_, type, queue, payload, content_type, header.priority,
+                              static_cast<wire::Durability>(header.durability), header.max_attempts,
+                              header.timeout_ms, header.delay_ms, header.run_at_ms,
+                              header.retry_base_ms, header.retry_cap_ms, label_vector, key,
+                              concurrency_key, fairness_key, correlation_id, traceparent,
+                              static_cast<wire::Delivery>(header.delivery), on_success, on_failure,
+                              on_complete, header.pass_result);
 }
 
 std::string FrameBuilder::Finish(uint64_t seq, uint64_t acked_below, bool notify) {
@@ -70,31 +83,7 @@ std::string FrameBuilder::Finish(uint64_t seq, uint64_t acked_below, bool notify
 }
 
 void AppendRecord(const wire::TaskSpec& task, std::string* out) {
-  TaskSpec spec;
-  spec.type = Text(task.type());
-  if (task.queue() != nullptr) spec.queue = task.queue()->str();
-  if (task.payload() != nullptr)
-    spec.payload.assign(reinterpret_cast<const char*>(task.payload()->data()),
-                        task.payload()->size());
-  spec.content_type = Text(task.content_type());
-  spec.priority = task.priority();
-  spec.durability = static_cast<Durability>(task.durability());
-  spec.delivery = static_cast<Delivery>(task.delivery());
-  spec.max_attempts = task.max_attempts();
-  spec.timeout_ms = task.timeout_ms();
-  spec.delay_ms = task.delay_ms();
-  spec.run_at_ms = task.run_at_ms();
-  spec.retry_base_ms = task.retry_base_ms();
-  spec.retry_cap_ms = task.retry_cap_ms();
-  spec.key = Text(task.key());
-  spec.concurrency_key = Text(task.concurrency_key());
-  spec.fairness_key = Text(task.fairness_key());
-  spec.correlation_id = Text(task.correlation_id());
-  spec.traceparent = Text(task.traceparent());
-  if (task.labels() != nullptr)
-    for (const wire::Label* label : *task.labels())
-      spec.labels.push_back({label->key()->str(), label->value()->str()});
-  AppendRecord(spec, out);
+  AppendRecord(ReadTask(task), out);
 }
 
 }  // namespace zsched

@@ -35,7 +35,9 @@ class FrameBuilder {
     for (uint32_t bytes : {header.concurrency_key_bytes, header.fairness_key_bytes,
                            header.correlation_id_bytes, header.traceparent_bytes})
       strings += bytes > 0;
-    return header.size - kUnsentBytes + kTaskOverheadBytes + header.labels * kTaskOverheadBytes +
+    // The header of a follower's record is more than its strings may add.
+    const size_t tables = 1 + header.labels + header.templates + header.template_labels;
+    return header.size - kUnsentBytes + tables * kTaskOverheadBytes +
            strings * kStringOverheadBytes;
   }
 
@@ -55,6 +57,9 @@ class FrameBuilder {
     Text offset;
     bool valid = false;
   };
+  using Templates = flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::TaskSpec>>>;
+  flatbuffers::Offset<wire::TaskSpec> Write(const TaskRecord& task);
+  Templates WriteFollowers(const TaskRecord& task, FollowerBranch branch);
   Text Share(std::string_view text, Shared* last);
 
   flatbuffers::FlatBufferBuilder builder_{64 << 10};

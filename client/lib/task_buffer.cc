@@ -13,18 +13,41 @@ struct LabelLengths {
   uint32_t value_bytes;
 };
 
+template <class Visit>
+void ForEachTemplate(const TaskSpec& task, Visit visit) {
+  for (const TaskSpec& next : task.on_success) visit(next, FollowerBranch::kSuccess);
+  for (const TaskSpec& next : task.on_failure) visit(next, FollowerBranch::kFailure);
+  for (const TaskSpec& next : task.on_complete) visit(next, FollowerBranch::kComplete);
+}
+
+size_t TextBytes(const TaskSpec& task);
+size_t FollowerBytes(const TaskSpec& task) {
+  size_t bytes = 0;
+  ForEachTemplate(task, [&](const TaskSpec& next, FollowerBranch) {
+    bytes += sizeof(RecordHeader) + TextBytes(next);
+  });
+  return bytes;
+}
+
 size_t TextBytes(const TaskSpec& task) {
   size_t bytes = task.type.size() + task.queue.size() + task.payload.size() +
                  task.content_type.size() + task.key.size() + task.concurrency_key.size() +
                  task.fairness_key.size() + task.correlation_id.size() + task.traceparent.size();
   for (const Label& label : task.labels)
     bytes += sizeof(LabelLengths) + label.key.size() + label.value.size();
-  return bytes;
+  return bytes + FollowerBytes(task);
 }
 
-}  // namespace
+void CountTemplates(const TaskSpec& task, RecordHeader* header) {
+  ForEachTemplate(task, [&](const TaskSpec& next, FollowerBranch) {
+    ++header->templates;
+    header->template_labels += static_cast<uint32_t>(next.labels.size());
+    CountTemplates(next, header);
+  });
+}
 
-absl::Status CheckEncodable(const TaskSpec& task) {
+// All but the size, which is that of the whole.
+absl::Status CheckNumbers(const TaskSpec& task, int depth) {
   if (task.priority < 0 || task.priority >= kPriorities)
     return Error(ErrorCode::kInvalidArgument,
                  fmt::format("priority {} is not in 0..{}", task.priority, kPriorities - 1));
@@ -34,6 +57,28 @@ absl::Status CheckEncodable(const TaskSpec& task) {
   if (task.labels.size() > kMaxLabels)
     return Error(ErrorCode::kInvalidArgument,
                  fmt::format("{} labels are over {}", task.labels.size(), kMaxLabels));
+  // The verifier of the broker would refuse the frame, and all others in it.
+  if (depth > kMaxChainDepth)
+    return Error(ErrorCode::kInvalidArgument,
+                 fmt::format("a chain is at most {} deep", kMaxChainDepth));
+  absl::Status status;
+  ForEachTemplate(task, [&](const TaskSpec& next, FollowerBranch) {
+    if (status.ok()) status = CheckNumbers(next, depth + 1);
+  });
+  return status;
+}
+
+void Append(const TaskSpec& task, FollowerBranch branch, std::string* out);
+
+}  // namespace
+
+absl::Status CheckEncodable(const TaskSpec& task) {
+  if (absl::Status numbers = CheckNumbers(task, 0); !numbers.ok()) return numbers;
+  RecordHeader sums;
+  CountTemplates(task, &sums);
+  if (sums.templates > kMaxTemplates)
+    return Error(ErrorCode::kInvalidArgument,
+                 fmt::format("{} templates are over {}", sums.templates, kMaxTemplates));
   if (const size_t bytes = TextBytes(task); bytes > kMaxTaskBytes)
     return Error(ErrorCode::kTooLarge, fmt::format("a task of {} bytes is over the {} that a frame "
                                                    "can carry; pass a reference to the data",
@@ -42,6 +87,12 @@ absl::Status CheckEncodable(const TaskSpec& task) {
 }
 
 void AppendRecord(const TaskSpec& task, std::string* out) {
+  Append(task, FollowerBranch::kNone, out);
+}
+
+namespace {
+
+void Append(const TaskSpec& task, FollowerBranch branch, std::string* out) {
   RecordHeader header{.size = static_cast<uint32_t>(sizeof(RecordHeader) + TextBytes(task)),
                       .type_bytes = static_cast<uint32_t>(task.type.size()),
                       .queue_bytes = static_cast<uint32_t>(task.queue.size()),
@@ -60,8 +111,12 @@ void AppendRecord(const TaskSpec& task, std::string* out) {
                       .priority = static_cast<uint8_t>(task.priority),
                       .durability = task.durability,
                       .delivery = task.delivery,
+                      .branch = branch,
+                      .pass_result = task.pass_result,
+                      .follower_bytes = static_cast<uint32_t>(FollowerBytes(task)),
                       .delay_ms = task.delay_ms,
                       .run_at_ms = task.run_at_ms};
+  CountTemplates(task, &header);
   out->append(reinterpret_cast<const char*>(&header), sizeof(header));
   out->append(task.type)
       .append(task.queue)
@@ -78,7 +133,11 @@ void AppendRecord(const TaskSpec& task, std::string* out) {
     out->append(reinterpret_cast<const char*>(&lengths), sizeof(lengths));
     out->append(label.key).append(label.value);
   }
+  ForEachTemplate(
+      task, [&](const TaskSpec& next, FollowerBranch follows) { Append(next, follows, out); });
 }
+
+}  // namespace
 
 TaskRecord ReadRecord(std::string_view bytes) {
   TaskRecord task;
@@ -98,7 +157,8 @@ TaskRecord ReadRecord(std::string_view bytes) {
   task.fairness_key = take(task.header.fairness_key_bytes);
   task.correlation_id = take(task.header.correlation_id_bytes);
   task.traceparent = take(task.header.traceparent_bytes);
-  task.labels = bytes;
+  task.labels = take(bytes.size() - task.header.follower_bytes);
+  task.followers = bytes;
   return task;
 }
 

@@ -20,12 +20,14 @@
 namespace zsched {
 
 // One task's largest size in bytes of its strings. With it a frame of one task stays under
-// kMaxFrameBytes; the broker's own limits are far lower.
-inline constexpr size_t kMaxTaskBytes = kMaxFrameBytes / 2;
+// kMaxFrameBytes; the broker's own limits (a payload, and as much in templates) are lower.
+inline constexpr size_t kMaxTaskBytes = kMaxFrameBytes / 4 * 3;
+
+enum class FollowerBranch : uint8_t { kNone = 0, kSuccess = 1, kFailure = 2, kComplete = 3 };
 
 // The numbers of a task, and the lengths of what follows them in this order: type, queue, payload,
 // content type, key, concurrency key, fairness key, correlation id, traceparent, then for each label key
-// length, value length, key, value.
+// length, value length, key, value, then the records of its templates.
 struct RecordHeader {
   uint32_t size = 0;  // of the whole record
   uint32_t type_bytes = 0;
@@ -45,6 +47,11 @@ struct RecordHeader {
   uint8_t priority = 0;
   Durability durability = Durability::kReplicated;
   Delivery delivery = Delivery::kAtLeastOnce;
+  FollowerBranch branch = FollowerBranch::kNone;  // of a template
+  bool pass_result = false;
+  uint32_t follower_bytes = 0;   // records of templates
+  uint32_t templates = 0;        // in all depths
+  uint32_t template_labels = 0;  // of these
   uint64_t delay_ms = 0;
   int64_t run_at_ms = 0;
 };
@@ -61,7 +68,8 @@ struct TaskRecord {
   std::string_view fairness_key;
   std::string_view correlation_id;
   std::string_view traceparent;
-  std::string_view labels;  // see ReadLabel
+  std::string_view labels;     // see ReadLabel
+  std::string_view followers;  // see ReadRecord
 };
 
 // INVALID_ARGUMENT for numbers that the wire cannot carry, TOO_LARGE over kMaxTaskBytes. Everything

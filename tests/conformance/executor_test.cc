@@ -282,6 +282,47 @@ TEST_F(ShellTest, GivesACleanEnvironment) {
   EXPECT_FALSE(seen.contains("ZSCHED_TEST_SECRET"));
 }
 
+TEST_F(ShellTest, IsToldOfItsParentAndGivenWhatThatLeft) {
+  const Json command = {{"argv", {"sh", "-c", "echo $ZSCHED_PARENT_ID $ZSCHED_PARENT_STATE; cat"}},
+                        {"stdin_from", "parent"}};
+  const std::string large(300'000, 'r');
+  struct Case {
+    ParentTask parent;
+    std::string stdout_text;
+  };
+  const TaskId id = MakeId<TaskId>(Epoch(4), 3);
+  for (const Case& one :
+       {Case{{.id = id, .state = "succeeded", .passed = true, .result = "forty-two"},
+             "4-3 succeeded\nforty-two"},
+        Case{{.id = id, .state = "succeeded", .passed = true}, "4-3 succeeded\n"},
+        Case{{.id = id,
+        .state = "dead",
+        .passed = true,
+        .error = ErrorCode::kHandlerFailed,
+        .error_message = "no luck"},
+             "4-3 dead\nno luck"}}) {
+    FakeTask task("shell", command.dump());
+    task.Follow(one.parent);
+    TaskResult result = MakeShellExecutor(Quick())->Run(task);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(Json::parse(result.result())["stdout"], one.stdout_text);
+  }
+  FakeTask counts("shell", Json{{"argv", {"wc", "-c"}}, {"stdin_from", "parent"}}.dump());
+  counts.Follow({.id = id, .state = "succeeded", .passed = true, .result = large});
+  EXPECT_EQ(Json::parse(MakeShellExecutor(Quick())->Run(counts).result())["stdout"], "300000\n");
+}
+
+TEST_F(ShellTest, WithoutAParentThereIsNothingToBeGiven) {
+  const std::string payload = Json{{"argv", {"cat"}}, {"stdin_from", "parent"}}.dump();
+  FakeTask alone("shell", payload), untold("shell", payload);
+  untold.Follow({.id = MakeId<TaskId>(Epoch(4), 3), .state = "succeeded"});
+  for (FakeTask* task : {&alone, &untold}) {
+    TaskResult result = MakeShellExecutor(Quick())->Run(*task);
+    EXPECT_EQ(CodeOf(result.status()), ErrorCode::kInvalidArgument);
+    EXPECT_EQ(result.retry(), TaskResult::Retry::kNever);
+  }
+}
+
 TEST_F(ShellTest, RunsInTheDirectoryGiven) {
   Json output = Output({{"argv", {"pwd"}}, {"cwd", directory.path()}});
   EXPECT_EQ(output["stdout"], directory.path() + "\n");

@@ -22,6 +22,9 @@ class FakeTask final : public TaskContext {
       : type_(std::move(type)), payload_(std::move(payload)), fd_(eventfd(0, EFD_CLOEXEC)) {}
   ~FakeTask() override { close(fd_); }
 
+  // Its views must live as long as the task.
+  void Follow(const ParentTask& parent) { parent_ = parent; }
+
   void Cancel() {
     std::lock_guard lock(mutex_);
     cancelled_ = true;
@@ -46,6 +49,7 @@ class FakeTask final : public TaskContext {
   int64_t submitted_at_ms() const override { return 0; }
   std::string_view correlation_id() const override { return ""; }
   std::string_view traceparent() const override { return ""; }
+  std::optional<ParentTask> parent() const override { return parent_; }
   std::optional<std::string_view> label(std::string_view) const override { return std::nullopt; }
   std::vector<std::pair<std::string_view, std::string_view>> labels() const override { return {}; }
   std::string_view checkpoint() const override { return ""; }
@@ -74,6 +78,7 @@ class FakeTask final : public TaskContext {
  private:
   const std::string type_;
   const std::string payload_;
+  std::optional<ParentTask> parent_;
   const int fd_;
   mutable std::mutex mutex_;
   std::array<std::string, 3> written_;  // by stream

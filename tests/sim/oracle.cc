@@ -53,6 +53,7 @@ void Oracle::Committed(const broker::Batch& batch) {
   });
   DeadStored(batch);
   for (uint64_t id : std::exchange(changed_tasks_, {})) CheckTrail(id);
+  ChainsStored(batch);
   if (std::exchange(pruned_young_, false) && clocks_agree_ && kept_ < keep_finished_)
     Fail(absl::StrCat("retention keeps ", kept_, " tasks, but was told ", keep_finished_));
   for (const Mutation& m : batch.mutations(Table::kQueues))
@@ -79,6 +80,7 @@ void Oracle::SpecStored(uint64_t id, std::string_view row) {
     if (!first) Fail(Name(id) + " was created under the key of " + Name(holder->second));
   }
   if (TickStored(id, *spec)) return;
+  FollowerStored(id, *spec);
   auto [it, is_new] = id_of_marker_.try_emplace(task.marker, id);
   if (!is_new)
     Fail(absl::StrCat(task.marker, " was created twice: as ", Name(it->second), " and as ",
@@ -128,6 +130,7 @@ void Oracle::CheckRow(uint64_t id, const TaskRow& row) {
   if (IsFinished(row.state)) {
     CheckEnd(id, task, row);
     task.ends.emplace_back(row.state, row.lease);
+    ended_.push_back(id);
   }
   if (row.state == TaskState::kSucceeded || row.state == TaskState::kCancelled) ++kept_;
   if (row.state == TaskState::kDead) ++dead_;

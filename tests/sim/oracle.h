@@ -35,6 +35,8 @@
 //   the next attempt gets the last checkpoint | TASKS against the rows; rows at the RESULT_ACK against what the attempt said
 //   of what an attempt wrote the end is on disk | rows against the bytes that only it writes, and at the RESULT_ACK against
 //     once its result is, and nobody else's     |   what had been sent; LOG_PAGES
+//   each branch of a chain fires once, with   | spec rows against the ends of tasks in the same batch, the
+//     the end of the task that it follows     |   templates in SUBMIT; TASKS against the rows
 //   clients hear the truth                    | OUTCOMES and TASK_INFOS against terminal rows and handlers
 //   a session is a numbered stream            | every frame that leaves; of those that enter, only what follows counts
 //
@@ -121,7 +123,14 @@ class Oracle {
   // --- What is to be checked by others
   struct TaskFacts {
     std::string marker;
-    uint32_t bytes = 0;    // of the payload
+    uint32_t bytes = 0;    // of the payload, and of what was passed to it
+    // Of one that follows another: which, and what the row says of that one's end.
+    uint64_t parent = 0;
+    broker::TaskState parent_state{};
+    bool parent_passed = false;
+    uint32_t passed_bytes = 0;
+    std::string parent_outcome;  // its row
+    uint8_t fired = 0;           // branches of its own
     bool durable = false;  // its spec is on disk
     bool has_row = false;
     bool pruned = false;
@@ -289,6 +298,18 @@ class Oracle {
   void OnScheduleFrame(uint64_t session, const FrameView& frame);
   void CheckScheduleInfos(uint64_t session, const wire::ScheduleInfos& infos);
 
+  // A template of a task, by the marker that the task of it will have.
+  struct Link {
+    uint8_t branch = 0;
+    bool passes = false;
+    std::string marker;
+  };
+  void NoteChain(const wire::TaskSpec& spec, const std::string& marker);
+  void FollowerStored(uint64_t id, const broker::SpecView& spec);
+  void CheckPassed(uint64_t id, const Link& link, const broker::Batch& batch);
+  void ChainsStored(const broker::Batch& batch);
+  void CheckParent(const wire::Assignment& assignment, const TaskFacts& task);
+
   void DeadStored(const broker::Batch& batch);
   void DeadRevived(uint64_t id, const TaskFacts& task);
   void DeadErased(uint64_t id, TaskFacts& task);
@@ -443,6 +464,10 @@ class Oracle {
     int64_t tick_ms = 0;
   };
   std::vector<Tick> new_ticks_;  // of this batch
+  // --- Chains
+  std::map<std::string, std::vector<Link>> links_;  // by marker
+  std::set<std::string> following_;                 // markers of all templates
+  std::vector<uint64_t> ended_, new_followers_;     // with this batch
   AlignedCopy aligned_;
 
   // --- Time

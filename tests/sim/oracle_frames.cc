@@ -364,6 +364,7 @@ bool Oracle::CheckInfo(const wire::TaskInfo& info) {
   if (!task.durable) Fail(Name(info.id()) + ": shown, but not on disk");
   if (broker::IsFinished(info.state()))
     CheckOutcome(info.id(), info.state(), BytesOf(info.result()));
+  if (info.parent() != task.parent) Fail(Name(info.id()) + " is shown with another parent");
   const bool dead = info.state() == TaskState::kDead;
   if (dead ? !task.fingerprints.contains(info.fingerprint()) : info.fingerprint() != 0)
     Fail(Name(info.id()) + " is shown with a fingerprint that no error of it had");
@@ -396,7 +397,7 @@ void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
     const TaskFacts& facts = tasks_[id];
     if (!facts.durable) return Fail(Name(id) + " was handed out before it was durable");
     std::string_view payload = BytesOf(task->payload());
-    if (payload.substr(0, payload.find('|')) != facts.marker || payload.size() != facts.bytes)
+    if (payload.substr(0, payload.find('|')) != facts.marker || payload.size() != facts.bytes - facts.passed_bytes)
       return Fail(Name(id) + " was handed out with another payload");
     if (!leases_
              .try_emplace(lease,
@@ -405,6 +406,7 @@ void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
       return Fail(LeaseName(lease) + " was used before");
     if (facts.cancel_acked)
       return Fail(Name(id) + " was handed out after its cancel was acknowledged");
+    CheckParent(*task, facts);
     CheckEarly(id, facts);
     CheckCheckpoint(id, *task);
     CheckHandOut(wishes_[facts.marker]);

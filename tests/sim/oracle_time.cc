@@ -170,7 +170,9 @@ bool Oracle::WasFound(const Greeting& greeting, const HeldLease& held) {
 // --- When a task may start --------------------------------------------------------------------------------------------
 
 void Oracle::NoteWish(const wire::TaskSpec& spec, const std::string& marker) {
-  Wish& wish = wishes_[marker];
+  auto [at, is_new] = wishes_.try_emplace(marker);
+  if (!is_new) return;  // it comes again: the task may be there, and its time counts from the first
+  Wish& wish = at->second;
   wish.queue = std::string(spec.queue() != nullptr ? TextOf(spec.queue()) : kDefaultQueue);
   wish.type = std::string(TextOf(spec.type()));
   wish.concurrency_key = std::string(TextOf(spec.concurrency_key()));
@@ -183,6 +185,7 @@ void Oracle::NoteWish(const wire::TaskSpec& spec, const std::string& marker) {
   }
   wish.retry_base_ms = spec.retry_base_ms() != 0 ? spec.retry_base_ms() : kDefaultRetryBaseMs;
   wish.retry_cap_ms = spec.retry_cap_ms() != 0 ? spec.retry_cap_ms() : kDefaultRetryCapMs;
+  NoteChain(spec, marker);  // makes other wishes: this one may move
 }
 
 // An accepted failure, of which the row is on disk: docs/protocol.md §6 says how long the task waits at least.

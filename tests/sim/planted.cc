@@ -130,6 +130,18 @@ constexpr PlantedBug kBugs[] = {
      "workers", "cancels"},
     {"cancel-ack-early", "a cancel is acknowledged before its record is durable", 5, "", "cancels"},
 
+    // --- Chains
+    {"cancelled-fires-nothing", "a cancelled task fires no branch", 5, "", "chained"},
+    {"result-not-passed", "a task that follows is not given what was left", 5, "", "chained"},
+    {"fires-after-every-retry", "a task that dies again fires its branches again", 10, "",
+     "chained"},
+    {"fired-not-stored", "a restart forgets which branches have fired", 20, "flapping-broker",
+     "chained"},
+    {"chains-not-stored", "a restart forgets the templates of tasks", 5, "flapping-broker",
+     "chained"},
+    {"lost-fires-nothing", "a task that dies with its worker fires no branch", 20, "workers",
+     "chained"},
+
     // --- Schedules
     {"cursor-not-stored", "after a restart a schedule begins anew, where it was made", 5,
      "flapping-broker", "scheduled"},

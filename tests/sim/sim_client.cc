@@ -327,7 +327,34 @@ TaskSpec SimClient::MakeTask(std::string* marker) {
   if (random_.Chance(workload.grouped)) task.fairness_key = name("f", kGroups);
   if (random_.Chance(workload.once)) task.delivery = Delivery::kAtMostOnce;
   if (random_.Chance(workload.invalid)) task.delay_ms = task.run_at_ms = 1;  // not both
+  size_t templates = kMaxTemplates;
+  if (random_.Chance(workload.chained)) AddChain(*marker, /*depth=*/1, &templates, &task);
   return task;
+}
+
+// Up to two templates a branch, named after the task that they follow.
+void SimClient::AddChain(const std::string& marker, int depth, size_t* left, TaskSpec* task) {
+  constexpr double kBranch = 0.5, kTwo = 0.2, kDeeper = 0.3;
+  int number = 0;
+  for (std::vector<TaskSpec>* branch : {&task->on_success, &task->on_failure, &task->on_complete}) {
+    if (!random_.Chance(kBranch)) continue;
+    for (int more = random_.Chance(kTwo) ? 2 : 1; more > 0 && *left > 0; --more) {
+      --*left;
+      const std::string name = absl::StrCat(marker, "/", number++);
+      TaskSpec next = *task;
+      next.on_success.clear();
+      next.on_failure.clear();
+      next.on_complete.clear();
+      next.key.clear();
+      next.run_at_ms = 0;
+      next.delay_ms = random_.Chance(kBranch) ? 0 : random_.Below(500);
+      next.payload = name + "|";
+      next.queue = absl::StrCat("q", random_.Below(static_cast<uint64_t>(world_.workload.queues)));
+      next.pass_result = random_.Chance(kBranch);
+      if (depth < kMaxChainDepth && random_.Chance(kDeeper)) AddChain(name, depth + 1, left, &next);
+      branch->push_back(std::move(next));
+    }
+  }
 }
 
 // A task with a key may come again as it was, or another may come under its key, which must be refused.

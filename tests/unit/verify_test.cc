@@ -48,15 +48,19 @@ struct Path {
 };
 
 // To every vector whose elements need more than the multiple of 4 that follows a vector's size.
-std::vector<Path> WideVectors(const StructDef& table) {
+// `within`: the tables above it. One that comes again (a template of a TaskSpec) has no paths of its own
+// there: the check of its first appearance says that it has none at all.
+std::vector<Path> WideVectors(const StructDef& table, std::set<const StructDef*> within = {}) {
   std::vector<Path> paths;
+  within.insert(&table);
   for (const FieldDef* field : table.fields.vec) {
     const flatbuffers::Type& type = field->value.type;
     const bool is_vector = flatbuffers::IsVector(type);
     const flatbuffers::Type inner = is_vector ? type.VectorType() : type;
     if (is_vector && flatbuffers::InlineAlignment(inner) > 4) paths.push_back({&table, {field}});
     if (!flatbuffers::IsTable(inner)) continue;
-    for (const Path& below : WideVectors(*inner.struct_def)) {
+    if (within.contains(inner.struct_def)) continue;
+    for (const Path& below : WideVectors(*inner.struct_def, within)) {
       paths.push_back({&table, {field}});
       auto& fields = paths.back().fields;
       fields.insert(fields.end(), below.fields.begin(), below.fields.end());

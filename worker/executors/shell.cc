@@ -154,6 +154,9 @@ class ShellExecutor final : public Executor {
   TaskResult Run(TaskContext& task) override {
     absl::StatusOr<ShellCommand> command = ParseShellCommand(task.payload());
     if (!command.ok()) return TaskResult(command.status()).DoNotRetry();
+    if (command->stdin_from_parent)
+      if (absl::Status status = TakeFromParent(task, &*command); !status.ok())
+        return TaskResult(std::move(status)).DoNotRetry();
     Environment environment = EnvironmentOf(*command, task);
     absl::StatusOr<std::string> program = FindProgram(command->argv[0], environment["PATH"]);
     if (!program.ok()) return TaskResult(program.status()).DoNotRetry();
@@ -167,12 +170,25 @@ class ShellExecutor final : public Executor {
   }
 
  private:
+  static absl::Status TakeFromParent(const TaskContext& task, ShellCommand* command) {
+    const std::optional<ParentTask> parent = task.parent();
+    if (!parent || !parent->passed)
+      return Error(ErrorCode::kInvalidArgument,
+                   "stdin_from: this task was not passed what another one left (pass_result)");
+    command->stdin_text = parent->error == ErrorCode::kOk ? parent->result : parent->error_message;
+    return absl::OkStatus();
+  }
+
   Environment EnvironmentOf(const ShellCommand& command, const TaskContext& task) const {
     Environment environment = inherited_;
     for (const auto& [key, value] : command.env) environment[key] = value;
     environment["ZSCHED_TASK_ID"] = ToString(task.task_id());
     environment["ZSCHED_ATTEMPT"] = std::to_string(task.attempt());
     environment["ZSCHED_LEASE_ID"] = ToString(task.lease_id());
+    if (const std::optional<ParentTask> parent = task.parent()) {
+      environment["ZSCHED_PARENT_ID"] = ToString(parent->id);
+      environment["ZSCHED_PARENT_STATE"] = parent->state;
+    }
     return environment;
   }
 

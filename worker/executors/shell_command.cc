@@ -94,8 +94,13 @@ absl::Status ReadField(const std::string& key, const Json& value, ShellCommand* 
     return absl::OkStatus();
   }
   if (key == "no_retry_exit_codes") return ReadExitCodes(value, command);
+  if (key == "stdin_from") {
+    if (value != "parent") return Invalid("stdin_from is not \"parent\"");
+    command->stdin_from_parent = true;
+    return absl::OkStatus();
+  }
   return Invalid("unknown field '" + key +
-                 "'; there are argv, env, cwd, stdin and no_retry_exit_codes");
+                 "'; there are argv, env, cwd, stdin, stdin_from and no_retry_exit_codes");
 }
 
 }  // namespace
@@ -106,6 +111,8 @@ absl::StatusOr<ShellCommand> ParseShellCommand(std::string_view payload) {
     return Invalid("it is not a JSON object like {\"argv\":[\"prog\",\"arg\"]}");
   ShellCommand command;
   for (const auto& [key, value] : json.items()) ZS_RETURN_IF_ERROR(ReadField(key, value, &command));
+  if (command.stdin_from_parent && json.contains("stdin"))
+    return Invalid("stdin, stdin_from: give one of the two");
   if (command.argv.empty()) return Invalid("argv is missing; it names the program to run");
   return command;
 }

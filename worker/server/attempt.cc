@@ -13,6 +13,11 @@
 namespace zsched::worker {
 namespace {
 
+std::string_view StateName(wire::TaskState state) {
+  if (state == wire::TaskState::kSucceeded) return "succeeded";
+  return state == wire::TaskState::kDead ? "dead" : "cancelled";
+}
+
 class AttemptContext final : public TaskContext {
  public:
   AttemptContext(const wire::Assignment& task, std::chrono::steady_clock::time_point started,
@@ -31,6 +36,18 @@ class AttemptContext final : public TaskContext {
 
   std::string_view correlation_id() const override { return TextOf(task_.correlation_id()); }
   std::string_view traceparent() const override { return TextOf(task_.traceparent()); }
+
+  std::optional<ParentTask> parent() const override {
+    const wire::Parent* parent = task_.parent();
+    if (parent == nullptr) return std::nullopt;
+    return ParentTask{TaskId(parent->id()),
+                      StateName(parent->state()),
+                      parent->passed(),
+                      BytesOf(parent->result()),
+                      TextOf(parent->content_type()),
+                      ErrorFromNumber(parent->error_code()),
+                      TextOf(parent->error_message())};
+  }
 
   std::optional<std::string_view> label(std::string_view key) const override {
     for (const auto& [name, value] : labels())

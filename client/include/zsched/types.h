@@ -92,6 +92,15 @@ struct TaskSpec {
   // At most once: no attempt begins when an earlier one has, or may have; what was lost with its worker,
   // timed out or failed is dead. Its lease is durable before it leaves the broker.
   Delivery delivery = Delivery::kAtLeastOnce;
+  // Templates of tasks that follow this one: when it has succeeded, when it is dead, when it is over at
+  // all, cancelled too. Each of the three comes about at most once in the life of the task, together with
+  // that end. At most kMaxTemplates in all depths, kMaxChainDepth deep. A template has no `key` and no
+  // run_at_ms; its delay_ms counts from the end of the task that it follows.
+  std::vector<TaskSpec> on_success{};
+  std::vector<TaskSpec> on_failure{};
+  std::vector<TaskSpec> on_complete{};
+  // Of a template only: its task is given what the one before left, the result or the error.
+  bool pass_result = false;
 };
 
 // One task of a batch that was not accepted.
@@ -173,6 +182,7 @@ struct TaskInfo {
   // Dead: the same for errors that differ in their details only (docs/scheduling.md). Otherwise 0.
   uint64_t fingerprint = 0;
   std::optional<TaskProgress> progress{};
+  TaskId parent{};  // the task that it follows; 0: none
 };
 
 // What keeps a task that is not over from running, or that it runs. Numbers as on the wire.

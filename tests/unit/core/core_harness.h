@@ -33,6 +33,12 @@ struct TestTask {
   std::string concurrency_key = {};
   std::string fairness_key = {};
   wire::Delivery delivery = wire::Delivery::kAtLeastOnce;
+  std::string correlation_id = {};
+  std::vector<TestTask> on_success = {};
+  std::vector<TestTask> on_failure = {};
+  std::vector<TestTask> on_complete = {};
+  bool pass_result = false;
+  int64_t run_at_ms = 0;
 };
 
 // Settings to change; what is not given stays.
@@ -130,23 +136,7 @@ class CoreHarness {
   SubmitAckEffect Submit(SessionId from, uint64_t seq, const std::vector<TestTask>& tasks,
                          uint64_t acked_below = 1, bool notify = false) {
     flatbuffers::FlatBufferBuilder b;
-    std::vector<flatbuffers::Offset<wire::TaskSpec>> specs;
-    for (const TestTask& task : tasks) {
-      auto type = b.CreateString(task.type), queue = b.CreateString(task.queue);
-      auto optional = [&](const std::string& text) {
-        return text.empty() ? flatbuffers::Offset<flatbuffers::String>()
-                            : b.CreateSharedString(text);
-      };
-      auto key = optional(task.key), concurrency_key = optional(task.concurrency_key),
-           fairness_key = optional(task.fairness_key);
-      auto payload = b.CreateVector(reinterpret_cast<const uint8_t*>(task.payload.data()),
-                                    task.payload.size());
-      specs.push_back(wire::CreateTaskSpec(
-          b, type, queue, payload, 0, static_cast<uint8_t>(task.priority), task.durability,
-          task.max_attempts, task.timeout_ms, task.delay_ms, 0, task.retry_base_ms, 0, 0, key,
-          concurrency_key, fairness_key, 0, 0, task.delivery));
-    }
-    auto list = b.CreateVector(specs);
+    auto list = BuildSpecs(b, tasks);
     b.Finish(wire::CreateSubmit(b, seq, acked_below, notify, list));
     std::string_view body(reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize());
     core->OnSubmit(from, *flatbuffers::GetRoot<wire::Submit>(body.data()), body, now);
@@ -155,6 +145,33 @@ class CoreHarness {
     if (acks.size() == before) return {};
     core->OnSubmitAckSent(acks.back());
     return acks.back();
+  }
+  static flatbuffers::Offset<Templates> BuildSpecs(flatbuffers::FlatBufferBuilder& b,
+                                                   const std::vector<TestTask>& tasks) {
+    std::vector<flatbuffers::Offset<wire::TaskSpec>> specs;
+    for (const TestTask& task : tasks) specs.push_back(BuildSpec(b, task));
+    return b.CreateVector(specs);
+  }
+  static flatbuffers::Offset<wire::TaskSpec> BuildSpec(flatbuffers::FlatBufferBuilder& b,
+                                                       const TestTask& task) {
+    auto templates = [&](const std::vector<TestTask>& list) {
+      return list.empty() ? flatbuffers::Offset<Templates>() : BuildSpecs(b, list);
+    };
+    auto on_success = templates(task.on_success), on_failure = templates(task.on_failure),
+         on_complete = templates(task.on_complete);
+    auto type = b.CreateString(task.type), queue = b.CreateString(task.queue);
+    auto optional = [&](const std::string& text) {
+      return text.empty() ? flatbuffers::Offset<flatbuffers::String>() : b.CreateSharedString(text);
+    };
+    auto key = optional(task.key), concurrency_key = optional(task.concurrency_key),
+         fairness_key = optional(task.fairness_key), correlation_id = optional(task.correlation_id);
+    auto payload =
+        b.CreateVector(reinterpret_cast<const uint8_t*>(task.payload.data()), task.payload.size());
+    return wire::CreateTaskSpec(b, type, queue, payload, 0, static_cast<uint8_t>(task.priority),
+                                task.durability, task.max_attempts, task.timeout_ms, task.delay_ms,
+                                task.run_at_ms, task.retry_base_ms, 0, 0, key, concurrency_key,
+                                fairness_key, correlation_id, 0, task.delivery, on_success,
+                                on_failure, on_complete, task.pass_result);
   }
   TaskId SubmitOne(SessionId from, uint64_t seq, const TestTask& task) {
     return TaskId(Submit(from, seq, {task}).first_id);

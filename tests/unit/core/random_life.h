@@ -111,12 +111,28 @@ class RandomLife {
       if (Chance(15)) task.delivery = wire::Delivery::kAtMostOnce;
       if (Chance(30)) task.concurrency_key = "c" + std::to_string(Below(4));
       if (Chance(30)) task.fairness_key = "f" + std::to_string(Below(3));
+      if (Chance(25)) AddChain(task, /*depth=*/1);
     }
     ++seq_;
     SubmitAckEffect ack =
         h_.Submit(client_, seq_, tasks, Chance(50) ? seq_ : std::max<uint64_t>(1, seq_ - 5));
     for (uint64_t i = 0; i < ack.accepted; ++i) ids_.push_back(ack.first_id + i);
     if (Chance(10)) client_ = SessionId(0);
+  }
+
+  void AddChain(TestTask& task, int depth) {
+    for (std::vector<TestTask>* branch : {&task.on_success, &task.on_failure, &task.on_complete})
+      if (Chance(40)) {
+        TestTask& next = branch->emplace_back();
+        next.type = std::string(1, static_cast<char>('a' + Below(3)));
+        next.queue = "q" + std::to_string(Below(4));
+        next.max_attempts = static_cast<uint16_t>(1 + Below(2));
+        next.payload = Bytes();
+        next.pass_result = Chance(50);
+        if (Chance(30)) next.delay_ms = Below(2000);
+        if (Chance(20)) next.concurrency_key = "c" + std::to_string(Below(4));
+        if (depth < 2 && Chance(30)) AddChain(next, depth + 1);
+      }
   }
 
   // Rules that let some tasks through.
@@ -185,7 +201,10 @@ class RandomLife {
 
   void TakeAll() {
     for (auto& [session, held] : workers_)
-      for (const Assign& a : h_.Take(session)) held.push_back(a);
+      for (const Assign& a : h_.Take(session)) {
+        held.push_back(a);
+        ids_.push_back(a.task.value());  // also of those that follow others
+      }
   }
 
   void ReportSome() {

@@ -33,7 +33,8 @@ INSTANTIATE_TEST_SUITE_P(Seeds, StateProperty, testing::Range<uint64_t>(1, 41));
 TEST(Apply, RefusesRecordsThatAreCutOrChanged) {
   CoreHarness h;
   SessionId worker = h.Worker(1, 2);
-  h.Submit(h.Client(1), 1, {{}, {}, {.delay_ms = 5}});
+  h.Submit(h.Client(1), 1,
+           {{}, {.on_success = {{.pass_result = true}}, .on_failure = {{}}}, {.delay_ms = 5}});
   h.Done(worker, h.Take(worker));
   std::vector<std::string> records;
   auto view = h.journal->View();

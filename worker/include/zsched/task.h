@@ -31,6 +31,18 @@
 
 namespace zsched {
 
+// The task that this one follows in a chain.
+struct ParentTask {
+  TaskId id{};
+  std::string_view state{};  // "succeeded", "dead", "cancelled"
+  // The rest is there only when this task was to be passed it (pass_result).
+  bool passed = false;
+  std::string_view result{};  // of a success
+  std::string_view content_type{};
+  ErrorCode error = ErrorCode::kOk;  // of any other end
+  std::string_view error_message{};
+};
+
 // One attempt at one task. Every view lives until the handler returns.
 class TaskContext {
  public:
@@ -50,6 +62,8 @@ class TaskContext {
   // As submitted; empty when the task has none.
   virtual std::string_view correlation_id() const = 0;
   virtual std::string_view traceparent() const = 0;  // W3C trace context
+  // nullopt when it follows none.
+  virtual std::optional<ParentTask> parent() const = 0;
   // The value of a label; nullopt when the task has none of that key.
   virtual std::optional<std::string_view> label(std::string_view key) const = 0;
   virtual std::vector<std::pair<std::string_view, std::string_view>> labels() const = 0;
