@@ -37,8 +37,8 @@ void Core::OnTick(Now now) {
 
 int64_t Core::next_tick_ms(Now now) const {
   if (gates_.has_waking()) return now.mono_ms;
-  int64_t next =
-      std::min({next_expiry_ms_, next_recall_ms_, deadlines_.next_ms(), gates_.next_ms(), schedules_.retry_ms()});
+  int64_t next = std::min({next_expiry_ms_, next_recall_ms_, deadlines_.next_ms(), gates_.next_ms(),
+                           schedules_.retry_ms()});
   int64_t timer = std::min(state_.timers().next_ms(), schedules_.next_ms());
   if (timer != INT64_MAX)
     next = std::min(next, now.mono_ms + std::max<int64_t>(0, timer - now.wall_ms));
@@ -82,9 +82,10 @@ void Core::EndOverdue(Now now) {
                 "the attempt was not over " + std::to_string(kTimeoutGraceMs / 1000) +
                     " s past its timeout, and its worker did not say so",
                 now);
+  // As with stale leases at WELCOME: taken away for good, or not at all.
   for (auto& [slot, leases] : cancels) {
-    effects_.push_back(
-        CancelEffect{workers_[slot].id, Lsn(0), std::move(leases), ErrorCode::kAttemptTimedOut});
+    effects_.push_back(CancelEffect{workers_[slot].id, appended(), std::move(leases),
+                                    ErrorCode::kAttemptTimedOut});
     UpdateFree(slot);
   }
 }

@@ -180,7 +180,10 @@ absl::StatusOr<SessionId> Core::OnWorkerHello(const wire::WorkerHello& hello, No
   metrics_.Add(Metric::kSessionsOpened);
   std::vector<uint64_t> stale = TakeOver(*worker, hello, now);
   metrics_.Add(Metric::kLeasesStale, stale.size());
-  effects_.push_back(WorkerWelcomeEffect{session.id, Lsn(0), std::move(stale)});
+  // The worker forgets what is stale, results too: what made it so must not be lost with this broker, or the
+  // next one takes what its hello does not name for something that never ran.
+  const Lsn wait = stale.empty() ? Lsn(0) : appended();
+  effects_.push_back(WorkerWelcomeEffect{session.id, wait, std::move(stale)});
   if (!ZS_PLANTED("cancel-not-resent")) TellCancelled(*worker);
   return session.id;
 }
@@ -286,7 +289,7 @@ void Core::OnWorkerDrain(SessionId from, uint64_t request, std::string_view want
     WorkerSession& session = workers_[found[0]];
     session.draining = true;
     UpdateFree(found[0]);
-    effects_.push_back(DrainEffect{session.id, Lsn(0)});
+    effects_.push_back(DrainEffect{session.id, appended()});  // behind its WELCOME
   }
   effects_.push_back(ItemReplyEffect{from, Lsn(0), request, {std::move(code)}});
 }

@@ -28,6 +28,7 @@ struct TestTask {
   uint64_t delay_ms = 0;
   uint32_t timeout_ms = 0;
   uint32_t retry_base_ms = 0;
+  uint32_t retry_cap_ms = 0;
   Durability durability = Durability::kReplicated;
   std::string key = {};
   std::string concurrency_key = {};
@@ -169,9 +170,9 @@ class CoreHarness {
         b.CreateVector(reinterpret_cast<const uint8_t*>(task.payload.data()), task.payload.size());
     return wire::CreateTaskSpec(b, type, queue, payload, 0, static_cast<uint8_t>(task.priority),
                                 task.durability, task.max_attempts, task.timeout_ms, task.delay_ms,
-                                task.run_at_ms, task.retry_base_ms, 0, 0, key, concurrency_key,
-                                fairness_key, correlation_id, 0, task.delivery, on_success,
-                                on_failure, on_complete, task.pass_result);
+                                task.run_at_ms, task.retry_base_ms, task.retry_cap_ms, 0, key,
+                                concurrency_key, fairness_key, correlation_id, 0, task.delivery,
+                                on_success, on_failure, on_complete, task.pass_result);
   }
   TaskId SubmitOne(SessionId from, uint64_t seq, const TestTask& task) {
     return TaskId(Submit(from, seq, {task}).first_id);

@@ -124,5 +124,39 @@ TEST_F(OnceTest, ARestartAndARetryKeepItSo) {
   EXPECT_EQ(StateOf(id), TaskState::kDead);
 }
 
+// The worker forgets a stale lease and does not name it any more: if the end of its attempt were lost with the broker
+// then, the next one would take it for one that never ran.
+TEST_F(OnceTest, WhatIsStaleIsToldWhenThatIsDurable) {
+  Submit();
+  const SessionId worker = h_.Worker(1, 1);
+  const std::vector<Assign> taken = h_.Take(worker);
+  ASSERT_EQ(taken.size(), 1u);
+  h_.hold_commits = true;
+  h_.Done(worker, taken);
+  const Lsn end = h_.core->appended();
+  h_.welcomes.clear();
+  h_.Worker(1, 1, {}, {}, {{taken[0].task.value(), taken[0].lease.value(), 1}});
+  h_.Round();
+  ASSERT_EQ(h_.welcomes.size(), 1u);
+  EXPECT_EQ(h_.welcomes[0].stale, std::vector{taken[0].lease.value()});
+  EXPECT_GE(h_.welcomes[0].wait, end);
+}
+
+TEST_F(OnceTest, AnOverdueLeaseIsTakenAwayWhenThatIsDurable) {
+  Submit({.timeout_ms = 1'000});
+  const SessionId worker = h_.Worker(1, 1);
+  const std::vector<Assign> taken = h_.Take(worker);
+  ASSERT_EQ(taken.size(), 1u);
+  h_.Started(worker, taken[0]);
+  h_.hold_commits = true;
+  for (int i = 0; i < 12; ++i) {
+    h_.core->Touch(worker, h_.now);
+    h_.Pass(1'000);
+  }
+  ASSERT_EQ(h_.cancels.size(), 1u);
+  EXPECT_GT(h_.cancels[0].wait, Lsn(0));
+  EXPECT_LE(h_.cancels[0].wait, h_.core->appended());
+}
+
 }  // namespace
 }  // namespace zsched::broker

@@ -11,7 +11,7 @@ constexpr uint64_t kPage = kOutputPageBytes;
 class Output : public testing::Test {
  protected:
   Output() : client(h.Client(1)), worker(h.Worker(1, 5)) {}
-  Assign Submit(uint32_t max_attempts = 40) {
+  Assign Submit(uint16_t max_attempts = 40) {
     h.SubmitOne(client, ++seq,
                 {.max_attempts = max_attempts, .retry_base_ms = 1, .retry_cap_ms = 1});
     return Next();
