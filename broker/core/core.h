@@ -237,6 +237,7 @@ struct WorkerSession {
   uint64_t finished = 0;
   int64_t report_bytes = 0;  // what it may still report now; on_report.cc
   int64_t reported_ms = 0;   // when that was
+  Lsn taken_away;            // TASKS go behind the CANCEL that waits for it, which makes room for them
   bool listed = false;       // in served_workers_
   std::vector<Assign> assigned;
 };

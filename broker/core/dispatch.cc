@@ -75,7 +75,7 @@ void Core::FlushTasks() {
   for (uint32_t slot : served_workers_) {
     WorkerSession& session = workers_[slot];
     session.listed = false;
-    TasksEffect effect{session.id, Lsn(0), std::move(session.assigned)};
+    TasksEffect effect{session.id, session.taken_away, std::move(session.assigned)};
     session.assigned.clear();
     bool once = false;
     for (const Assign& assign : effect.tasks) {

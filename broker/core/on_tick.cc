@@ -84,6 +84,7 @@ void Core::EndOverdue(Now now) {
                 now);
   // As with stale leases at WELCOME: taken away for good, or not at all.
   for (auto& [slot, leases] : cancels) {
+    workers_[slot].taken_away = appended();
     effects_.push_back(CancelEffect{workers_[slot].id, appended(), std::move(leases),
                                     ErrorCode::kAttemptTimedOut});
     UpdateFree(slot);

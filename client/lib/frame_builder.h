@@ -26,8 +26,8 @@ class FrameBuilder {
   // More than FlatBuffers adds to a task's record in the body: table, vtable share, string lengths,
   // padding; a label costs its own table besides.
   static constexpr size_t kTaskOverheadBytes = 80;
-  // What the lengths of strings that most tasks do without take in a record, and not in a body.
-  static constexpr size_t kUnsentBytes = 4 * sizeof(uint32_t);
+  // What a record says of strings and templates that most tasks do without, and a body does not.
+  static constexpr size_t kUnsentBytes = 8 * sizeof(uint32_t);
   static constexpr size_t kStringOverheadBytes = 16;  // of such a string, if it is there
   static constexpr size_t kFrameOverheadBytes = 128;
   static size_t BodyBytesFor(const RecordHeader& header) {

@@ -84,7 +84,8 @@ bool OutputPages::DropFirst() {
 }
 
 void OutputPages::DropOld() {
-  while (pages_.front().number() + kOutputPages <= pages_.back().number()) pages_.pop_front();
+  while (pages_.size() > 1 && pages_.front().number() + kOutputPages <= pages_.back().number())
+    pages_.pop_front();
 }
 
 // --- Of all attempts ------------------------------------------------------------------------------
