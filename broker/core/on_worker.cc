@@ -93,6 +93,8 @@ std::vector<uint64_t> Core::TakeOver(Worker& worker, const wire::WorkerHello& he
     if (uint32_t slot = FindLeased(ref->task_id(), ref->lease_id(), worker.number);
         slot != kNil && !ZS_PLANTED("return-loses-leases")) {
       held.insert(slot);
+      // A RECALL may have been lost with the last session.
+      state_.LeaseOf(state_.tasks()[slot]).recalled = false;
       continue;
     }
     // A lease of an earlier epoch that the log does not know: its record was not durable when the
