@@ -69,23 +69,29 @@ void Core::FireTimers(Now now) {
 void Core::EndOverdue(Now now) {
   deadlines_.Advance(now.mono_ms);
   if (deadlines_.due_head() == kNil) return;
+  struct Taken {
+    std::vector<uint64_t> leases;
+    bool once = false;  // one of them is of a task that runs at most once
+  };
   std::vector<uint32_t> slots;
-  absl::btree_map<uint32_t, std::vector<uint64_t>>
-      cancels;  // by session slot; in an order that a replay repeats
+  absl::btree_map<uint32_t, Taken> cancels;  // by session slot; in an order that a replay repeats
   for (uint32_t i = deadlines_.due_head(); i != kNil; i = state_.leases()[i].timer_next) {
     const Lease& lease = state_.leases()[i];
     slots.push_back(lease.task);
     uint32_t session = state_.workers().at(lease.worker).session;
-    if (session != kNil) cancels[session].push_back(lease.id);
+    if (session == kNil) continue;
+    cancels[session].leases.push_back(lease.id);
+    cancels[session].once |= state_.tasks()[lease.task].at_most_once;
   }
   EndUnreported(std::move(slots), Charge::kLost, ErrorCode::kAttemptTimedOut,
                 "the attempt was not over " + std::to_string(kTimeoutGraceMs / 1000) +
                     " s past its timeout, and its worker did not say so",
                 now);
-  // As with stale leases at WELCOME: taken away for good, or not at all.
-  for (auto& [slot, leases] : cancels) {
-    workers_[slot].taken_away = appended();
-    effects_.push_back(CancelEffect{workers_[slot].id, appended(), std::move(leases),
+  // What runs at most once is taken away for good, or not at all, as with stale leases at WELCOME.
+  for (auto& [slot, taken] : cancels) {
+    const Lsn wait = taken.once ? appended() : Lsn(0);
+    workers_[slot].taken_away = std::max(workers_[slot].taken_away, wait);
+    effects_.push_back(CancelEffect{workers_[slot].id, wait, std::move(taken.leases),
                                     ErrorCode::kAttemptTimedOut});
     UpdateFree(slot);
   }

@@ -336,6 +336,8 @@ void Oracle::CheckOverdue() {
   while (!overdue_.empty() && overdue_.begin()->first < scheduler_.now_us()) {
     const uint64_t lease = overdue_.begin()->second;
     overdue_.erase(overdue_.begin());
+    // What runs at most once is taken away when that is durable.
+    if (wishes_[tasks_[leases_[lease].task].marker].at_most_once) continue;
     for (const auto& [number, session] : worker_sessions_)
       if (IsKnown(session) && !session.broken && session.outstanding.contains(lease))
         Fail(absl::StrCat("lease ", ToString(LeaseId(lease)), " is not over ",
