@@ -63,7 +63,8 @@ struct CoreConfig {
   uint64_t max_lanes = 200'000;
   uint64_t max_schedules = 200'000;         // some 600 bytes each, and
   uint64_t max_schedule_bytes = 256 << 20;  // their definitions, which are in memory
-  uint64_t max_follow_bytes = uint64_t{1} << 30;  // templates of unfinished and dead tasks, in memory
+  uint64_t max_follow_bytes = uint64_t{1}
+                              << 30;        // templates of unfinished and dead tasks, in memory
   uint64_t max_producers = 100'000;         // clients whose submits are remembered
   int64_t keep_keys_ms = 24 * 3600 * 1000;  // an idempotency key, after its task is over
   uint64_t max_keys = 5'000'000;            // some 150 bytes each
@@ -204,10 +205,10 @@ struct ClosedEffect {
   Lsn wait;
   bool echo = false;
 };
-using Effect =
-    std::variant<SubmitAckEffect, TasksEffect, ResultAckEffect, OutcomesEffect, WelcomeEffect,
-                 WorkerWelcomeEffect, CancelEffect, RecallEffect, DrainEffect, HeartbeatAckEffect, ErrorEffect,
-                 ItemReplyEffect, QueueSetEffect, ScheduleEffect, TypeSetEffect, ClosedEffect>;
+using Effect = std::variant<SubmitAckEffect, TasksEffect, ResultAckEffect, OutcomesEffect,
+                            WelcomeEffect, WorkerWelcomeEffect, CancelEffect, RecallEffect,
+                            DrainEffect, HeartbeatAckEffect, ErrorEffect, ItemReplyEffect,
+                            QueueSetEffect, ScheduleEffect, TypeSetEffect, ClosedEffect>;
 
 // --- Live sessions -------------------------------------------------------------------------------
 struct ClientSession {
@@ -237,8 +238,8 @@ struct WorkerSession {
   uint64_t finished = 0;
   int64_t report_bytes = 0;  // what it may still report now; on_report.cc
   int64_t reported_ms = 0;   // when that was
-  Lsn taken_away;            // TASKS go behind the CANCEL that waits for it, which makes room for them
-  bool listed = false;       // in served_workers_
+  Lsn taken_away;       // TASKS go behind the CANCEL that waits for it, which makes room for them
+  bool listed = false;  // in served_workers_
   std::vector<Assign> assigned;
 };
 
@@ -388,8 +389,6 @@ class Core {
   size_t worker_count() const { return worker_count_; }
   ClientSession* FindClient(SessionId id);
   WorkerSession* FindWorkerSession(SessionId id);
-  uint32_t FreeCredit(const WorkerSession& session) const;
-  Room RoomOf(const WorkerSession& session) const;
 
   // Volatile knowledge beside the rows: nothing of it is promised for longer than the moment. Bounded work.
   Explanation Explain(TaskId id, Now now) const;
@@ -520,6 +519,9 @@ class Core {
   void ExplainGates(const Task& task, Now now, Explanation& answer) const;
   void ExplainWorkers(const Task& task, Explanation& answer) const;
   void CountAhead(uint32_t slot, Explanation& answer) const;
+
+  // on_worker.cc
+  Room RoomOf(const WorkerSession& session, const Worker& worker) const;
 
   // recall.cc
   void RecallUnstarted(Now now);

@@ -56,7 +56,7 @@ void Core::Dispatch(Now now) {
     gates_.OnGiven(task.lane);
     if (!session.listed) served_workers_.push_back(slot);
     session.listed = true;
-    return RoomOf(session);
+    return RoomOf(session, worker);
   });
   if (record.count == 0) {
     DropRecord(opened);

@@ -181,6 +181,8 @@ absl::StatusOr<SessionId> Core::OnWorkerHello(const wire::WorkerHello& hello, No
   orphans_.erase(worker->number);
   metrics_.Add(Metric::kSessionsOpened);
   std::vector<uint64_t> stale = TakeOver(*worker, hello, now);
+  // It may hold more than it can run, and nothing else need be handed out for a look at that.
+  if (worker->leases > 0) next_recall_ms_ = std::min(next_recall_ms_, now.mono_ms + kRecallAfterMs);
   metrics_.Add(Metric::kLeasesStale, stale.size());
   // The worker forgets what is stale, results too: what made it so must not be lost with this broker, or the
   // next one takes what its hello does not name for something that never ran.
@@ -190,23 +192,22 @@ absl::StatusOr<SessionId> Core::OnWorkerHello(const wire::WorkerHello& hello, No
   return session.id;
 }
 
-uint32_t Core::FreeCredit(const WorkerSession& session) const {
-  const Worker& worker = state_.workers().at(session.worker);
+// What its grant leaves of credit, and how much of that would begin at once.
+Room Core::RoomOf(const WorkerSession& session, const Worker& worker) const {
   uint32_t grant_tasks = session.grant_tasks;
   if (ZS_PLANTED("one-over-grant")) ++grant_tasks;
   if (session.draining || worker.leases >= grant_tasks ||
       worker.leased_bytes >= session.grant_bytes)
-    return 0;
-  return grant_tasks - worker.leases;
+    return Room();
+  const uint32_t free = grant_tasks - worker.leases;
+  const uint32_t hands = session.concurrency - std::min(session.concurrency, worker.leases);
+  return Room(free, std::min(free, hands));
 }
 
-Room Core::RoomOf(const WorkerSession& session) const {
-  const uint32_t free = FreeCredit(session), leases = state_.workers().at(session.worker).leases;
-  return Room(free,
-              session.concurrency <= leases ? 0 : std::min(free, session.concurrency - leases));
+void Core::UpdateFree(uint32_t slot) {
+  const WorkerSession& session = workers_[slot];
+  dispatcher_.SetFree(slot, RoomOf(session, state_.workers().at(session.worker)));
 }
-
-void Core::UpdateFree(uint32_t slot) { dispatcher_.SetFree(slot, RoomOf(workers_[slot])); }
 
 void Core::OnCredit(SessionId from, const wire::Credit& credit) {
   WorkerSession* session = FindWorkerSession(from);

@@ -86,6 +86,34 @@ TEST_F(RecallTest, IsAskedOnce) {
   EXPECT_TRUE(Recalled().empty()) << "what was not given back has begun";
 }
 
+TEST_F(RecallTest, IsAskedAgainOfAWorkerThatComesBack) {
+  Laden(2);
+  Worker(2, 2, 2);
+  h_.Pass(2 * kRecallAfterMs);
+  EXPECT_EQ(Recalled().size(), 1u) << "which is lost with the session";
+  h_.concurrency = 1;
+  std::vector<CoreHarness::Held> held;
+  for (const Assign& a : held_) held.push_back({a.task.value(), a.lease.value(), a.attempt});
+  h_.Worker(1, 2, {}, {}, held);
+  h_.Pass(2 * kRecallAfterMs);
+  EXPECT_EQ(Recalled(), (std::vector{held_[1].lease.value()}));
+}
+
+// While the laden worker is away nobody is laden, and nothing is handed out when it returns.
+TEST_F(RecallTest, AWorkerThatWasAwayIsLookedAt) {
+  const SessionId laden = Laden(2);
+  h_.core->OnSessionBroken(laden);
+  Worker(2, 2, 2);
+  h_.Pass(5 * kRecallAfterMs);
+  EXPECT_TRUE(Recalled().empty());
+  h_.concurrency = 1;
+  std::vector<CoreHarness::Held> held;
+  for (const Assign& a : held_) held.push_back({a.task.value(), a.lease.value(), a.attempt});
+  h_.Worker(1, 2, {}, {}, held);
+  h_.Pass(2 * kRecallAfterMs);
+  EXPECT_EQ(Recalled(), (std::vector{held_[1].lease.value()}));
+}
+
 TEST_F(RecallTest, WhatIsKnownToRunStays) {
   const SessionId laden = Laden(2);
   h_.Started(laden, held_[1]);
