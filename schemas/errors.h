@@ -46,6 +46,7 @@
   X(kWorkerLost,         35, "WORKER_LOST",         true,  1, absl::StatusCode::kAborted)                   \
   X(kProcessFailed,      36, "PROCESS_FAILED",      true,  1, absl::StatusCode::kAborted)                   \
   X(kCancelled,          37, "CANCELLED",           false, 1, absl::StatusCode::kCancelled)                 \
+  X(kExpired,            38, "EXPIRED",             false, 1, absl::StatusCode::kDeadlineExceeded)          \
   X(kDataLoss,           48, "DATA_LOSS",           false, 1, absl::StatusCode::kDataLoss)
 // clang-format on
 

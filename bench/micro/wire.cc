@@ -56,7 +56,7 @@ void BM_EncodeTasks(benchmark::State& state) {
   size_t bytes = 0;
   for (auto _ : state)
     encoder.Tasks(
-        driver.tasks(), driver.core().state().lanes(),
+        driver.tasks(), driver.core().state().lanes(), 0,
         [&](TaskId id) { return batch.row(specs[id.value() - specs[0].key]); },
         [](uint64_t) { return std::string_view(); },
         [&](std::string_view body) { bytes = body.size(); });

@@ -71,6 +71,8 @@ class Applier {
         return Ticked();
       case RecordKind::kSchedulesGone:
         return SchedulesGone();
+      case RecordKind::kExpired:
+        return Expired();
       case RecordKind::kTypeSet:
         return TypeSet();
     }
@@ -379,6 +381,22 @@ class Applier {
                            state_.tasks()[slot].state != TaskState::kRetryWait))
         return Corrupt("a fired task was not waiting");
       state_.Fired(batch_, slot, now_ms_);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Expired() {
+    IdsRecord record;
+    if (!in_.Read(record)) return Corrupt("too short");
+    for (uint64_t i = 0; i < record.count; ++i) {
+      ExpiredEntry entry;
+      if (!in_.Read(entry)) return Corrupt("too short");
+      const uint32_t slot = state_.tasks().Find(TaskId(entry.task));
+      if (slot == kNil || entry.fingerprint == 0 || !state_.tasks()[slot].expires ||
+          state_.tasks()[slot].state == TaskState::kLeased)
+        return Corrupt("an expired task does not wait, or has no start-by time");
+      ZS_RETURN_IF_ERROR(CheckFollowers(state_.tasks()[slot], TaskState::kDead));
+      state_.Expired(batch_, slot, entry.fingerprint, now_ms_);
     }
     return absl::OkStatus();
   }

@@ -53,12 +53,13 @@ enum class Table : uint8_t {
   kNotes = 16,      // trail number, kind → the last progress, the last checkpoint
   kTrails = 17,     // task id → the number of its trail
   kFollows = 18,    // task id → templates of the tasks that follow it
+  kExpiries = 19,   // task id → when its first attempt must have begun
 };
-inline constexpr size_t kTables = 19;
+inline constexpr size_t kTables = 20;
 inline constexpr std::array<const char*, kTables> kTableNames = {
     "meta",      "specs",  "tasks", "outcomes",  "finished", "lanes", "workers",
     "producers", "queues", "keys",  "schedules", "ticks",    "types", "history",
-    "dead",      "output", "notes", "trails",    "follows"};
+    "dead",      "output", "notes", "trails",    "follows",   "expiries"};
 
 struct Mutation {
   static constexpr uint32_t kErase = UINT32_MAX;

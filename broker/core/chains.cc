@@ -91,7 +91,7 @@ Offset<wire::TaskSpec> CopySpec(FlatBufferBuilder& builder, const wire::TaskSpec
                               spec.delay_ms(), spec.run_at_ms(), spec.retry_base_ms(),
                               spec.retry_cap_ms(), labels, key, concurrency_key, fairness_key,
                               correlation_id, traceparent, spec.delivery(), on_success, on_failure,
-                              on_complete, spec.pass_result());
+                              on_complete, spec.pass_result(), spec.start_within_ms(), spec.start_by_ms());
 }
 
 std::string BuildChain(const wire::TaskSpec& spec) {

@@ -104,6 +104,7 @@ struct Assign {
   uint16_t attempt, max_attempts;
   uint8_t priority;
   bool at_most_once;
+  int64_t start_by_ms;  // 0: at any time
   int64_t order;            // Task::order when it was taken off its line
   uint64_t checkpoint = 0;  // the trail in which there is one; 0: none
 };
@@ -511,6 +512,7 @@ class Core {
   void FireTimers(Now now);
   void EndOverdue(Now now);
   void ExpireSessions(Now now);
+  void ExpireTasks(Now now);
   void ForgetOld(Now now);
   void ForgetKeys(Now now);
 

@@ -92,6 +92,27 @@ absl::Status CheckChains(const State& state) {
              : Broken("the totals of chains are not their sums");
 }
 
+absl::Status CheckExpiries(const State& state) {
+  size_t expiring = 0, waiting = 0;
+  absl::Status status;
+  state.tasks().ForEach([&](uint32_t, const Task& task) {
+    if (task.expires != state.expiries().Has(task.id))
+      status = Broken("task " + ToString(TaskId(task.id)) + " has a start-by time that nobody knows");
+    if (!task.expires) return;
+    ++expiring;
+    const bool waits = task.state != TaskState::kLeased;
+    waiting += waits;
+    if (waits != state.expiries().Waits(task.id))
+      status = Broken("task " + ToString(TaskId(task.id)) + " may expire exactly when it waits");
+    if (task.failures + task.lost > 0)
+      status = Broken("task " + ToString(TaskId(task.id)) + " may expire after an attempt");
+  });
+  if (!status.ok()) return status;
+  return expiring == state.expiries().size() && waiting == state.expiries().waiting()
+             ? absl::OkStatus()
+             : Broken("a start-by time belongs to no task");
+}
+
 // What lanes, types and keys count of their tasks. Lanes count dead ones too, which the index has not.
 absl::Status CheckCounts(const State& state) {
   const Lanes& lanes = state.lanes();
@@ -151,6 +172,7 @@ absl::Status Core::CheckInvariants() const {
   std::vector<Recount> recount(state_.lanes().queues().size());
   ZS_RETURN_IF_ERROR(CheckTasks(state_, recount));
   ZS_RETURN_IF_ERROR(CheckChains(state_));
+  ZS_RETURN_IF_ERROR(CheckExpiries(state_));
   ZS_RETURN_IF_ERROR(CheckLines(state_));
   ZS_RETURN_IF_ERROR(CheckCounts(state_));
   uint64_t bytes = 0, finished = 0, dead = 0;

@@ -29,6 +29,7 @@ namespace zsched::broker {
   X(kTasksAdopted, "tasks_adopted_total")                                      \
   X(kTasksSucceeded, "tasks_succeeded_total")                                  \
   X(kTasksDead, "tasks_dead_total")                                            \
+  X(kTasksExpired, "tasks_expired_total")   /* of the dead: by their start-by time */ \
   X(kTasksCancelled, "tasks_cancelled_total")                                  \
   X(kTasksRetried, "tasks_retried_total")   /* by RETRY */                     \
   X(kTasksPruned, "tasks_pruned_total")                                        \

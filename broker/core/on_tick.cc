@@ -5,12 +5,14 @@
 #include "absl/container/btree_map.h"
 #include "base/planted.h"
 #include "broker/core/core.h"
+#include "broker/core/fingerprint.h"
 #include "broker/core/record_writer.h"
 
 namespace zsched::broker {
 namespace {
 
 constexpr size_t kMaxFiredPerTick = 8192;  // the rest fires on the next tick, at once
+constexpr size_t kMaxExpiredPerTick = 8192;  // likewise
 constexpr size_t kMaxForgottenPerScan = 4096;
 constexpr int64_t kExpiryIntervalMs =
     100;  // how often sessions are looked at: part of the lateness of an expiry
@@ -22,6 +24,7 @@ constexpr size_t kMaxPrunedPerRecord = 16'384;
 
 void Core::OnTick(Now now) {
   FireTimers(now);
+  ExpireTasks(now);
   FireSchedules(now);
   EndOverdue(now);
   if (now.mono_ms >= next_expiry_ms_) {
@@ -39,7 +42,8 @@ int64_t Core::next_tick_ms(Now now) const {
   if (gates_.has_waking()) return now.mono_ms;
   int64_t next = std::min({next_expiry_ms_, next_recall_ms_, deadlines_.next_ms(), gates_.next_ms(),
                            schedules_.retry_ms()});
-  int64_t timer = std::min(state_.timers().next_ms(), schedules_.next_ms());
+  int64_t timer = std::min(
+      {state_.timers().next_ms(), schedules_.next_ms(), state_.expiries().next_ms()});
   if (timer != INT64_MAX)
     next = std::min(next, now.mono_ms + std::max<int64_t>(0, timer - now.wall_ms));
   return next;
@@ -64,6 +68,34 @@ void Core::FireTimers(Now now) {
   }
   CloseRecord(opened, record, now);
   metrics_.Add(Metric::kTimersFired, ids_.size());
+}
+
+// The wall clock decides; once recorded it is so, whatever the clock says later.
+void Core::ExpireTasks(Now now) {
+  if (ZS_PLANTED("nothing-expires")) return;
+  if (ZS_PLANTED("expires-early")) now.wall_ms += 300;
+  const std::vector<uint64_t> due = state_.expiries().Due(now.wall_ms, kMaxExpiredPerTick);
+  if (due.empty()) return;
+  IdsRecord record{due.size()};
+  OpenedRecord opened = OpenRecord(RecordKind::kExpired, record);
+  const OutcomeView error = ReadOutcome(State::ExpiredOutcome()).value();
+  const uint64_t next_task = state_.meta().next_task;
+  for (uint64_t id : due) {
+    const uint32_t slot = state_.tasks().Find(TaskId(id));
+    const Task& task = state_.tasks()[slot];
+    const uint64_t fingerprint = FingerprintOf(state_.lanes().type_of(task.lane).name,
+                                               ErrorCode::kExpired, error.body);
+    AppendStruct(batch_.OpenRecord(), ExpiredEntry{id, fingerprint});
+    // State::Expired puts the outcome row first, at the offset that Notify is given.
+    Notify(task, TaskState::kDead, static_cast<uint32_t>(batch_.rows().size()),
+           static_cast<uint32_t>(State::ExpiredOutcome().size()));
+    state_.Expired(batch_, slot, fingerprint, now.wall_ms);
+    schedules_.OnTaskTurned(id);
+  }
+  CloseRecord(opened, record, now);
+  metrics_.Add(Metric::kTasksDead, due.size());
+  metrics_.Add(Metric::kTasksExpired, due.size());
+  metrics_.Add(Metric::kTasksFollowed, state_.meta().next_task - next_task);
 }
 
 void Core::EndOverdue(Now now) {

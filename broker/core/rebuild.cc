@@ -49,6 +49,7 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<Ready
   task.durability = static_cast<uint8_t>(row.durability) & 3;
   if (!ZS_PLANTED("once-not-stored")) task.at_most_once = row.at_most_once;
   if (!ZS_PLANTED("chains-not-stored")) task.chained = row.chained;
+  if (!ZS_PLANTED("expiries-not-stored")) task.expires = row.expires;
   task.timeout_ms = row.timeout_ms;
   task.bytes = row.bytes;
   task.retry_base_ms = row.retry_base_ms;
@@ -282,6 +283,7 @@ absl::Status State::Rebuild(const ScanTable& scan) {
   }));
   keys_.SortByAge();
   ZS_RETURN_IF_ERROR(RebuildChains(scan));
+  ZS_RETURN_IF_ERROR(RebuildExpiries(scan));
   ZS_RETURN_IF_ERROR(CheckDead(scan));
   return RebuildTrails(scan);
 }
@@ -325,7 +327,8 @@ std::string State::Fingerprint() const {
         num(row.retry_base_ms), num(row.retry_cap_ms), num(row.worker), num(row.attempt),
         num(row.max_attempts), num(row.failures), num(row.lost), num(row.priority),
         num(static_cast<int>(row.durability)), num(static_cast<int>(row.cancelling)),
-        num(static_cast<int>(row.at_most_once)), num(static_cast<int>(row.chained)), num(before));
+        num(static_cast<int>(row.at_most_once)), num(static_cast<int>(row.chained)),
+        num(expiries_.StartBy(task.id)), num(static_cast<int>(expiries_.Waits(task.id))), num(before));
   });
   chains_.ForEach([&](uint64_t task, const Chain& chain) {
     add("chain", num(task), num(chain.fired), chain.body);

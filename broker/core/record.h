@@ -43,6 +43,7 @@ enum class RecordKind : uint8_t {
   kReported = 21,       // IdsRecord, (ReportedEntry, message, checkpoint)*: of running attempts
   kOutput = 22,         // IdsRecord, (OutputEntry, runs, bytes)*: pages of running attempts
   kTypeSet = 24,        // TypeRow, name: all rules of the type
+  kExpired = 26,        // IdsRecord, ExpiredEntry*: dead, as no attempt began in time
 };
 
 struct RecordHead {
@@ -158,6 +159,12 @@ struct DeadGoneEntry {
   uint32_t reserved = 0;
 };
 static_assert(sizeof(DeadGoneEntry) == 24);
+
+struct ExpiredEntry {
+  uint64_t task = 0;
+  uint64_t fingerprint = 0;
+};
+static_assert(sizeof(ExpiredEntry) == 16);
 
 struct ScheduleSetRecord {
   uint32_t schedule = 0;  // its number

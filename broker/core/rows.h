@@ -56,7 +56,8 @@ struct TaskRow {
   uint8_t cancelling : 1 = 0;  // leased only: the task ends as cancelled with its attempt
   uint8_t at_most_once : 1 = 0;
   uint8_t chained : 1 = 0;  // has a row of kFollows
-  uint8_t reserved : 3 = 0;
+  uint8_t expires : 1 = 0;  // has a row of kExpiries
+  uint8_t reserved : 2 = 0;
   uint8_t version = kRowVersion;
 };
 static_assert(sizeof(TaskRow) == 72);
@@ -341,6 +342,13 @@ struct FollowRow {
   uint8_t version = kRowVersion;
 };
 static_assert(sizeof(FollowRow) == 8);
+
+// kExpiries: of a task of which no attempt has counted yet.
+struct ExpiryRow {
+  int64_t start_by_ms = 0;  // Unix ms
+  uint64_t version = kRowVersion;
+};
+static_assert(sizeof(ExpiryRow) == 16);
 
 // kWorkers: followed by name, host, version.
 struct WorkerRow {

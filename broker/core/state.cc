@@ -253,6 +253,11 @@ uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::Ta
     PutChain(batch, id.value(), Chain{0, BuildChain(spec)});
   }
 
+  if (spec.start_by_ms() != 0)
+    PutExpiry(batch, task, spec.start_by_ms());
+  else if (spec.start_within_ms() != 0)
+    PutExpiry(batch, task, now_ms + static_cast<int64_t>(spec.start_within_ms()));
+
   ++lanes_[lane].tasks;
   Queue& queue = lanes_.queue_of(lane);
   ++queue.counts[static_cast<size_t>(task.state)];
@@ -345,6 +350,7 @@ void State::Leased(uint32_t slot, LeaseId lease_id, uint32_t worker, uint16_t at
   Task& task = tasks_[slot];
   ZS_CHECK(task.state == TaskState::kReady);
   lanes_.Remove(slot);
+  if (task.expires) expiries_.Pause(task.id);
   SetState(task, TaskState::kLeased);
   task.attempt = attempt;
   task.lease = NewLease();
@@ -413,6 +419,11 @@ bool State::Ended(Batch& batch, uint32_t slot, const EndedEntry& entry, std::str
       break;
   }
   if (!outcome.empty()) batch.Put(Table::kOutcomes, task.id, outcome);
+  // Given back without having run, it waits as before.
+  if (task.expires && entry.ending == Ending::kReturned && entry.charge == Charge::kRelease)
+    expiries_.Resume(task.id);
+  else
+    DropExpiry(batch, task);
   if (LeavesHistory(entry)) RecordAttempt(batch, task, entry, outcome, now_ms);
   if (entry.ending == Ending::kRetry || entry.ending == Ending::kReturned) {
     ReleaseLease(task);
@@ -474,6 +485,7 @@ bool State::Cancelled(Batch& batch, uint32_t slot, int64_t now_ms) {
     lanes_.Remove(slot);
   else
     timers_.Remove(slot);
+  DropExpiry(batch, task);
   batch.Put(Table::kOutcomes, task.id, CancelledWaiting());
   const uint64_t id = task.id;
   const bool chained = task.chained;
@@ -595,6 +607,7 @@ TaskRow State::RowOf(const Task& task) const {
   row.cancelling = task.cancelling;
   row.at_most_once = task.at_most_once;
   row.chained = task.chained;
+  row.expires = task.expires;
   if (task.state == TaskState::kReady)
     row.leased_ms = ready_clock_.TimeOf(static_cast<uint64_t>(std::abs(task.order)));
   if (task.state == TaskState::kSucceeded || task.state == TaskState::kCancelled)

@@ -26,6 +26,7 @@
 #include "absl/status/status.h"
 #include "broker/core/batch.h"
 #include "broker/core/chains.h"
+#include "broker/core/expiries.h"
 #include "broker/core/keys.h"
 #include "broker/core/lanes.h"
 #include "broker/core/ready_clock.h"
@@ -141,6 +142,7 @@ class State {
   const Schedule* FindSchedule(std::string_view name) const;
   uint32_t next_schedule() const;  // the number that a new one gets
   const Chains& chains() const { return chains_; }
+  const Expiries& expiries() const { return expiries_; }
   // False for 0.
   bool IsUnfinished(uint64_t task) const;
   const MetaRow& meta() const { return meta_; }
@@ -191,6 +193,10 @@ class State {
   bool Cancelled(Batch& batch, uint32_t slot, int64_t now_ms);
   // The outcome row of a task that was cancelled while no attempt ran.
   static const std::string& CancelledWaiting();
+  // A task that waits is dead of its start-by time; its slot is free.
+  void Expired(Batch& batch, uint32_t slot, uint64_t fingerprint, int64_t now_ms);
+  // The outcome row of such a task.
+  static const std::string& ExpiredOutcome();
   void Fired(Batch& batch, uint32_t slot, int64_t now_ms);
   void Retried(Batch& batch, const RetriedEntry& entry, int64_t now_ms);
   // A dead task goes with all its rows, but for its key. Checked by the caller.
@@ -262,6 +268,9 @@ class State {
   void DropChain(Batch& batch, uint64_t task);
   void Follow(Batch& batch, uint64_t task, TaskState end, std::string_view outcome, int64_t now_ms);
   absl::Status RebuildChains(const ScanTable& scan);
+  void PutExpiry(Batch& batch, Task& task, int64_t start_by_ms);
+  void DropExpiry(Batch& batch, Task& task);
+  absl::Status RebuildExpiries(const ScanTable& scan);
   absl::Status CheckDead(const ScanTable& scan);
   absl::Status RebuildLanes(const ScanTable& scan);
   absl::Status RebuildTask(TaskId id, const TaskRow& row, std::vector<ReadyRow>& ready);
@@ -273,6 +282,7 @@ class State {
   TimerWheel<TaskLinks> timers_;
   Keys keys_;
   Chains chains_;
+  Expiries expiries_;
   ReadyClock ready_clock_;
   Trails trails_;
   std::deque<Lease> leases_;

@@ -59,6 +59,7 @@ struct Task {
   uint8_t at_most_once : 1 = 0;
   uint8_t trailed : 1 = 0;  // has a trail in State::trails()
   uint8_t chained : 1 = 0;  // State::chains has templates of it
+  uint8_t expires : 1 = 0;  // State::expiries has its start-by time
 };
 static_assert(sizeof(Task) == 64, "one cache line; the memory of a million waiting tasks is 64 MB");
 static_assert(std::is_trivially_destructible_v<Task>);

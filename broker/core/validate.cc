@@ -77,13 +77,33 @@ Verdict CheckRetry(const wire::TaskSpec& spec) {
   return {};
 }
 
+// A task must be able to begin in time.
+Verdict CheckStart(const wire::TaskSpec& spec, int64_t now_ms) {
+  if (spec.start_within_ms() == 0 && spec.start_by_ms() == 0) return {};
+  if (spec.start_within_ms() != 0 && spec.start_by_ms() != 0)
+    return Invalid("start_within_ms, start_by_ms: give one of the two");
+  if (spec.start_within_ms() > kMaxDelayMs || spec.start_by_ms() < 0 ||
+      spec.start_by_ms() > now_ms + static_cast<int64_t>(kMaxDelayMs))
+    return Invalid("start_within_ms, start_by_ms: must be within 10 years from now");
+  const int64_t ready_ms = spec.run_at_ms() != 0
+                               ? spec.run_at_ms()
+                               : now_ms + static_cast<int64_t>(spec.delay_ms());
+  const int64_t start_by_ms = spec.start_by_ms() != 0
+                                  ? spec.start_by_ms()
+                                  : now_ms + static_cast<int64_t>(spec.start_within_ms());
+  const bool waits = spec.run_at_ms() != 0 || spec.delay_ms() != 0;
+  if (waits && start_by_ms <= ready_ms)
+    return Invalid("start_within_ms, start_by_ms: must be after delay_ms, run_at_ms");
+  return {};
+}
+
 Verdict CheckTime(const wire::TaskSpec& spec, int64_t now_ms) {
   if (spec.delay_ms() != 0 && spec.run_at_ms() != 0)
     return Invalid("delay_ms, run_at_ms: give one of the two");
   if (spec.delay_ms() > kMaxDelayMs ||
       spec.run_at_ms() > now_ms + static_cast<int64_t>(kMaxDelayMs) || spec.run_at_ms() < 0)
     return Invalid("delay_ms, run_at_ms: must be within 10 years from now");
-  return {};
+  return CheckStart(spec, now_ms);
 }
 
 // Of all templates of a task, in all depths.
@@ -110,6 +130,8 @@ Verdict CheckTemplate(const wire::TaskSpec& spec, int depth, size_t max_payload_
                          kMaxTemplateBytes, " bytes together")};
   if (spec.run_at_ms() != 0)
     return Invalid("run_at_ms: a template has delay_ms, from the end of the task that it follows");
+  if (spec.start_by_ms() != 0)
+    return Invalid("start_by_ms: a template has start_within_ms, from the end of its parent");
   if (spec.key() != nullptr) return Invalid("key: a task that follows is there once without one");
   if (Verdict v = CheckTask(spec, max_payload_bytes, now_ms); v.code != ErrorCode::kOk) return v;
   return CheckChain(spec, depth, max_payload_bytes, now_ms, sums);

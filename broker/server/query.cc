@@ -99,7 +99,7 @@ Offset<wire::TaskInfo> BuildInfo(FlatBufferBuilder& b, const TaskRows& rows, std
       content_type, result, result_type, error, error_message, labels, rows.task.durability,
       rows.task.cancelling != 0, key, concurrency_key, fairness_key, correlation_id, traceparent,
       rows.task.at_most_once ? wire::Delivery::kAtMostOnce : wire::Delivery::kAtLeastOnce,
-      rows.fingerprint, progress, extras.parent.task);
+      rows.fingerprint, progress, extras.parent.task, rows.start_by_ms);
 }
 
 // What the last attempt that said something said. One that has not begun has said nothing.
@@ -127,6 +127,12 @@ absl::Status ReadRows(JournalView& view, uint64_t id, TaskRows& rows) {
     if (!dead) return BadRow("dead", letter);
     ZS_ASSIGN_OR_RETURN(const DeadRow row, ReadDead(letter, *dead));
     rows.fingerprint = row.fingerprint;
+  }
+  if (rows.task.expires) {
+    ZS_ASSIGN_OR_RETURN(auto expiry, view.Get(Table::kExpiries, id));
+    ExpiryRow row;
+    if (!expiry || !RowReader(*expiry).Read(row)) return BadRow("expiries", id);
+    rows.start_by_ms = row.start_by_ms;
   }
   ZS_ASSIGN_OR_RETURN(rows.worker, NameOfWorker(view, rows.task.worker));
   return ReadProgress(view, rows);

@@ -24,6 +24,12 @@ flatbuffers::Offset<flatbuffers::Vector<uint8_t>> Bytes(flatbuffers::FlatBufferB
   return b.CreateVector(reinterpret_cast<const uint8_t*>(s.data()), s.size());
 }
 
+// What is left now. One that is late by now is given back at once, and expires.
+uint64_t StartWithin(const Assign& assign, int64_t wall_ms) {
+  if (assign.start_by_ms == 0) return 0;
+  return static_cast<uint64_t>(std::max<int64_t>(1, assign.start_by_ms - wall_ms));
+}
+
 }  // namespace
 
 template <class Table>
@@ -159,7 +165,7 @@ flatbuffers::Offset<wire::Parent> Encoder::CopyParent(const ParentView& parent) 
                             content_type, code, message);
 }
 
-void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes,
+void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes, int64_t wall_ms,
                     absl::FunctionRef<std::string_view(TaskId)> spec_of,
                     absl::FunctionRef<std::string_view(uint64_t)> checkpoint_of, Sink sink) {
   std::vector<flatbuffers::Offset<wire::Assignment>> list;
@@ -206,7 +212,7 @@ void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes,
           builder_, assign.task.value(), assign.lease.value(), assign.attempt, assign.max_attempts,
           assign.timeout_ms, assign.priority, type, queue, payload, content_type,
           spec->head.submitted_ms, labels, correlation_id, traceparent, checkpoint,
-          parent));
+          parent, StartWithin(assign, wall_ms)));
     }
     auto tasks = builder_.CreateVector(list);
     sink(Finish(wire::CreateTasks(builder_, tasks)));

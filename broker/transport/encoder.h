@@ -58,7 +58,7 @@ class Encoder {
 
   // `spec` finds the spec row of a task, `checkpoint` the one in a trail; they live until the body was
   // given to the sink.
-  void Tasks(const TasksEffect& effect, const Lanes& lanes,
+  void Tasks(const TasksEffect& effect, const Lanes& lanes, int64_t wall_ms,
              absl::FunctionRef<std::string_view(TaskId)> spec,
              absl::FunctionRef<std::string_view(uint64_t trail)> checkpoint, Sink sink);
   // `rows`: of the batch that the effect waited for.

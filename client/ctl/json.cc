@@ -179,6 +179,7 @@ std::string TaskJson(const TaskInfo& task) {
         std::pair("traceparent", &task.traceparent)})
     if (!text->empty()) json.Text(name, *text);
   if (task.parent) json.Text("parent", ToString(task.parent));
+  if (task.start_by_ms != 0) json.Time("start_by", task.start_by_ms);
   if (task.cancelling) json.Raw("cancelling", "true");
   if (task.fingerprint != 0) {
     json.Text("fingerprint", FingerprintText(task.fingerprint));
@@ -330,6 +331,7 @@ Json TemplateJson(const TaskSpec& task) {
   if (task.max_attempts != 0) json["max_attempts"] = task.max_attempts;
   if (task.timeout_ms != 0) json["timeout"] = task.timeout_ms;
   if (task.delay_ms != 0) json["delay"] = task.delay_ms;
+  if (task.start_within_ms != 0) json["start_within"] = task.start_within_ms;
   if (task.retry_base_ms != 0) json["retry_base"] = task.retry_base_ms;
   if (task.retry_cap_ms != 0) json["retry_cap"] = task.retry_cap_ms;
   if (!task.labels.empty()) json["labels"] = LabelsJson(task.labels);

@@ -15,6 +15,7 @@ struct SubmitFlags {
   std::optional<uint64_t> count;
   std::optional<int64_t> delay_ms;
   std::optional<std::string> at;
+  std::optional<std::string> start_by;
   std::string key;
   bool wait = false;
 };
@@ -33,6 +34,8 @@ absl::Status CheckTogether(const SubmitFlags& flags) {
     return Usage(
         "a key names one task: with --each-line put {} into --key, which stands for the line");
   if (flags.delay_ms && flags.at) return Usage("give --delay or --at, not both");
+  if (flags.task.start_within_ms != 0 && flags.start_by)
+    return Usage("give --start-within or --start-by, not both");
   return absl::OkStatus();
 }
 
@@ -44,6 +47,9 @@ absl::StatusOr<SubmitPlan> MakePlan(const SubmitFlags& flags,
   task.key = flags.key;
   if (flags.at) {
     ZS_ASSIGN_OR_RETURN(task.run_at_ms, ParseTimeMs(*flags.at));
+  }
+  if (flags.start_by) {
+    ZS_ASSIGN_OR_RETURN(task.start_by_ms, ParseTimeMs(*flags.start_by));
   }
   return SubmitPlan{.task = std::move(task),
                     .count = flags.count.value_or(1),
@@ -62,6 +68,8 @@ void AddOptions(Flags& command, SubmitFlags* flags) {
   command.Duration("--delay", &flags->delay_ms, "Run it so much later", 0,
                    static_cast<int64_t>(kMaxDelayMs));
   command.Text("--at", &flags->at, "Run it at this time, such as 2026-11-21T08:00:00Z", "RFC3339");
+  command.Text("--start-by", &flags->start_by,
+               "It is dead with EXPIRED unless an attempt begins before this time", "RFC3339");
   command.Text("--key", &flags->key,
                "Idempotency key: while a task with it is known, submitting it again gives its id",
                "KEY");

@@ -53,6 +53,7 @@ void PrintPage(const Context& context, const TaskInfo& task) {
   if (task.delivery == Delivery::kAtMostOnce) line("delivery", "at most once");
   time("submitted", task.submitted_at_ms);
   if (!IsFinal(task.state)) time("ready", task.run_at_ms);
+  time("start by", task.start_by_ms);
   time("started", task.started_at_ms);
   time("finished", task.finished_at_ms);
   line("worker", task.worker);

@@ -79,6 +79,11 @@ void AddTaskOptions(Flags& command, TaskFlags* flags) {
   command
       .Duration("--timeout", &flags->timeout_ms, "Time that one attempt may take", 1, kMaxTimeoutMs)
       .default_text = FormatDurationMs(kDefaultTimeoutMs);
+  command
+      .Duration("--start-within", &flags->start_within_ms,
+                "It is dead with EXPIRED unless an attempt begins before so much has passed", 1,
+                static_cast<int64_t>(kMaxDelayMs))
+      .default_text = "none";
   command.Switch("--at-most-once", &flags->at_most_once,
                  "Never begin a second attempt; what is lost or fails is dead");
   command.Texts("--label", &flags->labels, "Label of the task", "KEY=VALUE");
@@ -107,6 +112,7 @@ absl::StatusOr<TaskSpec> MakeTask(const TaskFlags& flags,
   task.priority = flags.priority;
   task.max_attempts = flags.max_attempts;
   task.timeout_ms = flags.timeout_ms;
+  task.start_within_ms = flags.start_within_ms;
   if (flags.at_most_once) task.delivery = Delivery::kAtMostOnce;
   task.concurrency_key = flags.concurrency_key;
   task.fairness_key = flags.fairness_key;

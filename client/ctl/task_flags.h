@@ -27,6 +27,7 @@ struct TaskFlags {
   uint32_t max_attempts = 0;  // 0: what the broker has for it
   uint32_t timeout_ms = 0;
   bool at_most_once = false;
+  uint64_t start_within_ms = 0;  // 0: it may begin at any time
   std::vector<std::string> labels;
   std::string concurrency_key, fairness_key, correlation_id, traceparent;
   std::vector<std::string> on_success, on_failure, on_complete;  // JSON or @FILE

@@ -16,7 +16,7 @@ using Json = nlohmann::json;
 constexpr char kShellType[] = "shell";
 constexpr char kFields[] =
     "type, queue, payload, content_type, argv, stdin_from, priority, max_attempts, timeout, "
-    "delay, retry_base, retry_cap, labels, delivery, durability, concurrency_key, fairness_key, "
+    "delay, start_within, retry_base, retry_cap, labels, delivery, durability, concurrency_key, fairness_key, "
     "correlation_id, traceparent, pass_result, on_success, on_failure and on_complete";
 
 absl::Status Bad(const std::string& where, std::string_view what) {
@@ -117,6 +117,8 @@ absl::Status ReadField(const std::string& where, const std::string& name, const 
   if (name == "max_attempts") return ReadNumber(where, value, kMaxMaxAttempts, &task->max_attempts);
   if (name == "timeout") return ReadDuration(where, value, kMaxTimeoutMs, &task->timeout_ms);
   if (name == "delay") return ReadDuration(where, value, kMaxDelayMs, &task->delay_ms);
+  if (name == "start_within")
+    return ReadDuration(where, value, kMaxDelayMs, &task->start_within_ms);
   if (name == "retry_base") return ReadDuration(where, value, kMaxRetryCapMs, &task->retry_base_ms);
   if (name == "retry_cap") return ReadDuration(where, value, kMaxRetryCapMs, &task->retry_cap_ms);
   if (name == "labels") return ReadLabels(where, value, &task->labels);

@@ -142,7 +142,7 @@ flatbuffers::Offset<wire::TaskSpec> WriteTask(Builder* builder, const TaskSpec& 
       task.timeout_ms, task.delay_ms, task.run_at_ms, task.retry_base_ms, task.retry_cap_ms, labels,
       key, concurrency_key, fairness_key, correlation_id, traceparent,
       static_cast<wire::Delivery>(task.delivery), on_success, on_failure, on_complete,
-      task.pass_result);
+      task.pass_result, task.start_within_ms, task.start_by_ms);
 }
 
 }  // namespace
@@ -174,6 +174,8 @@ TaskSpec ReadTask(const wire::TaskSpec& from) {
     if (templates != nullptr)
       for (const wire::TaskSpec* spec : *templates) read->push_back(ReadTask(*spec));
   task.pass_result = from.pass_result();
+  task.start_within_ms = from.start_within_ms();
+  task.start_by_ms = from.start_by_ms();
   return task;
 }
 
@@ -235,6 +237,7 @@ TaskInfo ReadTaskInfo(const wire::TaskInfo& from) {
                      .attempt = progress->attempt(),
                      .at_ms = progress->at_ms()};
   task.parent = TaskId(from.parent());
+  task.start_by_ms = from.start_by_ms();
   return task;
 }
 

@@ -67,7 +67,7 @@ flatbuffers::Offset<wire::TaskSpec> FrameBuilder::Write(const TaskRecord& task) 
                               header.retry_base_ms, header.retry_cap_ms, label_vector, key,
                               concurrency_key, fairness_key, correlation_id, traceparent,
                               static_cast<wire::Delivery>(header.delivery), on_success, on_failure,
-                              on_complete, header.pass_result);
+                              on_complete, header.pass_result, header.start_within_ms, header.start_by_ms);
 }
 
 std::string FrameBuilder::Finish(uint64_t seq, uint64_t acked_below, bool notify) {

@@ -115,7 +115,9 @@ void Append(const TaskSpec& task, FollowerBranch branch, std::string* out) {
                       .pass_result = task.pass_result,
                       .follower_bytes = static_cast<uint32_t>(FollowerBytes(task)),
                       .delay_ms = task.delay_ms,
-                      .run_at_ms = task.run_at_ms};
+                      .run_at_ms = task.run_at_ms,
+                      .start_within_ms = task.start_within_ms,
+                      .start_by_ms = task.start_by_ms};
   CountTemplates(task, &header);
   out->append(reinterpret_cast<const char*>(&header), sizeof(header));
   out->append(task.type)

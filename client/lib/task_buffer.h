@@ -54,6 +54,8 @@ struct RecordHeader {
   uint32_t template_labels = 0;  // of these
   uint64_t delay_ms = 0;
   int64_t run_at_ms = 0;
+  uint64_t start_within_ms = 0;
+  int64_t start_by_ms = 0;
 };
 
 // A task read back; the views point into the record.

@@ -38,6 +38,7 @@ void Oracle::Committed(const broker::Batch& batch) {
     worker_of_number_[static_cast<uint32_t>(m.key)] = row.id;
   }
   TrailsCommitted(batch);
+  ExpiriesStored(batch);
   auto on_task = [&](const Mutation& m) {
     changed_tasks_.push_back(m.key);
     if (m.size == Mutation::kErase) return RowErased(m.key);
@@ -74,6 +75,7 @@ void Oracle::SpecStored(uint64_t id, std::string_view row) {
   if (task.durable) return Fail(Name(id) + ": its id was given twice");
   task.durable = true;
   task.bytes = spec->head.payload_bytes;
+  task.made_ms = spec->head.submitted_ms;
   task.marker = std::string(spec->payload.substr(0, spec->payload.find('|')));
   if (!spec->key.empty()) {
     auto [holder, first] = id_of_key_.try_emplace(std::string(spec->key), id);
@@ -177,7 +179,7 @@ void Oracle::CheckEnd(uint64_t id, const TaskFacts& task, const TaskRow& row) {
   if (row.state == TaskState::kDead) {
     bool spent = row.failures >= row.max_attempts || row.lost >= kCrashLimit ||
                  (wishes_[task.marker].at_most_once && row.failures + row.lost > 0);
-    if (spent || (known && truth->second.never)) return;
+    if (spent || (known && truth->second.never) || HasExpired(id, task, row)) return;
     const uint64_t errors =
         (known ? ErrorBit(truth->second.code) : 0) | (row.lost > 0 ? kLosses : 0);
     if (MayForbidRetry(wishes_[task.marker], errors))

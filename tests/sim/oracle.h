@@ -37,6 +37,8 @@
 //     once its result is, and nobody else's     |   what had been sent; LOG_PAGES
 //   each branch of a chain fires once, with   | spec rows against the ends of tasks in the same batch, the
 //     the end of the task that it follows     |   templates in SUBMIT; TASKS against the rows
+//   no attempt begins after its start-by time, | rows of expiries against SUBMIT; TASKS and what workers begin
+//     what waits until then is dead           |   against them
 //   clients hear the truth                    | OUTCOMES and TASK_INFOS against terminal rows and handlers
 //   a session is a numbered stream            | every frame that leaves; of those that enter, only what follows counts
 //
@@ -115,7 +117,9 @@ class Oracle {
   // The broker was told so.
   void CommitReported();
   void ClockJumped() { clocks_agree_ = false; }
-  void AttemptStarted(uint64_t lease);
+  // `mono_ms`: what the worker's clock shows.
+  void AttemptStarted(uint64_t lease, int64_t mono_ms);
+  void StartWithin(uint64_t lease, int64_t until_ms);
   void AttemptEnded(uint64_t lease, AttemptTruth truth) { truths_[lease] = std::move(truth); }
   // What a client was told about a task of its own.
   void OutcomeSeen(const std::string& marker, uint64_t id, bool not_found);
@@ -130,6 +134,8 @@ class Oracle {
     bool parent_passed = false;
     uint32_t passed_bytes = 0;
     std::string parent_outcome;  // its row
+    int64_t made_ms = 0;         // by the broker's clock
+    int64_t start_by_ms = 0;     // as it is or was stored; 0: none
     uint8_t fired = 0;           // branches of its own
     bool durable = false;  // its spec is on disk
     bool has_row = false;
@@ -174,6 +180,7 @@ class Oracle {
   struct Wish {
     std::string queue, type, concurrency_key;
     bool at_most_once = false;
+    int64_t start_within_ms = 0, start_by_ms = 0;
     int64_t delay_ms = 0;
     int64_t not_before_us = 0;
     uint64_t retry_base_ms = 0, retry_cap_ms = 0;
@@ -297,6 +304,12 @@ class Oracle {
   void CheckTicksLate(int64_t as_of_us);
   void OnScheduleFrame(uint64_t session, const FrameView& frame);
   void CheckScheduleInfos(uint64_t session, const wire::ScheduleInfos& infos);
+
+  void ExpiriesStored(const broker::Batch& batch);
+  bool HasExpired(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
+  void CheckExpiries(int64_t as_of_us);
+  void CheckStartWithin(uint64_t id, const wire::Assignment& assignment);
+  void CheckStartsInTime(uint64_t lease, int64_t mono_ms);
 
   // A template of a task, by the marker that the task of it will have.
   struct Link {
@@ -468,6 +481,9 @@ class Oracle {
   std::map<std::string, std::vector<Link>> links_;  // by marker
   std::set<std::string> following_;                 // markers of all templates
   std::vector<uint64_t> ended_, new_followers_;     // with this batch
+  // --- Start-by times
+  std::set<uint64_t> may_expire_;
+  absl::flat_hash_map<uint64_t, int64_t> start_until_ms_;  // by lease, on its worker's clock
   AlignedCopy aligned_;
 
   // --- Time

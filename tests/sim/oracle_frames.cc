@@ -407,6 +407,7 @@ void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
     if (facts.cancel_acked)
       return Fail(Name(id) + " was handed out after its cancel was acknowledged");
     CheckParent(*task, facts);
+    CheckStartWithin(id, *task);
     CheckEarly(id, facts);
     CheckCheckpoint(id, *task);
     CheckHandOut(wishes_[facts.marker]);

@@ -177,6 +177,8 @@ void Oracle::NoteWish(const wire::TaskSpec& spec, const std::string& marker) {
   wish.type = std::string(TextOf(spec.type()));
   wish.concurrency_key = std::string(TextOf(spec.concurrency_key()));
   wish.at_most_once = spec.delivery() == wire::Delivery::kAtMostOnce;
+  wish.start_within_ms = static_cast<int64_t>(spec.start_within_ms());
+  wish.start_by_ms = spec.start_by_ms();
   wish.delay_ms = static_cast<int64_t>(spec.delay_ms());
   wish.not_before_us = After(scheduler_.now_us(), wish.delay_ms);
   if (spec.run_at_ms() != 0) {
@@ -220,7 +222,8 @@ void Oracle::CheckEarly(uint64_t id, const TaskFacts& task) {
 }
 
 // A task that runs at most once has one attempt that began, unless somebody asked for another by RETRY.
-void Oracle::AttemptStarted(uint64_t lease) {
+void Oracle::AttemptStarted(uint64_t lease, int64_t mono_ms) {
+  CheckStartsInTime(lease, mono_ms);
   LeaseFacts& facts = leases_[lease];
   facts.begun = true;
   const uint64_t id = facts.task;
@@ -262,6 +265,7 @@ void Oracle::CheckLate(int64_t as_of_us) {
   if (slow || steady_since_us_ > since_us || now_us < next_late_check_us_) return;
   next_late_check_us_ = now_us + kLateCheckUs;
   CheckTicksLate(as_of_us);
+  CheckExpiries(as_of_us);
   if (!clocks_agree_) return;
   CheckBehind(as_of_us);
   auto takes = [](const Names& names, const std::string& name) {

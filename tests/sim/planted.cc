@@ -142,6 +142,11 @@ constexpr PlantedBug kBugs[] = {
     {"lost-fires-nothing", "a task that dies with its worker fires no branch", 20, "workers",
      "chained"},
 
+    // --- Start-by times
+    {"nothing-expires", "a task that has not begun by its time still waits", 10, "", "expiring"},
+    {"expires-early", "a task expires 0.3 s before its time", 5, "none", "expiring"},
+    {"expiries-not-stored", "a restart forgets start-by times", 20, "flapping-broker", "expiring"},
+
     // --- Schedules
     {"cursor-not-stored", "after a restart a schedule begins anew, where it was made", 5,
      "flapping-broker", "scheduled"},

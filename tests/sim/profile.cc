@@ -300,6 +300,23 @@ constexpr WorkloadProfile kWorkloads[] = {
      .grouped = 0.2,
      .chained = 0.6,
      .max_queue_tasks = 40},
+    // Tasks that must begin soon, more of them than workers can begin, some with a chain.
+    {.name = "expiring",
+     .tasks = 120,
+     .delayed = 0.2,
+     .delay_max_ms = 2'000,
+     .max_attempts = 3,
+     .retry_cap_max_ms = 500,
+     .handler_min_us = 1'000,
+     .handler_max_us = 2'000'000,
+     .fails = 0.2,
+     .notify = 0.5,
+     .wait_later = 0.5,
+     .retry_dead = 0.3,
+     .cancel = 0.1,
+     .grouped = 0.2,
+     .expiring = 0.7,
+     .chained = 0.2},
     // Tasks that may run once only, with workers and handlers that are lost.
     {.name = "once", .tasks = 150, .memory = 0.2, .fails = 0.2, .once = 0.8},
     // Tasks that need many attempts, and clients that look at what became of them.

@@ -119,6 +119,8 @@ struct WorkloadProfile {
   double rule = 0;        // of calls: followed by a change of the rules of a queue or a type
   double grouped = 0;     // of tasks: with a concurrency key, and as many with a fairness key
   double once = 0;        // of tasks: at most once
+  double expiring = 0;    // of tasks: with a start-by time
+  int64_t expires_max_ms = 5'000;
   double chained = 0;     // of tasks: with templates of tasks that follow them
   int schedules = 0;      // of each client
   double reschedule = 0;  // of calls: one is paused, resumed, set again or run by hand

@@ -326,6 +326,16 @@ TaskSpec SimClient::MakeTask(std::string* marker) {
   if (random_.Chance(workload.grouped)) task.concurrency_key = name("c", kGroups);
   if (random_.Chance(workload.grouped)) task.fairness_key = name("f", kGroups);
   if (random_.Chance(workload.once)) task.delivery = Delivery::kAtMostOnce;
+  if (random_.Chance(workload.expiring)) {
+    const int64_t within_ms = random_.LogBetween(1, workload.expires_max_ms);
+    const auto delay_ms = static_cast<int64_t>(task.delay_ms);
+    if (task.run_at_ms != 0)
+      task.start_by_ms = task.run_at_ms + within_ms;
+    else if (delay_ms == 0 && random_.Chance(0.3))
+      task.start_by_ms = now().wall_ms + within_ms;
+    else
+      task.start_within_ms = static_cast<uint64_t>(delay_ms + within_ms);
+  }
   if (random_.Chance(workload.invalid)) task.delay_ms = task.run_at_ms = 1;  // not both
   size_t templates = kMaxTemplates;
   if (random_.Chance(workload.chained)) AddChain(*marker, /*depth=*/1, &templates, &task);
@@ -348,6 +358,8 @@ void SimClient::AddChain(const std::string& marker, int depth, size_t* left, Tas
       next.key.clear();
       next.run_at_ms = 0;
       next.delay_ms = random_.Chance(kBranch) ? 0 : random_.Below(500);
+      next.start_by_ms = 0;
+      if (next.start_within_ms != 0) next.start_within_ms += next.delay_ms;
       next.payload = name + "|";
       next.queue = absl::StrCat("q", random_.Below(static_cast<uint64_t>(world_.workload.queues)));
       next.pass_result = random_.Chance(kBranch);

@@ -236,12 +236,16 @@ void SimWorker::OnTasks(const FrameView& frame) {
   if (tasks == nullptr) return world_.oracle.Fail("unreadable TASKS");
   for (const wire::Assignment* task : *tasks->tasks()) {
     worker::Assigned assigned{TaskId(task->task_id()), LeaseId(task->lease_id()), task->attempt(),
-                              task->timeout_ms()};
+                              task->timeout_ms(), 0, task->start_within_ms()};
+    const auto within_ms = static_cast<int64_t>(task->start_within_ms());
+    if (within_ms != 0)
+      world_.oracle.StartWithin(assigned.lease.value(), now().mono_ms + within_ms);
     if (!ledger_->OnAssigned(assigned, now().mono_ms)) continue;
     std::string_view payload = BytesOf(task->payload());
     queue_.push_back({assigned.lease, assigned.task, assigned.attempt, assigned.timeout_ms,
                       std::string(payload.substr(0, payload.find('|'))),
-                      std::string(BytesOf(task->checkpoint()))});
+                      std::string(BytesOf(task->checkpoint())),
+                      within_ms != 0 ? now().mono_ms + within_ms : 0});
   }
   if (ledger_->counters().duplicates > 0) world_.oracle.Fail("a lease was assigned twice");
 }
@@ -320,6 +324,13 @@ void SimWorker::CarryOut(const worker::Orders& orders) {
     withdrawn.push_back(queue_.back().lease);
     queue_.pop_back();
   }
+  for (LeaseId lease : orders.late) {
+    auto queued = std::find_if(queue_.begin(), queue_.end(),
+                               [&](const Work& work) { return work.lease == lease; });
+    if (queued == queue_.end()) continue;
+    withdrawn.push_back(lease);
+    queue_.erase(queued);
+  }
   ledger_->OnWithdrawn(withdrawn);
 }
 
@@ -347,7 +358,10 @@ void SimWorker::StartHandlers(int64_t now_ms) {
   while (!queue_.empty() && std::ssize(handlers_) < slots_ && ledger_->StartsUntilMs() > now_ms) {
     Work work = std::move(queue_.front());
     queue_.pop_front();
-    StartHandler(std::move(work), now_ms);
+    if (work.start_by_ms != 0 && now_ms >= work.start_by_ms)
+      ledger_->OnWithdrawn({&work.lease, 1});
+    else
+      StartHandler(std::move(work), now_ms);
   }
 }
 
@@ -390,7 +404,7 @@ void SimWorker::StartHandler(Work work, int64_t now_ms) {
   handler.work = std::move(work);
   if (!handlers_.emplace(lease, std::move(handler)).second)
     return world_.oracle.Fail("an attempt was started twice");
-  world_.oracle.AttemptStarted(lease.value());
+  world_.oracle.AttemptStarted(lease.value(), now_ms);
   if (random_.Chance(workload.says))
     for (int64_t i = random_.Between(1, kSayMost); i > 0; --i)
       world_.scheduler.After(random_.Between(0, run_us), life_, [this, lease] { SaySome(lease); });

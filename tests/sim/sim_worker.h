@@ -38,6 +38,7 @@ class SimWorker final : public Process {
     uint32_t timeout_ms = 0;
     std::string marker;
     std::string checkpoint;
+    int64_t start_by_ms = 0;  // mono; 0: at any time
   };
   struct Handler {
     Work work;

@@ -152,6 +152,8 @@ bool Ledger::OnAssigned(const Assigned& task, int64_t now_ms) {
     releasing_.push_back(task.lease);
     return false;
   }
+  if (task.start_within_ms != 0)
+    start_by_.emplace(now_ms + static_cast<int64_t>(task.start_within_ms), task.lease);
   if (waiting_++ == 0) credit_.OnProgress(now_ms);
   return true;
 }
@@ -401,6 +403,7 @@ int64_t Ledger::NextDeadlineMs() const {
   if (up_ && !draining_ && waiting_ > Slots())
     next = std::min(next, std::max(credit_.StallMs(), surplus_asked_ms_ + kCreditTargetUs / 1000));
   if (draining_ && !up_ && waiting_ == 0 && running_.empty()) next = std::min(next, GivesUpMs());
+  if (!start_by_.empty()) next = std::min(next, start_by_.begin()->first);
   return next;
 }
 
@@ -427,6 +430,12 @@ Orders Ledger::TakeOrders(int64_t now_ms) {
   Orders orders;
   orders.cancel = std::exchange(to_cancel_, {});
   orders.recall = std::exchange(to_recall_, {});
+  for (; !start_by_.empty() && start_by_.begin()->first <= now_ms;
+       start_by_.erase(start_by_.begin())) {
+    const LeaseId id = start_by_.begin()->second;
+    auto it = leases_.find(id);
+    if (it != leases_.end() && it->second.state == State::kWaiting) orders.late.push_back(id);
+  }
   if (draining_) {
     orders.withdraw = waiting_;
   } else if (up_ && waiting_ > Slots() && credit_.Stalled(waiting_, now_ms)) {

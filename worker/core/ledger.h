@@ -36,6 +36,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "schemas/errors.h"
@@ -71,6 +72,7 @@ struct Assigned {
   uint32_t attempt = 0;
   uint32_t timeout_ms = 0;  // 0: kDefaultTimeoutMs
   uint32_t payload_bytes = 0;
+  uint64_t start_within_ms = 0;  // from now; 0: at any time
 };
 
 // How an attempt ended, when there is more to say than "succeeded, no result".
@@ -122,6 +124,8 @@ struct Orders {
   std::vector<LeaseId> recall;
   // Take back this many attempts that have not started, the last queued first, and say OnWithdrawn.
   size_t withdraw = 0;
+  // Take back those of these that have not started: it is too late for them. Say OnWithdrawn.
+  std::vector<LeaseId> late;
 };
 
 struct Grant {
@@ -286,6 +290,9 @@ class Ledger {
   int64_t cancelled_ms_ = 0;  // the last CANCEL for tasks
   int64_t down_since_ms_ = 0;
   uint32_t visibility_timeout_ms_ = 0;  // 0: there was no session yet
+
+  // When attempts that wait must have started, mono. One that has, or is gone, is found to be so.
+  absl::btree_set<std::pair<int64_t, LeaseId>> start_by_;
 
   CreditSizer credit_;
   int64_t surplus_asked_ms_ = 0;

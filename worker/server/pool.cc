@@ -38,8 +38,9 @@ uint32_t RunUs(Clock::duration duration) {
 
 }  // namespace
 
-Batch::Batch(std::string_view body)
-    : bytes_(std::make_unique_for_overwrite<uint64_t[]>((body.size() + 7) / 8)) {
+Batch::Batch(std::string_view body, int64_t received_ms)
+    : bytes_(std::make_unique_for_overwrite<uint64_t[]>((body.size() + 7) / 8)),
+      received_ms_(received_ms) {
   std::memcpy(bytes_.get(), body.data(), body.size());
   tasks_ = flatbuffers::GetRoot<wire::Tasks>(bytes_.get());
   items_ = std::make_unique<Item[]>(tasks_->tasks()->size());
@@ -59,6 +60,7 @@ struct alignas(kCacheLine) Pool::Slot {
   std::mutex mutex;
   std::vector<Ended> ended;      // under mutex
   std::vector<Note> last_notes;  // under mutex: of attempts that have ended
+  std::vector<LeaseId> late;     // under mutex: not started, as it was too late
 
   // The thread's own.
   std::shared_ptr<Batch> batch;
@@ -87,6 +89,13 @@ struct Pool::State {
     if (wake) wake();
   }
   bool MayStart(int64_t now_ms) const { return starts_until_ms.load() > now_ms; }
+  void GiveBack(Slot* slot, LeaseId lease) {
+    {
+      std::lock_guard lock(slot->mutex);
+      slot->late.push_back(lease);
+    }
+    Tell(slot);
+  }
   Batch::Item* Next(Slot* slot, Clock::time_point* now);
   bool AwaitWork(Slot* slot, Clock::time_point* now);
   void Execute(Slot* slot, const wire::Assignment& task, Clock::time_point* now);
@@ -126,7 +135,12 @@ void Pool::Run(const std::shared_ptr<State>& state, Slot* slot) {
 Batch::Item* Pool::State::Next(Slot* slot, Clock::time_point* now) {
   while (true) {
     if (slot->batch != nullptr && MayStart(MonoMs(*now))) {
-      if (Batch::Item* item = slot->batch->Claim()) return item;
+      Batch::Item* item = slot->batch->Claim();
+      if (item != nullptr && !slot->batch->IsLate(*item->task, MonoMs(*now))) return item;
+      if (item != nullptr) {
+        GiveBack(slot, LeaseId(item->task->lease_id()));
+        continue;
+      }
       slot->batch.reset();
     }
     if (!AwaitWork(slot, now)) return nullptr;
@@ -299,6 +313,30 @@ void Pool::ObserveRunning(std::vector<RunningAttempt>* out) {
       cancel_later_.erase(later);
     out->push_back(running);
   }
+}
+
+std::vector<LeaseId> Pool::TakeLate() {
+  std::vector<LeaseId> late;
+  for (Slot& slot : state_->slots) {
+    std::lock_guard lock(slot.mutex);
+    late.insert(late.end(), slot.late.begin(), slot.late.end());
+    slot.late.clear();
+  }
+  for (LeaseId lease : late) cancel_later_.erase(lease);
+  return late;
+}
+
+std::vector<LeaseId> Pool::TakeBack(std::span<const LeaseId> leases) {
+  std::vector<LeaseId> taken;
+  const absl::flat_hash_set<LeaseId> wanted(leases.begin(), leases.end());
+  std::lock_guard lock(state_->mutex);
+  for (const auto& batch : state_->queue)
+    for (size_t i = 0; i < batch->size(); ++i) {
+      Batch::Item& item = batch->item(i);
+      const LeaseId lease(item.task->lease_id());
+      if (wanted.contains(lease) && !item.taken.exchange(true)) taken.push_back(lease);
+    }
+  return taken;
 }
 
 std::vector<LeaseId> Pool::Withdraw(size_t count) {

@@ -49,8 +49,9 @@ class Batch {
     std::atomic<bool> taken{false};  // by a thread that runs it, or by Withdraw or Cancel
   };
 
-  // Copies `body`, a verified wire::Tasks. Items are added with Add, then the batch is pushed.
-  explicit Batch(std::string_view body);
+  // Copies `body`, a verified wire::Tasks that was received at `received_ms`, mono. Items are added with
+  // Add, then the batch is pushed.
+  Batch(std::string_view body, int64_t received_ms);
   const wire::Tasks& tasks() const { return *tasks_; }
   void Add(const wire::Assignment* task) { items_[size_++].task = task; }
   size_t size() const { return size_; }
@@ -58,6 +59,11 @@ class Batch {
 
   // The next item that nobody has taken, now taken; nullptr when there is none left.
   Item* Claim();
+  // Too late for a task of this batch to start.
+  bool IsLate(const wire::Assignment& task, int64_t now_ms) const {
+    return task.start_within_ms() != 0 &&
+           now_ms - received_ms_ >= static_cast<int64_t>(task.start_within_ms());
+  }
   bool exhausted() const { return next_.load(std::memory_order_relaxed) >= size_; }
 
  private:
@@ -65,6 +71,7 @@ class Batch {
   const wire::Tasks* tasks_;
   std::unique_ptr<Item[]> items_;
   size_t size_ = 0;
+  const int64_t received_ms_;
   std::atomic<size_t> next_{0};
 };
 
@@ -97,6 +104,11 @@ class Pool {
   };
   void ObserveRunning(std::vector<RunningAttempt>* out);
 
+  // Tasks that were to start since the last call when it was too late for them: they did not.
+  std::vector<LeaseId> TakeLate();
+
+  // Takes back those of these that have not started.
+  std::vector<LeaseId> TakeBack(std::span<const LeaseId> leases);
   // Takes back at most `count` unstarted tasks, the last pushed first.
   std::vector<LeaseId> Withdraw(size_t count);
   // Takes back those of `leases` that have not started.

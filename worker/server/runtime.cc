@@ -107,6 +107,7 @@ int64_t Runtime::Round() {
 void Runtime::CollectEnded(int64_t now_ms) {
   pool_->TakeEnded(&ended_);
   CollectNotes(now_ms);
+  ledger_.OnWithdrawn(pool_->TakeLate());
   ledger_.OnEnded(ended_, now_ms);
   ended_.clear();
   // Afterwards: what has ended since is reported by the next round.
@@ -137,6 +138,7 @@ void Runtime::CollectNotes(int64_t now_ms) {
 void Runtime::CarryOut(const Orders& orders) {
   if (!orders.cancel.empty()) ledger_.OnWithdrawn(pool_->Cancel(orders.cancel));
   if (!orders.recall.empty()) ledger_.OnWithdrawn(pool_->TakeBack(orders.recall));
+  if (!orders.late.empty()) ledger_.OnWithdrawn(pool_->TakeBack(orders.late));
   if (orders.withdraw > 0) ledger_.OnWithdrawn(pool_->Withdraw(orders.withdraw));
 }
 
@@ -263,10 +265,10 @@ void Runtime::OnTasks(const FrameView& frame) {
     return;
   }
   int64_t now_ms = NowMs();
-  auto batch = std::make_shared<Batch>(frame.body);
+  auto batch = std::make_shared<Batch>(frame.body, now_ms);
   for (const wire::Assignment* task : *batch->tasks().tasks()) {
     Assigned assigned{TaskId(task->task_id()), LeaseId(task->lease_id()), task->attempt(),
-                      task->timeout_ms()};
+                      task->timeout_ms(), 0, task->start_within_ms()};
     if (ledger_.OnAssigned(assigned, now_ms)) batch->Add(task);
   }
   if (int64_t until = ledger_.StartsUntilMs(); until != starts_until_ms_)

@@ -101,6 +101,11 @@ struct TaskSpec {
   std::vector<TaskSpec> on_complete{};
   // Of a template only: its task is given what the one before left, the result or the error.
   bool pass_result = false;
+  // The first attempt begins before then, or the task is dead with EXPIRED: so long after the broker's
+  // receipt (of a template: after the end of its parent), or at a Unix time; give one of the two. An
+  // attempt that counts, and a retry of the dead task, lift it.
+  uint64_t start_within_ms = 0;
+  int64_t start_by_ms = 0;
 };
 
 // One task of a batch that was not accepted.
@@ -183,6 +188,7 @@ struct TaskInfo {
   uint64_t fingerprint = 0;
   std::optional<TaskProgress> progress{};
   TaskId parent{};  // the task that it follows; 0: none
+  int64_t start_by_ms = 0;  // while it holds
 };
 
 // What keeps a task that is not over from running, or that it runs. Numbers as on the wire.

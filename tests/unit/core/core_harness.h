@@ -40,6 +40,8 @@ struct TestTask {
   std::vector<TestTask> on_complete = {};
   bool pass_result = false;
   int64_t run_at_ms = 0;
+  uint64_t start_within_ms = 0;
+  int64_t start_by_ms = 0;
 };
 
 // Settings to change; what is not given stays.
@@ -172,7 +174,8 @@ class CoreHarness {
                                 task.durability, task.max_attempts, task.timeout_ms, task.delay_ms,
                                 task.run_at_ms, task.retry_base_ms, task.retry_cap_ms, 0, key,
                                 concurrency_key, fairness_key, correlation_id, 0, task.delivery,
-                                on_success, on_failure, on_complete, task.pass_result);
+                                on_success, on_failure, on_complete, task.pass_result, task.start_within_ms,
+                                task.start_by_ms);
   }
   TaskId SubmitOne(SessionId from, uint64_t seq, const TestTask& task) {
     return TaskId(Submit(from, seq, {task}).first_id);

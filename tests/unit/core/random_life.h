@@ -111,6 +111,7 @@ class RandomLife {
       if (Chance(15)) task.delivery = wire::Delivery::kAtMostOnce;
       if (Chance(30)) task.concurrency_key = "c" + std::to_string(Below(4));
       if (Chance(30)) task.fairness_key = "f" + std::to_string(Below(3));
+      if (Chance(20)) task.start_within_ms = task.delay_ms + 1 + Below(5000);
       if (Chance(25)) AddChain(task, /*depth=*/1);
     }
     ++seq_;
