@@ -57,9 +57,9 @@ enum class Table : uint8_t {
 };
 inline constexpr size_t kTables = 20;
 inline constexpr std::array<const char*, kTables> kTableNames = {
-    "meta",      "specs",  "tasks", "outcomes",  "finished", "lanes", "workers",
-    "producers", "queues", "keys",  "schedules", "ticks",    "types", "history",
-    "dead",      "output", "notes", "trails",    "follows",   "expiries"};
+    "meta",      "specs",  "tasks", "outcomes",  "finished", "lanes",   "workers",
+    "producers", "queues", "keys",  "schedules", "ticks",    "types",   "history",
+    "dead",      "output", "notes", "trails",    "follows",  "expiries"};
 
 struct Mutation {
   static constexpr uint32_t kErase = UINT32_MAX;

@@ -86,12 +86,12 @@ Offset<wire::TaskSpec> CopySpec(FlatBufferBuilder& builder, const wire::TaskSpec
              fairness_key = CopyText(builder, spec.fairness_key());
   const auto correlation_id = CopyOr(builder, spec.correlation_id(), inherited.correlation_id),
              traceparent = CopyOr(builder, spec.traceparent(), inherited.traceparent);
-  return wire::CreateTaskSpec(builder, type, queue, payload, content_type, spec.priority(),
-                              spec.durability(), spec.max_attempts(), spec.timeout_ms(),
-                              spec.delay_ms(), spec.run_at_ms(), spec.retry_base_ms(),
-                              spec.retry_cap_ms(), labels, key, concurrency_key, fairness_key,
-                              correlation_id, traceparent, spec.delivery(), on_success, on_failure,
-                              on_complete, spec.pass_result(), spec.start_within_ms(), spec.start_by_ms());
+  return wire::CreateTaskSpec(
+      builder, type, queue, payload, content_type, spec.priority(), spec.durability(),
+      spec.max_attempts(), spec.timeout_ms(), spec.delay_ms(), spec.run_at_ms(),
+      spec.retry_base_ms(), spec.retry_cap_ms(), labels, key, concurrency_key, fairness_key,
+      correlation_id, traceparent, spec.delivery(), on_success, on_failure, on_complete,
+      spec.pass_result(), spec.start_within_ms(), spec.start_by_ms());
 }
 
 std::string BuildChain(const wire::TaskSpec& spec) {

@@ -104,7 +104,7 @@ struct Assign {
   uint16_t attempt, max_attempts;
   uint8_t priority;
   bool at_most_once;
-  int64_t start_by_ms;  // 0: at any time
+  int64_t start_by_ms;      // 0: at any time
   int64_t order;            // Task::order when it was taken off its line
   uint64_t checkpoint = 0;  // the trail in which there is one; 0: none
 };

@@ -48,11 +48,10 @@ void Core::Dispatch(Now now) {
     AppendStruct(batch_.OpenRecord(), LeasedEntry{task.id, session.worker, 0});
     // The base: the lane itself may be another by the time that the effect is carried out.
     const uint32_t lane = state_.lanes()[task.lane].base;
-    session.assigned.push_back(
-        Assign{TaskId(task.id), lease, lane, task.timeout_ms,
-               static_cast<uint16_t>(task.attempt + 1), task.max_attempts, task.priority,
-               task.at_most_once != 0, task.expires ? state_.expiries().StartBy(task.id) : 0,
-               task.order, CheckpointOf(task)});
+    session.assigned.push_back(Assign{
+        TaskId(task.id), lease, lane, task.timeout_ms, static_cast<uint16_t>(task.attempt + 1),
+        task.max_attempts, task.priority, task.at_most_once != 0,
+        task.expires ? state_.expiries().StartBy(task.id) : 0, task.order, CheckpointOf(task)});
     state_.Leased(task_slot, lease, session.worker, static_cast<uint16_t>(task.attempt + 1),
                   now.wall_ms);
     gates_.OnGiven(task.lane);

@@ -67,9 +67,9 @@ absl::Status State::RebuildExpiries(const ScanTable& scan) {
         ExpiryRow row;
         const uint32_t slot = tasks_.Find(TaskId(key));
         if (!in.Read(row) || row.version != kRowVersion || slot == kNil || !tasks_[slot].expires)
-          return Error(ErrorCode::kDataLoss,
-                       "row " + std::to_string(key) +
-                           " of table expiries cannot be read; restore a backup");
+          return Error(
+              ErrorCode::kDataLoss,
+              "row " + std::to_string(key) + " of table expiries cannot be read; restore a backup");
         expiries_.Add(key, row.start_by_ms);
         if (tasks_[slot].state == TaskState::kLeased) expiries_.Pause(key);
         ++rows;

@@ -97,7 +97,8 @@ absl::Status CheckExpiries(const State& state) {
   absl::Status status;
   state.tasks().ForEach([&](uint32_t, const Task& task) {
     if (task.expires != state.expiries().Has(task.id))
-      status = Broken("task " + ToString(TaskId(task.id)) + " has a start-by time that nobody knows");
+      status =
+          Broken("task " + ToString(TaskId(task.id)) + " has a start-by time that nobody knows");
     if (!task.expires) return;
     ++expiring;
     const bool waits = task.state != TaskState::kLeased;

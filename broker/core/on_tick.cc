@@ -11,7 +11,7 @@
 namespace zsched::broker {
 namespace {
 
-constexpr size_t kMaxFiredPerTick = 8192;  // the rest fires on the next tick, at once
+constexpr size_t kMaxFiredPerTick = 8192;    // the rest fires on the next tick, at once
 constexpr size_t kMaxExpiredPerTick = 8192;  // likewise
 constexpr size_t kMaxForgottenPerScan = 4096;
 constexpr int64_t kExpiryIntervalMs =
@@ -42,8 +42,8 @@ int64_t Core::next_tick_ms(Now now) const {
   if (gates_.has_waking()) return now.mono_ms;
   int64_t next = std::min({next_expiry_ms_, next_recall_ms_, deadlines_.next_ms(), gates_.next_ms(),
                            schedules_.retry_ms()});
-  int64_t timer = std::min(
-      {state_.timers().next_ms(), schedules_.next_ms(), state_.expiries().next_ms()});
+  int64_t timer =
+      std::min({state_.timers().next_ms(), schedules_.next_ms(), state_.expiries().next_ms()});
   if (timer != INT64_MAX)
     next = std::min(next, now.mono_ms + std::max<int64_t>(0, timer - now.wall_ms));
   return next;
@@ -83,8 +83,8 @@ void Core::ExpireTasks(Now now) {
   for (uint64_t id : due) {
     const uint32_t slot = state_.tasks().Find(TaskId(id));
     const Task& task = state_.tasks()[slot];
-    const uint64_t fingerprint = FingerprintOf(state_.lanes().type_of(task.lane).name,
-                                               ErrorCode::kExpired, error.body);
+    const uint64_t fingerprint =
+        FingerprintOf(state_.lanes().type_of(task.lane).name, ErrorCode::kExpired, error.body);
     AppendStruct(batch_.OpenRecord(), ExpiredEntry{id, fingerprint});
     // State::Expired puts the outcome row first, at the offset that Notify is given.
     Notify(task, TaskState::kDead, static_cast<uint32_t>(batch_.rows().size()),

@@ -328,7 +328,8 @@ std::string State::Fingerprint() const {
         num(row.max_attempts), num(row.failures), num(row.lost), num(row.priority),
         num(static_cast<int>(row.durability)), num(static_cast<int>(row.cancelling)),
         num(static_cast<int>(row.at_most_once)), num(static_cast<int>(row.chained)),
-        num(expiries_.StartBy(task.id)), num(static_cast<int>(expiries_.Waits(task.id))), num(before));
+        num(expiries_.StartBy(task.id)), num(static_cast<int>(expiries_.Waits(task.id))),
+        num(before));
   });
   chains_.ForEach([&](uint64_t task, const Chain& chain) {
     add("chain", num(task), num(chain.fired), chain.body);

@@ -18,7 +18,8 @@ Verdict ValidateTask(const wire::TaskSpec& spec, size_t max_payload_bytes, int64
   if (spec.delay_ms() != 0 || spec.run_at_ms() != 0)
     return Invalid("task: delay_ms, run_at_ms: the schedule says when it runs");
   if (spec.start_by_ms() != 0)
-    return Invalid("task: start_by_ms: a schedule's task has start_within_ms, from its tick");
+    return Invalid(
+        "task: start_by_ms: a schedule's task has start_within_ms, from when it is made");
   if (spec.key() != nullptr) return Invalid("task: key: a tick's task is there once without one");
   if (spec.labels() != nullptr) {
     if (spec.labels()->size() > kMaxLabels - 2)

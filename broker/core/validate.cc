@@ -85,9 +85,8 @@ Verdict CheckStart(const wire::TaskSpec& spec, int64_t now_ms) {
   if (spec.start_within_ms() > kMaxDelayMs || spec.start_by_ms() < 0 ||
       spec.start_by_ms() > now_ms + static_cast<int64_t>(kMaxDelayMs))
     return Invalid("start_within_ms, start_by_ms: must be within 10 years from now");
-  const int64_t ready_ms = spec.run_at_ms() != 0
-                               ? spec.run_at_ms()
-                               : now_ms + static_cast<int64_t>(spec.delay_ms());
+  const int64_t ready_ms =
+      spec.run_at_ms() != 0 ? spec.run_at_ms() : now_ms + static_cast<int64_t>(spec.delay_ms());
   const int64_t start_by_ms = spec.start_by_ms() != 0
                                   ? spec.start_by_ms()
                                   : now_ms + static_cast<int64_t>(spec.start_within_ms());

@@ -165,8 +165,7 @@ absl::Status LmdbWriter::WriteLayers(MDB_txn* txn) {
 }
 
 absl::Status LmdbWriter::WriteTable(MDB_txn* txn, Table table, Batch& batch) {
-  if (batch.mutations(table).empty() && batch.erased_ranges(table).empty())
-    return absl::OkStatus();
+  if (batch.mutations(table).empty() && batch.erased_ranges(table).empty()) return absl::OkStatus();
   SortChanges(batch, table);
   changes_.clear();
   for (const Mutation& mutation : batch.mutations(table)) {

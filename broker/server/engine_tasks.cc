@@ -49,9 +49,10 @@ absl::Status Engine::ReleaseTasks(const TasksEffect& effect) {
     status.Update(bytes.status());
     return bytes.ok() ? *bytes : std::string_view();
   };
-  encoder_.Tasks(effect, core_.state().lanes(), now_.wall_ms, spec, checkpoint, [&](std::string_view body) {
-    if (status.ok()) SendOrClose(effect.to, MessageType::kTasks, body);
-  });
+  encoder_.Tasks(effect, core_.state().lanes(), now_.wall_ms, spec, checkpoint,
+                 [&](std::string_view body) {
+                   if (status.ok()) SendOrClose(effect.to, MessageType::kTasks, body);
+                 });
   return status;
 }
 

@@ -211,8 +211,8 @@ void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes, int64_t wall_
       list.push_back(wire::CreateAssignment(
           builder_, assign.task.value(), assign.lease.value(), assign.attempt, assign.max_attempts,
           assign.timeout_ms, assign.priority, type, queue, payload, content_type,
-          spec->head.submitted_ms, labels, correlation_id, traceparent, checkpoint,
-          parent, StartWithin(assign, wall_ms)));
+          spec->head.submitted_ms, labels, correlation_id, traceparent, checkpoint, parent,
+          StartWithin(assign, wall_ms)));
     }
     auto tasks = builder_.CreateVector(list);
     sink(Finish(wire::CreateTasks(builder_, tasks)));

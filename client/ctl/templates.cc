@@ -16,7 +16,8 @@ using Json = nlohmann::json;
 constexpr char kShellType[] = "shell";
 constexpr char kFields[] =
     "type, queue, payload, content_type, argv, stdin_from, priority, max_attempts, timeout, "
-    "delay, start_within, retry_base, retry_cap, labels, delivery, durability, concurrency_key, fairness_key, "
+    "delay, start_within, retry_base, retry_cap, labels, delivery, durability, concurrency_key, "
+    "fairness_key, "
     "correlation_id, traceparent, pass_result, on_success, on_failure and on_complete";
 
 absl::Status Bad(const std::string& where, std::string_view what) {

@@ -61,13 +61,13 @@ flatbuffers::Offset<wire::TaskSpec> FrameBuilder::Write(const TaskRecord& task) 
   if (!task.fairness_key.empty()) fairness_key = Share(task.fairness_key, &fairness_key_);
   const Text correlation_id = optional(task.correlation_id),
              traceparent = optional(task.traceparent);
-  return wire::CreateTaskSpec(builder_, type, queue, payload, content_type, header.priority,
-                              static_cast<wire::Durability>(header.durability), header.max_attempts,
-                              header.timeout_ms, header.delay_ms, header.run_at_ms,
-                              header.retry_base_ms, header.retry_cap_ms, label_vector, key,
-                              concurrency_key, fairness_key, correlation_id, traceparent,
-                              static_cast<wire::Delivery>(header.delivery), on_success, on_failure,
-                              on_complete, header.pass_result, header.start_within_ms, header.start_by_ms);
+  return wire::CreateTaskSpec(
+      builder_, type, queue, payload, content_type, header.priority,
+      static_cast<wire::Durability>(header.durability), header.max_attempts, header.timeout_ms,
+      header.delay_ms, header.run_at_ms, header.retry_base_ms, header.retry_cap_ms, label_vector,
+      key, concurrency_key, fairness_key, correlation_id, traceparent,
+      static_cast<wire::Delivery>(header.delivery), on_success, on_failure, on_complete,
+      header.pass_result, header.start_within_ms, header.start_by_ms);
 }
 
 std::string FrameBuilder::Finish(uint64_t seq, uint64_t acked_below, bool notify) {

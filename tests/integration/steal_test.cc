@@ -36,7 +36,8 @@ class StealProcesses : public testing::Test {
 // A worker that has run thousands of short tasks takes many at once; then comes one that is long.
 TEST_F(StealProcesses, WhatWaitsBehindALongTaskGoesToAnIdleWorker) {
   cluster.StartWorker("a", {"--name", "a", "--concurrency", "1"});
-  const BatchAck warm_up = client->SubmitBatch(std::vector<TaskSpec>(5'000, {.type = "noop"})).get();
+  const BatchAck warm_up =
+      client->SubmitBatch(std::vector<TaskSpec>(5'000, {.type = "noop"})).get();
   ASSERT_TRUE(warm_up.rejected.empty());
   WaitAll(*client, warm_up.ids);
   const TaskId slow = SubmitOne(*client, {.type = "sleep", .payload = R"({"ms":120000})"});

@@ -127,7 +127,7 @@ class Oracle {
   // --- What is to be checked by others
   struct TaskFacts {
     std::string marker;
-    uint32_t bytes = 0;    // of the payload, and of what was passed to it
+    uint32_t bytes = 0;  // of the payload, and of what was passed to it
     // Of one that follows another: which, and what the row says of that one's end.
     uint64_t parent = 0;
     broker::TaskState parent_state{};
@@ -137,7 +137,7 @@ class Oracle {
     int64_t made_ms = 0;         // by the broker's clock
     int64_t start_by_ms = 0;     // as it is or was stored; 0: none
     uint8_t fired = 0;           // branches of its own
-    bool durable = false;  // its spec is on disk
+    bool durable = false;        // its spec is on disk
     bool has_row = false;
     bool pruned = false;
     bool acked = false;        // as durable

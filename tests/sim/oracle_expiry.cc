@@ -94,8 +94,8 @@ void Oracle::CheckStartWithin(uint64_t id, const wire::Assignment& assignment) {
 void Oracle::CheckStartsInTime(uint64_t lease, int64_t mono_ms) {
   auto until = start_until_ms_.find(lease);
   if (until == start_until_ms_.end() || mono_ms < until->second) return;
-  Fail(absl::StrCat("an attempt of ", Name(leases_[lease].task), " began ",
-                    mono_ms - until->second, " ms too late"));
+  Fail(absl::StrCat("an attempt of ", Name(leases_[lease].task), " began ", mono_ms - until->second,
+                    " ms too late"));
 }
 
 }  // namespace zsched::sim

@@ -397,7 +397,8 @@ void Oracle::CheckTasks(uint64_t session, const wire::Tasks& tasks) {
     const TaskFacts& facts = tasks_[id];
     if (!facts.durable) return Fail(Name(id) + " was handed out before it was durable");
     std::string_view payload = BytesOf(task->payload());
-    if (payload.substr(0, payload.find('|')) != facts.marker || payload.size() != facts.bytes - facts.passed_bytes)
+    if (payload.substr(0, payload.find('|')) != facts.marker ||
+        payload.size() != facts.bytes - facts.passed_bytes)
       return Fail(Name(id) + " was handed out with another payload");
     if (!leases_
              .try_emplace(lease,

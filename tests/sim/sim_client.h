@@ -59,6 +59,7 @@ class SimClient final : public Process {
   void SubmitOne(bool notify, bool wait);
   void SubmitBatch(bool notify, bool wait);
   TaskSpec MakeTask(std::string* marker);
+  void SetStartBy(TaskSpec* task);
   void AddChain(const std::string& marker, int depth, size_t* left, TaskSpec* task);
   TaskSpec MakeOrRepeat(std::string* marker, bool notify);
   // Hands the tasks over as Client::Submit does; notes what is to be answered.

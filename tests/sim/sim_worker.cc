@@ -235,8 +235,9 @@ void SimWorker::OnTasks(const FrameView& frame) {
   const auto* tasks = VerifyBody<wire::Tasks>(frame.body);
   if (tasks == nullptr) return world_.oracle.Fail("unreadable TASKS");
   for (const wire::Assignment* task : *tasks->tasks()) {
-    worker::Assigned assigned{TaskId(task->task_id()), LeaseId(task->lease_id()), task->attempt(),
-                              task->timeout_ms(), 0, task->start_within_ms()};
+    worker::Assigned assigned{
+        TaskId(task->task_id()), LeaseId(task->lease_id()), task->attempt(), task->timeout_ms(), 0,
+        task->start_within_ms()};
     const auto within_ms = static_cast<int64_t>(task->start_within_ms());
     if (within_ms != 0)
       world_.oracle.StartWithin(assigned.lease.value(), now().mono_ms + within_ms);
@@ -323,13 +324,6 @@ void SimWorker::CarryOut(const worker::Orders& orders) {
   for (size_t i = 0; i < orders.withdraw && !queue_.empty(); ++i) {
     withdrawn.push_back(queue_.back().lease);
     queue_.pop_back();
-  }
-  for (LeaseId lease : orders.late) {
-    auto queued = std::find_if(queue_.begin(), queue_.end(),
-                               [&](const Work& work) { return work.lease == lease; });
-    if (queued == queue_.end()) continue;
-    withdrawn.push_back(lease);
-    queue_.erase(queued);
   }
   ledger_->OnWithdrawn(withdrawn);
 }

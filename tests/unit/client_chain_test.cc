@@ -10,10 +10,10 @@ namespace zsched {
 namespace {
 
 TaskSpec Parent() {
-  TaskSpec task{.type = "a", .payload = "p", .labels = {{"k", "v"}}};
+  TaskSpec task{.type = "a", .payload = "p", .labels = {{"k", "v"}}, .start_by_ms = 77};
   task.on_success = {{.type = "s0", .queue = "other", .payload = "x", .priority = 9},
                      {.type = "s1", .labels = {{"l", "1"}, {"m", "2"}}, .pass_result = true}};
-  task.on_success[1].on_failure = {{.type = "s1f", .delay_ms = 5'000}};
+  task.on_success[1].on_failure = {{.type = "s1f", .delay_ms = 5'000, .start_within_ms = 6'000}};
   task.on_success[1].on_failure[0].on_complete = {{.type = "s1fc", .correlation_id = "c"}};
   task.on_complete = {{.type = "c0", .content_type = "text/plain", .timeout_ms = 7}};
   return task;
@@ -35,6 +35,8 @@ void ExpectEqual(const TaskSpec& a, const TaskSpec& b) {
   EXPECT_EQ(a.labels, b.labels);
   EXPECT_EQ(a.correlation_id, b.correlation_id);
   EXPECT_EQ(a.pass_result, b.pass_result);
+  EXPECT_EQ(a.start_within_ms, b.start_within_ms);
+  EXPECT_EQ(a.start_by_ms, b.start_by_ms);
   ExpectEqual(a.on_success, b.on_success);
   ExpectEqual(a.on_failure, b.on_failure);
   ExpectEqual(a.on_complete, b.on_complete);

@@ -28,8 +28,7 @@ class ClientDeadTest : public ::testing::Test {
     broker_.SetHandler([this](const FakeBroker::Peer& peer, const FrameView& frame) {
       if (frame.header.type == MessageType::kDeadList)
         return List(peer, *flatbuffers::GetRoot<wire::DeadList>(frame.body.data()));
-      if (frame.header.type == MessageType::kRetry ||
-          frame.header.type == MessageType::kDeadDelete)
+      if (frame.header.type == MessageType::kRetry || frame.header.type == MessageType::kDeadDelete)
         return Take(peer, *flatbuffers::GetRoot<wire::Retry>(frame.body.data()));  // both are alike
       return false;
     });
@@ -76,8 +75,8 @@ class ClientDeadTest : public ::testing::Test {
     for (uint32_t i = 0; i < request.ids()->size(); ++i) {
       const uint64_t letter = request.letters() == nullptr ? 0 : request.letters()->Get(i);
       taken_.push_back(letter);
-      items.push_back(wire::CreateItemResultDirect(b, request.ids()->Get(i),
-                                                   letter == conflict_ ? 4 : 0, ""));
+      items.push_back(
+          wire::CreateItemResultDirect(b, request.ids()->Get(i), letter == conflict_ ? 4 : 0, ""));
     }
     broker_.Send(peer, MessageType::kItemReply,
                  FinishBody(b, wire::CreateItemReplyDirect(b, request.request(), &items)));

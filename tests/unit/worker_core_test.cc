@@ -28,6 +28,10 @@ class LedgerTest : public ::testing::Test {
   bool Assign(uint64_t lease, uint32_t timeout_ms = kTimeoutMs) {
     return ledger.OnAssigned({TaskId(1000 + lease), LeaseId(lease), 1, timeout_ms}, now);
   }
+  void AssignUntil(uint64_t lease, uint64_t start_within_ms) {
+    ASSERT_TRUE(ledger.OnAssigned(
+        {TaskId(1000 + lease), LeaseId(lease), 1, kTimeoutMs, 0, start_within_ms}, now));
+  }
   void End(uint64_t lease, uint32_t run_us = 10) {
     std::vector<Ended> ended(1);
     ended[0].lease = LeaseId(lease);
@@ -523,6 +527,32 @@ TEST_F(LedgerTest, ARecallGivesBackWhatHasNotStarted) {
   EXPECT_EQ(frames.release[0].lease_id(), 3u);
   EXPECT_EQ(ledger.outstanding(), 2u);
   EXPECT_TRUE(ledger.TakeOrders(now).recall.empty()) << "said once";
+}
+
+TEST_F(LedgerTest, WhatHasNotStartedByItsTimeIsTakenBack) {
+  Up();
+  AssignUntil(1, 100);
+  AssignUntil(2, 30);
+  AssignUntil(3, 40);
+  AssignUntil(4, 20);
+  ledger.OnStarted(LeaseId(3), now);
+  End(4);
+  EXPECT_EQ(ledger.NextDeadlineMs(), now + 30);
+  now += 29;
+  EXPECT_TRUE(ledger.TakeOrders(now).recall.empty());
+  now += 1;
+  EXPECT_EQ(ledger.TakeOrders(now).recall, std::vector{LeaseId(2)});
+  ledger.OnWithdrawn(std::vector{LeaseId(2)});
+  const Frames frames = ledger.TakeFrames(now);
+  ASSERT_EQ(frames.release.size(), 1u);
+  EXPECT_EQ(frames.release[0].lease_id(), 2u);
+  now += 10;
+  EXPECT_TRUE(ledger.TakeOrders(now).recall.empty()) << "3 has started in time";
+  now += 60;
+  EXPECT_EQ(ledger.TakeOrders(now).recall, std::vector{LeaseId(1)});
+  ledger.OnStarted(LeaseId(1), now - 1);  // it had, just before
+  EXPECT_TRUE(ledger.TakeOrders(now).recall.empty());
+  EXPECT_EQ(HeldLeases(), (Leases{1, 3, 4}));
 }
 
 TEST_F(LedgerTest, StopCancelsWhatItHolds) {

@@ -114,7 +114,8 @@ class World {
       uint64_t lease = ++last_lease_;
       owned_.insert(lease);
       outstanding_.insert(lease);
-      Assigned task{TaskId(lease * 10), LeaseId(lease), 1, 50 + static_cast<uint32_t>(Pick(500))};
+      Assigned task{TaskId(lease * 10), LeaseId(lease), 1, 50 + static_cast<uint32_t>(Pick(500)), 0,
+                    Pick(2) * Pick(300)};
       bool taken = ledger_->OnAssigned(task, now_);
       if (taken) executor_[lease] = {};
       ASSERT_EQ(taken, !ledger_->draining());

@@ -42,6 +42,7 @@ struct TaskSpec {
   std::string payload = {};
   uint32_t timeout_ms = 60'000;
   uint16_t attempt = 1;
+  uint64_t start_within_ms = 0;
 };
 
 std::string BodyOf(const FlatBufferBuilder& builder) {
@@ -141,7 +142,7 @@ class Broker {
           builder.CreateVector(std::vector{wire::CreateLabelDirect(builder, "team", "blue")});
       tasks.push_back(wire::CreateAssignment(builder, 1000 + spec.lease, spec.lease, spec.attempt,
                                              5, spec.timeout_ms, 5, type, queue, payload, 0, 123,
-                                             labels));
+                                             labels, 0, 0, 0, 0, spec.start_within_ms));
     }
     builder.Finish(wire::CreateTasks(builder, builder.CreateVector(tasks)));
     Send(MessageType::kTasks, BodyOf(builder));
@@ -708,6 +709,24 @@ TEST_F(WorkerRuntimeTest, AStallGivesBackWhatOtherWorkersCouldDo) {
   broker.Assign({{1, "wait"}, {2, "noop"}, {3, "noop"}, {4, "noop"}});
   broker.AwaitReleased({4});
   EXPECT_FALSE(broker.released.contains(1));
+}
+
+TEST_F(WorkerRuntimeTest, WhatCannotBeginInTimeIsGivenBackAndNeverRuns) {
+  std::atomic<bool> ran{false};
+  more_types.emplace_back("mark", [&](TaskContext&) {
+    ran = true;
+    return TaskResult::Ok();
+  });
+  Start();
+  broker.Greet();
+  broker.Assign({{.lease = 1, .type = "wait", .start_within_ms = 60'000}});
+  broker.AwaitStarted(1);
+  broker.Assign({{.lease = 2, .type = "mark", .start_within_ms = 30}});
+  broker.AwaitReleased({2});
+  gate.Open();
+  Frame frame = broker.Expect(MessageType::kResults);
+  EXPECT_EQ(Only(frame)->lease_id(), 1u);
+  EXPECT_FALSE(ran);
 }
 
 TEST_F(WorkerRuntimeTest, StopCancelsWhatRuns) {

@@ -152,8 +152,10 @@ bool Ledger::OnAssigned(const Assigned& task, int64_t now_ms) {
     releasing_.push_back(task.lease);
     return false;
   }
-  if (task.start_within_ms != 0)
-    start_by_.emplace(now_ms + static_cast<int64_t>(task.start_within_ms), task.lease);
+  if (task.start_within_ms != 0) {
+    it->second.start_by_ms = now_ms + static_cast<int64_t>(task.start_within_ms);
+    start_by_.emplace(it->second.start_by_ms, task.lease);
+  }
   if (waiting_++ == 0) credit_.OnProgress(now_ms);
   return true;
 }
@@ -210,7 +212,7 @@ void Ledger::StartEnding(Running* running, int64_t now_ms) {
 void Ledger::Drop(LeaseId id, ErrorCode why) {
   auto it = leases_.find(id);
   Lease& lease = it->second;
-  if (lease.state == State::kWaiting) --waiting_;
+  if (lease.state == State::kWaiting) WaitsNoMore(id, lease);
   if (lease.state != State::kReleasing) {
     StopWatching(&lease);
     stuck_.insert(id);
@@ -253,14 +255,19 @@ void Ledger::OnStarted(LeaseId id, int64_t started_ms) {
   auto it = leases_.find(id);
   if (it == leases_.end() || it->second.state != State::kWaiting) return;
   Lease& lease = it->second;
+  WaitsNoMore(id, lease);
   lease.state = State::kRunning;
   lease.running_index = static_cast<int32_t>(running_.size());
   running_.push_back({id, started_ms, started_ms + lease.timeout_ms, /*ending=*/false});
   fresh_started_.push_back(id);
-  --waiting_;
   credit_.OnProgress(started_ms);
   // Cancelled just before its start: the executor tells it, or has.
   if (lease.cancelled) StartEnding(&running_.back(), std::max(started_ms, cancelled_ms_));
+}
+
+void Ledger::WaitsNoMore(LeaseId id, const Lease& lease) {
+  --waiting_;
+  if (lease.start_by_ms != 0) start_by_.erase({lease.start_by_ms, id});
 }
 
 void Ledger::StopWatching(Lease* lease) {
@@ -302,7 +309,7 @@ void Ledger::OnEnded(std::span<Ended> ended, int64_t now_ms) {
 
 void Ledger::Finish(Map::iterator it, uint32_t run_us, std::unique_ptr<Outcome> outcome) {
   Lease& lease = it->second;
-  if (lease.state == State::kWaiting) --waiting_;
+  if (lease.state == State::kWaiting) WaitsNoMore(it->first, lease);
   StopWatching(&lease);
   lease.state = State::kEnded;
   ++unacked_;
@@ -337,8 +344,8 @@ void Ledger::OnWithdrawn(std::span<const LeaseId> leases) {
       Finish(it, 0, CancelledOutcome("the task was cancelled before it ran"));
       continue;
     }
+    WaitsNoMore(id, it->second);
     it->second.state = State::kReleasing;
-    --waiting_;
     if (ZS_PLANTED("withdrawn-not-released")) continue;
     releasing_.push_back(id);
   }
@@ -430,12 +437,10 @@ Orders Ledger::TakeOrders(int64_t now_ms) {
   Orders orders;
   orders.cancel = std::exchange(to_cancel_, {});
   orders.recall = std::exchange(to_recall_, {});
+  // One that cannot be taken back has started, and is about to say so.
   for (; !start_by_.empty() && start_by_.begin()->first <= now_ms;
-       start_by_.erase(start_by_.begin())) {
-    const LeaseId id = start_by_.begin()->second;
-    auto it = leases_.find(id);
-    if (it != leases_.end() && it->second.state == State::kWaiting) orders.late.push_back(id);
-  }
+       start_by_.erase(start_by_.begin()))
+    orders.recall.push_back(start_by_.begin()->second);
   if (draining_) {
     orders.withdraw = waiting_;
   } else if (up_ && waiting_ > Slots() && credit_.Stalled(waiting_, now_ms)) {

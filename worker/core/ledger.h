@@ -7,7 +7,7 @@
 //   -----------------+----------------------------------------------+----------------------------------+-----------------
 //   kWaiting         | with the executor, not known to have started | OnStarted                        | kRunning, cancelled: kEnding
 //                    |                                              | OnEnded                          | kEnded
-//                    |                                              | OnWithdrawn (drain, surplus, recall) | kReleasing, cancelled: kEnded
+//                    |                                              | OnWithdrawn (drain, surplus, recall, late) | kReleasing, cancelled: kEnded
 //   kRunning         | started, deadline known                      | OnEnded                          | kEnded
 //                    |                                              | deadline, or cancelled           | kEnding
 //   kEnding          | told to end                                  | OnEnded, or kAbandonAfterMs      | kEnded (timed out, cancelled)
@@ -120,12 +120,11 @@ struct Orders {
   // Take them back when they have not started (then say OnWithdrawn), else set their cancellation
   // flag. OnEnded is due for those.
   std::vector<CancelOrder> cancel;
-  // Take these back when they have not started (then say OnWithdrawn), else leave them alone.
+  // Take these back when they have not started (then say OnWithdrawn), else leave them alone: the
+  // broker asks for them, or their start-by time has come.
   std::vector<LeaseId> recall;
   // Take back this many attempts that have not started, the last queued first, and say OnWithdrawn.
   size_t withdraw = 0;
-  // Take back those of these that have not started: it is too late for them. Say OnWithdrawn.
-  std::vector<LeaseId> late;
 };
 
 struct Grant {
@@ -245,6 +244,7 @@ class Ledger {
     State state;
     bool cancelled = false;               // by its task
     int32_t running_index = kNotWatched;  // in running_
+    int64_t start_by_ms = 0;              // mono; 0: it may start at any time
   };
   struct Running {
     LeaseId lease;
@@ -258,6 +258,7 @@ class Ledger {
   uint32_t CreditCeiling() const;
   void CancelLease(Map::iterator it, int64_t now_ms);
   // Removes `lease` from the attempts that are watched.
+  void WaitsNoMore(LeaseId id, const Lease& lease);
   void StopWatching(Lease* lease);
   void Drop(LeaseId id, ErrorCode why);
   void Finish(Map::iterator it, uint32_t run_us, std::unique_ptr<Outcome> outcome);
@@ -291,8 +292,7 @@ class Ledger {
   int64_t down_since_ms_ = 0;
   uint32_t visibility_timeout_ms_ = 0;  // 0: there was no session yet
 
-  // When attempts that wait must have started, mono. One that has, or is gone, is found to be so.
-  absl::btree_set<std::pair<int64_t, LeaseId>> start_by_;
+  absl::btree_set<std::pair<int64_t, LeaseId>> start_by_;  // of kWaiting that have such a time
 
   CreditSizer credit_;
   int64_t surplus_asked_ms_ = 0;

@@ -326,19 +326,6 @@ std::vector<LeaseId> Pool::TakeLate() {
   return late;
 }
 
-std::vector<LeaseId> Pool::TakeBack(std::span<const LeaseId> leases) {
-  std::vector<LeaseId> taken;
-  const absl::flat_hash_set<LeaseId> wanted(leases.begin(), leases.end());
-  std::lock_guard lock(state_->mutex);
-  for (const auto& batch : state_->queue)
-    for (size_t i = 0; i < batch->size(); ++i) {
-      Batch::Item& item = batch->item(i);
-      const LeaseId lease(item.task->lease_id());
-      if (wanted.contains(lease) && !item.taken.exchange(true)) taken.push_back(lease);
-    }
-  return taken;
-}
-
 std::vector<LeaseId> Pool::Withdraw(size_t count) {
   std::vector<LeaseId> withdrawn;
   std::lock_guard lock(state_->mutex);

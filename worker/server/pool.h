@@ -107,8 +107,6 @@ class Pool {
   // Tasks that were to start since the last call when it was too late for them: they did not.
   std::vector<LeaseId> TakeLate();
 
-  // Takes back those of these that have not started.
-  std::vector<LeaseId> TakeBack(std::span<const LeaseId> leases);
   // Takes back at most `count` unstarted tasks, the last pushed first.
   std::vector<LeaseId> Withdraw(size_t count);
   // Takes back those of `leases` that have not started.

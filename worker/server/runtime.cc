@@ -138,7 +138,6 @@ void Runtime::CollectNotes(int64_t now_ms) {
 void Runtime::CarryOut(const Orders& orders) {
   if (!orders.cancel.empty()) ledger_.OnWithdrawn(pool_->Cancel(orders.cancel));
   if (!orders.recall.empty()) ledger_.OnWithdrawn(pool_->TakeBack(orders.recall));
-  if (!orders.late.empty()) ledger_.OnWithdrawn(pool_->TakeBack(orders.late));
   if (orders.withdraw > 0) ledger_.OnWithdrawn(pool_->Withdraw(orders.withdraw));
 }
 
@@ -267,8 +266,9 @@ void Runtime::OnTasks(const FrameView& frame) {
   int64_t now_ms = NowMs();
   auto batch = std::make_shared<Batch>(frame.body, now_ms);
   for (const wire::Assignment* task : *batch->tasks().tasks()) {
-    Assigned assigned{TaskId(task->task_id()), LeaseId(task->lease_id()), task->attempt(),
-                      task->timeout_ms(), 0, task->start_within_ms()};
+    Assigned assigned{
+        TaskId(task->task_id()), LeaseId(task->lease_id()), task->attempt(), task->timeout_ms(), 0,
+        task->start_within_ms()};
     if (ledger_.OnAssigned(assigned, now_ms)) batch->Add(task);
   }
   if (int64_t until = ledger_.StartsUntilMs(); until != starts_until_ms_)

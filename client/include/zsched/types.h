@@ -187,7 +187,7 @@ struct TaskInfo {
   // Dead: the same for errors that differ in their details only (docs/scheduling.md). Otherwise 0.
   uint64_t fingerprint = 0;
   std::optional<TaskProgress> progress{};
-  TaskId parent{};  // the task that it follows; 0: none
+  TaskId parent{};          // the task that it follows; 0: none
   int64_t start_by_ms = 0;  // while it holds
 };
 

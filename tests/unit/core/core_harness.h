@@ -174,8 +174,8 @@ class CoreHarness {
                                 task.durability, task.max_attempts, task.timeout_ms, task.delay_ms,
                                 task.run_at_ms, task.retry_base_ms, task.retry_cap_ms, 0, key,
                                 concurrency_key, fairness_key, correlation_id, 0, task.delivery,
-                                on_success, on_failure, on_complete, task.pass_result, task.start_within_ms,
-                                task.start_by_ms);
+                                on_success, on_failure, on_complete, task.pass_result,
+                                task.start_within_ms, task.start_by_ms);
   }
   TaskId SubmitOne(SessionId from, uint64_t seq, const TestTask& task) {
     return TaskId(Submit(from, seq, {task}).first_id);

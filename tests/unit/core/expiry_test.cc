@@ -129,7 +129,8 @@ TEST_F(ExpiryTest, ARetryHasNone) {
 
 TEST_F(ExpiryTest, FiresFailureAndTellsTheSubmitter) {
   h_.Submit(client_, ++seq_,
-            {{.on_success = {{.type = "S"}}, .on_failure = {{.type = "F", .pass_result = true}},
+            {{.on_success = {{.type = "S"}},
+              .on_failure = {{.type = "F", .pass_result = true}},
               .start_within_ms = 1000}},
             1, /*notify=*/true);
   h_.Pass(1000);

@@ -23,9 +23,8 @@ std::vector<std::string> History(const CoreHarness& h, TaskId id) {
       continue;
     }
     EXPECT_LE(ended->head.leased_ms, ended->head.ended_ms);
-    lines.push_back(std::to_string(ended->head.attempt) + " " +
-                    std::to_string(ended->head.ending) + " " +
-                    std::string(TextOf(ErrorFromNumber(ended->head.error_code))) + " " +
+    lines.push_back(std::to_string(ended->head.attempt) + " " + std::to_string(ended->head.ending) +
+                    " " + std::string(TextOf(ErrorFromNumber(ended->head.error_code))) + " " +
                     std::string(ended->worker) + " " + std::string(ended->message));
   }
   return lines;
@@ -36,7 +35,8 @@ std::string Ended(int attempt, Ending ending, const std::string& rest) {
 }
 
 struct Fixture {
-  explicit Fixture(CoreConfig config = {}) : h(config), client(h.Client(1)), worker(h.Worker(1, 5)) {}
+  explicit Fixture(CoreConfig config = {})
+      : h(config), client(h.Client(1)), worker(h.Worker(1, 5)) {}
   TaskId Submit(const TestTask& task = {.retry_base_ms = 1}) {
     return h.SubmitOne(client, ++seq, task);
   }
@@ -121,8 +121,9 @@ TEST(History, ALongMessageIsCutAtACharactersEdge) {
   std::string message(kMaxHistoryMessageBytes - 1, 'x');
   f.h.Fail(f.worker, f.Next(), ErrorCode::kHandlerFailed, wire::RetryAdvice::kDefault, 0,
            message + "ü and more");
-  EXPECT_EQ(History(f.h, id), (std::vector<std::string>{Ended(
-                                  1, Ending::kRetry, "HANDLER_FAILED worker-1 " + message)}));
+  EXPECT_EQ(
+      History(f.h, id),
+      (std::vector<std::string>{Ended(1, Ending::kRetry, "HANDLER_FAILED worker-1 " + message)}));
 }
 
 TEST(History, GoesOnAfterRetry) {
