@@ -41,7 +41,7 @@ TEST_F(ExpiryProcesses, WithoutAWorkerItIsADeadLetterThatARetryRuns) {
   const json letter = json::parse(cluster.Ctl({"-o", "json", "dlq", "list"}).out)["tasks"].at(0);
   EXPECT_EQ(letter["error"]["code"], "EXPIRED") << letter;
   cluster.StartWorker("w");
-  const auto id = TaskId::Parse(letter["id"].get<std::string>());
+  const auto id = ParseId<TaskId>(letter["id"].get<std::string>());
   ASSERT_TRUE(id.ok());
   EXPECT_EQ(cluster.Ctl({"dlq", "retry", ToString(*id)}).exit_code, 0);
   EXPECT_EQ(WaitAll(*client, {*id}).at(0).result, "late");
