@@ -15,6 +15,7 @@ namespace {
 // How long a client should keep back what was refused for lack of room: a few rounds of a busy
 // broker.
 constexpr uint32_t kFullRetryMs = 100;
+constexpr uint32_t kDrainingRetryMs = 1'000;  // a person ends it
 constexpr char kWindowUsedUp[] = "the submit window is used up; wait for acknowledgements";
 
 const SubmitMemory* FindSubmit(const Producer* producer, uint64_t seq) {
@@ -177,6 +178,12 @@ Reject Core::JudgeRoom(const wire::TaskSpec& spec, uint32_t lane) const {
   uint64_t queued = queue != nullptr ? queue->unfinished : 0;
   uint64_t queued_bytes = queue != nullptr ? queue->bytes : 0;
   QueueRow rules = queue != nullptr ? queue->settings : QueueRow{};
+  if (rules.draining)
+    return {0, ErrorCode::kResourceExhausted,
+            "queue '" + std::string(queue_name) +
+                "' is draining: it takes no tasks until zsched-ctl queue resume " +
+                std::string(queue_name),
+            kDrainingRetryMs};
   if (queued >= LimitOf(rules.max_tasks, config_.max_queue_tasks) ||
       queued_bytes + bytes > LimitOf(rules.max_bytes, config_.max_queue_bytes))
     return full("queue '" + std::string(queue_name) + "' is full: it holds " +

@@ -34,6 +34,7 @@ Verdict ChangeSettings(const wire::QueueSet& set, QueueRow& settings) {
     return {ErrorCode::kInvalidArgument, "queue: must be 1.." + std::to_string(kMaxNameBytes) +
                                              " bytes of UTF-8 without control characters"};
   if (set.paused().has_value()) next.paused = *set.paused() ? 1 : 0;
+  if (set.draining().has_value()) next.draining = *set.draining() ? 1 : 0;
   Take(set.max_tasks(), UINT64_MAX, next.max_tasks);
   Take(set.max_bytes(), UINT64_MAX, next.max_bytes);
   if (!Take(set.max_running(), kMaxQueueRunning, next.max_running))
@@ -73,7 +74,7 @@ bool AreSane(const QueueRow& settings, std::string_view name) {
          settings.retry_base_ms <= kMaxRetryCapMs && settings.retry_cap_ms <= kMaxRetryCapMs &&
          settings.key_max_running <= kMaxQueueRunning &&
          settings.key_rate_micro <= kMaxQueueRateMicro && settings.key_burst <= kMaxQueueBurst &&
-         settings.ageing_ms <= kMaxAgeingMs && settings.reserved == 0;
+         settings.ageing_ms <= kMaxAgeingMs && settings.draining <= 1;
 }
 
 }  // namespace zsched::broker

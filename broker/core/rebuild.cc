@@ -351,7 +351,7 @@ std::string State::Fingerprint() const {
         num(rules.rate_micro), num(rules.burst), num(rules.max_running), num(rules.timeout_ms),
         num(rules.retry_base_ms), num(rules.retry_cap_ms), num(rules.max_attempts),
         num(rules.weight), num(rules.paused), num(rules.key_max_running), num(rules.key_rate_micro),
-        num(rules.key_burst), num(rules.ageing_ms));
+        num(rules.key_burst), num(rules.ageing_ms), num(rules.draining));
   }
   for (const Type& type : lanes_.types())
     add("type", type.name, num(type.rules_number), num(type.running), num(type.rules.max_running),

@@ -188,7 +188,7 @@ struct QueueRow {
   uint32_t key_burst = 0;
   uint32_t key_max_running = 0;
   uint32_t ageing_ms = 0;
-  uint32_t reserved = 0;
+  uint32_t draining = 0;
   uint32_t name_bytes = 0;
   uint32_t version = kRowVersion;
   bool operator==(const QueueRow&) const = default;

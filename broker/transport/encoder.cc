@@ -314,7 +314,8 @@ std::string_view Encoder::Queues(uint64_t request, const Core& core, const NameF
         builder_, name, counts, queue.bytes, core.gates().LookAtQueue(number), rules.paused != 0,
         rules.max_tasks, rules.max_bytes, rules.max_running, rules.rate_micro, rules.burst,
         rules.weight, rules.max_attempts, rules.timeout_ms, rules.retry_base_ms, rules.retry_cap_ms,
-        rules.key_max_running, rules.key_rate_micro, rules.key_burst, rules.ageing_ms));
+        rules.key_max_running, rules.key_rate_micro, rules.key_burst, rules.ageing_ms,
+        rules.draining != 0));
   }
   auto queues = builder_.CreateVector(list);
   return Finish(wire::CreateQueueInfos(builder_, request, queues, complete));

@@ -299,6 +299,7 @@ std::string QueueJson(const QueueInfo& queue) {
                {"bytes", queue.bytes},
                {"gate", std::string(NameOf(queue.gate))},
                {"paused", rules.paused},
+               {"draining", rules.draining},
                {"max_tasks", RuleJson(rules.max_tasks)},
                {"max_bytes", RuleJson(rules.max_bytes)},
                {"max_running", RuleJson(rules.max_running)},

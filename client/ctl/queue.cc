@@ -1,5 +1,8 @@
 // `zsched-ctl queue` and `zsched-ctl type`: what is in the queues, and the rules by which tasks are handed
 // out.
+#include <chrono>
+#include <thread>
+
 #include "client/ctl/context.h"
 #include "client/ctl/json.h"
 #include "client/ctl/output.h"
@@ -8,8 +11,20 @@
 namespace zsched::ctl {
 namespace {
 
+// Between two looks at a queue that is waited for.
+constexpr std::chrono::milliseconds kLookInterval{200};
+constexpr int64_t kDefaultDrainMs = 60 * 60'000;
+constexpr int64_t kMaxDrainMs = 7 * 24 * 60 * 60'000LL;
+
 uint64_t CountOf(const QueueInfo& queue, TaskState state) {
   return queue.counts[static_cast<size_t>(state)];
+}
+
+uint64_t UnfinishedOf(const QueueInfo& queue) {
+  uint64_t unfinished = 0;
+  for (int state = 0; state < kTaskStates; ++state)
+    if (!IsFinal(static_cast<TaskState>(state))) unfinished += queue.counts[state];
+  return unfinished;
 }
 
 Cell StateOf(QueueGate gate) {
@@ -24,6 +39,11 @@ Cell StateOf(QueueGate gate) {
       break;
   }
   return {"open", Color::kGreen};
+}
+
+Cell StateOf(const QueueInfo& queue) {
+  if (!queue.settings.draining || queue.gate == QueueGate::kPaused) return StateOf(queue.gate);
+  return {UnfinishedOf(queue) == 0 ? "drained" : "draining", Color::kYellow};
 }
 
 std::string TextOf(const RuleTexts& rules) {
@@ -42,7 +62,7 @@ void Show(const Context& context, const std::vector<QueueInfo>& queues) {
                {.title = "DEAD", .right = true},
                {.title = "RULES", .elastic = true}});
   for (const QueueInfo& queue : queues) {
-    std::vector<Cell> row = {{queue.name}, StateOf(queue.gate)};
+    std::vector<Cell> row = {{queue.name}, StateOf(queue)};
     for (TaskState state : {TaskState::kScheduled, TaskState::kReady, TaskState::kLeased,
                             TaskState::kRetryWait, TaskState::kDead}) {
       const uint64_t count = CountOf(queue, state);
@@ -156,6 +176,50 @@ int Purge(const Context& context, Client& client, const std::string& name, bool 
   return FinishOutput();
 }
 
+// Until nothing is left of it, or `timeout_ms` has passed.
+int AwaitDrained(const Context& context, Client& client, const std::string& name,
+                 int64_t timeout_ms) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+  while (true) {
+    absl::StatusOr<QueueInfo> queue = client.GetQueue(name);
+    if (!queue.ok()) return context.Fail(queue.status());
+    if (UnfinishedOf(*queue) == 0) return PrintOne(context, queue);
+    if (std::chrono::steady_clock::now() >= deadline)
+      return context.Fail(
+          Error(ErrorCode::kTimedOut, "queue '" + name + "' still has " +
+                                          std::to_string(UnfinishedOf(*queue)) +
+                                          " unfinished tasks; it goes on draining"));
+    std::this_thread::sleep_for(kLookInterval);
+  }
+}
+
+int Drain(const Context& context, const std::string& name, bool wait, int64_t timeout_ms) {
+  return WithClient(context, [&](Client& client) {
+    absl::StatusOr<QueueInfo> queue = client.SetQueue(name, {.draining = true});
+    return queue.ok() && wait ? AwaitDrained(context, client, name, timeout_ms)
+                              : PrintOne(context, queue);
+  });
+}
+
+void AddDrain(Context& context, Actions& actions, Flags& drain,
+              const std::shared_ptr<std::string>& name) {
+  auto wait = std::make_shared<bool>(false);
+  auto timeout_ms = std::make_shared<int64_t>(kDefaultDrainMs);
+  drain.Switch("--wait", wait.get(), "Wait until it has no unfinished task");
+  drain
+      .Duration("--timeout", timeout_ms.get(), "Give up waiting after so long (exit code 124)", 0,
+                kMaxDrainMs)
+      .default_text = FormatDurationMs(kDefaultDrainMs);
+  drain.Notes(
+      "Submits are refused with RESOURCE_EXHAUSTED, and ticks of schedules wait, as if it were "
+      "full. "
+      "Retries\nand what follows accepted tasks still come in. `queue resume` ends it.");
+  drain.Example("zsched-ctl queue drain mail --wait --timeout 10m");
+  actions["queue drain"] = [&context, name, wait, timeout_ms] {
+    return Drain(context, *name, *wait, *timeout_ms);
+  };
+}
+
 template <class Changes>
 int Set(const Context& context, const std::string& name, const std::vector<std::string>& rules) {
   Changes change;
@@ -217,10 +281,12 @@ void AddQueue(Context& context, Actions& actions) {
     return Change(context, *name, QueueChange{.paused = true});
   };
   AddPurge(context, actions, family, name);
-  command("resume", "Hand out tasks of a paused queue again")
+  AddDrain(context, actions,
+           command("drain", "Take no new tasks into a queue; what it has runs on"), name);
+  command("resume", "Hand out tasks of a paused queue again, take tasks into a drained one")
       .Example("zsched-ctl queue resume mail");
   actions["queue resume"] = [&context, name] {
-    return Change(context, *name, QueueChange{.paused = false});
+    return Change(context, *name, QueueChange{.paused = false, .draining = false});
   };
 }
 

@@ -322,7 +322,8 @@ QueueInfo ReadQueue(const wire::QueueInfo& from) {
                     .key_max_running = from.key_max_running(),
                     .key_rate_micro = from.key_rate_micro(),
                     .key_burst = from.key_burst(),
-                    .ageing_ms = from.ageing_ms()};
+                    .ageing_ms = from.ageing_ms(),
+                    .draining = from.draining()};
   return queue;
 }
 
@@ -525,13 +526,13 @@ std::string EncodeQueueSet(uint64_t request, const std::string& queue, const Que
   const auto name = builder.CreateString(queue);
   return Finish(
       &builder,
-      wire::CreateQueueSet(builder, request, name, ToWire(change.paused), ToWire(change.max_tasks),
-                           ToWire(change.max_bytes), ToWire(change.max_running),
-                           ToWire(change.rate_micro), ToWire(change.burst), ToWire(change.weight),
-                           ToWire(change.max_attempts), ToWire(change.timeout_ms),
-                           ToWire(change.retry_base_ms), ToWire(change.retry_cap_ms),
-                           ToWire(change.key_max_running), ToWire(change.key_rate_micro),
-                           ToWire(change.key_burst), ToWire(change.ageing_ms)));
+      wire::CreateQueueSet(
+          builder, request, name, ToWire(change.paused), ToWire(change.max_tasks),
+          ToWire(change.max_bytes), ToWire(change.max_running), ToWire(change.rate_micro),
+          ToWire(change.burst), ToWire(change.weight), ToWire(change.max_attempts),
+          ToWire(change.timeout_ms), ToWire(change.retry_base_ms), ToWire(change.retry_cap_ms),
+          ToWire(change.key_max_running), ToWire(change.key_rate_micro), ToWire(change.key_burst),
+          ToWire(change.ageing_ms), ToWire(change.draining)));
 }
 
 std::string EncodeTypeList(uint64_t request, const std::string& only, const std::string& cursor) {

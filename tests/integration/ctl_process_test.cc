@@ -247,6 +247,21 @@ TEST_F(Ctl, AKeyNamesOneTask) {
   EXPECT_EQ(json::parse(Run(0, wait).out)["tasks"][0]["id"], id);
 }
 
+TEST_F(Ctl, AQueueIsDrained) {
+  Run(0, {"submit", "--type", "noop", "--queue", "old", "--count", "3"});
+  EXPECT_EQ(Run(124, {"queue", "drain", "old", "--wait", "--timeout", "300ms"}).out, "");
+  EXPECT_NE(Run(0, {"queue", "list"}).out.find("old    draining"), std::string::npos);
+  const std::string error = Run(7, {"submit", "--type", "noop", "--queue", "old"}).err;
+  EXPECT_NE(error.find("queue 'old' is draining"), std::string::npos) << error;
+  cluster_.StartWorker("w");
+  const json queue = json::parse(Run(0, {"-o", "json", "queue", "drain", "old", "--wait"}).out);
+  EXPECT_EQ(queue["counts"]["succeeded"], 3);
+  EXPECT_EQ(queue["draining"], true);
+  EXPECT_NE(Run(0, {"queue", "show", "old"}).out.find("drained"), std::string::npos);
+  Run(0, {"queue", "resume", "old"});
+  Run(0, {"submit", "--type", "noop", "--queue", "old", "--wait"});
+}
+
 TEST_F(Ctl, QueuesArePausedAndRuled) {
   json queue = json::parse(
       Run(0, {"-o", "json", "queue", "set", "mail", "rate=90/m", "burst=2", "timeout=5s"}).out);

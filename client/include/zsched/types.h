@@ -380,6 +380,7 @@ struct QueueSettings {
   uint64_t key_rate_micro = 0;
   uint32_t key_burst = 0;
   uint32_t ageing_ms = 0;  // waiting so long is worth a step of priority
+  bool draining = false;   // submits are refused as to a full queue
 };
 
 // The settings to change; what is not given stays.
@@ -399,6 +400,7 @@ struct QueueChange {
   std::optional<uint64_t> key_rate_micro{};
   std::optional<uint32_t> key_burst{};
   std::optional<uint32_t> ageing_ms{};
+  std::optional<bool> draining{};
 };
 
 // What an operator set for a type of task, over all queues; 0 means that there is no such rule.

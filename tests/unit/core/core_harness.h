@@ -61,6 +61,7 @@ struct TestQueue {
   std::optional<uint64_t> key_rate_micro = {};
   std::optional<uint32_t> key_burst = {};
   std::optional<uint32_t> ageing_ms = {};
+  std::optional<bool> draining = {};
 };
 
 struct TestType {
@@ -226,7 +227,7 @@ class CoreHarness {
         Opt(rules.max_running), Opt(rules.rate_micro), Opt(rules.burst), Opt(rules.weight),
         Opt(rules.max_attempts), Opt(rules.timeout_ms), Opt(rules.retry_base_ms),
         Opt(rules.retry_cap_ms), Opt(rules.key_max_running), Opt(rules.key_rate_micro),
-        Opt(rules.key_burst), Opt(rules.ageing_ms)));
+        Opt(rules.key_burst), Opt(rules.ageing_ms), Opt(rules.draining)));
     core->OnQueueSet(from, *flatbuffers::GetRoot<wire::QueueSet>(b.GetBufferPointer()), now);
     Commit();
   }

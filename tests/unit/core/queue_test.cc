@@ -96,6 +96,33 @@ TEST_F(QueueTest, CapsOfAQueueRefuseSubmits) {
   EXPECT_EQ(ack.accepted, 1u);
 }
 
+TEST_F(QueueTest, ADrainingQueueTakesNoSubmitsAndEndsWhatItHas) {
+  SessionId worker = h_.Worker(1, 10), client = h_.Client(1);
+  const TestTask retried{.max_attempts = 3,
+                         .retry_base_ms = 1,
+                         .retry_cap_ms = 1,
+                         .on_success = {{.type = "follows"}}};
+  h_.SubmitOne(client, 1, retried);
+  h_.SetQueue(client, "q", {.draining = true});
+  const SubmitAckEffect refused = h_.Submit(client, 2, {{}, {.queue = "other"}});
+  EXPECT_EQ(refused.accepted, 1u);
+  EXPECT_EQ(refused.rejected.at(0).code, ErrorCode::kResourceExhausted);
+  EXPECT_EQ(refused.rejected.at(0).message,
+            "queue 'q' is draining: it takes no tasks until zsched-ctl queue resume q");
+  auto taken = TakeAll(worker);
+  ASSERT_EQ(taken.size(), 2u);
+  h_.Fail(worker, taken[0]);
+  h_.Done(worker, {taken[1]});
+  h_.Pass(2);
+  h_.Done(worker, TakeAll(worker));
+  EXPECT_EQ(TakeAll(worker).size(), 1u) << "what follows an accepted task comes in";
+  h_.Restart();
+  client = h_.Client(1);
+  EXPECT_EQ(h_.Submit(client, 3, {{}}).accepted, 0u) << "it is remembered";
+  h_.SetQueue(client, "q", {.draining = false});
+  EXPECT_EQ(h_.Submit(client, 4, {{}}).accepted, 1u);
+}
+
 TEST_F(QueueTest, DefaultsOfAQueueAreForTasksThatDoNotSay) {
   SessionId client = h_.Client(1);
   h_.SetQueue(client, "q",

@@ -148,6 +148,7 @@ class RandomLife {
     if (Chance(20)) rules.max_attempts = static_cast<uint16_t>(Below(4));
     if (Chance(30)) rules.key_max_running = static_cast<uint32_t>(Below(3));
     if (Chance(20)) rules.key_rate_micro = Below(4) * 1'000'000;
+    if (Chance(20)) rules.draining = Chance(20);
     if (Chance(20)) rules.ageing_ms = static_cast<uint32_t>(Below(3) * 500);
     h_.SetQueue(client_, "q" + std::to_string(Below(5)), rules);
   }
