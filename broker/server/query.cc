@@ -42,6 +42,7 @@ struct TaskRows {
   std::optional<OutcomeView> outcome;
   std::string worker;
   uint64_t fingerprint = 0;
+  int64_t start_by_ms = 0;
   std::optional<NoteView> progress;
 };
 
