@@ -42,7 +42,7 @@ TEST_F(ExpiryProcesses, WithoutAWorkerItIsADeadLetterThatARetryRuns) {
   EXPECT_EQ(letter["error"]["code"], "EXPIRED") << letter;
   cluster.StartWorker("w");
   const auto id = ParseId<TaskId>(letter["id"].get<std::string>());
-  ASSERT_TRUE(id.ok());
+  ASSERT_TRUE(id.has_value());
   EXPECT_EQ(cluster.Ctl({"dlq", "retry", ToString(*id)}).exit_code, 0);
   EXPECT_EQ(WaitAll(*client, {*id}).at(0).result, "late");
 }
