@@ -24,6 +24,8 @@ absl::Status Core::Start(const Uuid& cluster, uint64_t node, Now now) {
   state_.EpochStarted(epoch, record.cluster);
   CloseRecord(opened, record, now);
 
+  expire_tasks_from_ms_ =
+      now.mono_ms + (state_.tasks().size() == 0 ? 0 : config_.visibility_timeout_ms);
   gates_.Advance(now.mono_ms);
   for (auto& [number, worker] : state_.workers()) {
     worker.silent_since = now.mono_ms;

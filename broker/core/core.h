@@ -564,6 +564,8 @@ class Core {
   std::vector<uint32_t> served_workers_;  // slots with something assigned
 
   int64_t next_expiry_ms_ = 0;  // housekeeping, monotonic
+  // Until then workers may come back with tasks that the log does not know to have begun.
+  int64_t expire_tasks_from_ms_ = 0;
   int64_t next_forget_ms_ = 0;
   int64_t next_recall_ms_ = INT64_MAX;
   int64_t next_age_check_ms_ = 0;

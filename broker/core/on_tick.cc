@@ -42,10 +42,13 @@ int64_t Core::next_tick_ms(Now now) const {
   if (gates_.has_waking()) return now.mono_ms;
   int64_t next = std::min({next_expiry_ms_, next_recall_ms_, deadlines_.next_ms(), gates_.next_ms(),
                            schedules_.retry_ms()});
-  int64_t timer =
-      std::min({state_.timers().next_ms(), schedules_.next_ms(), state_.expiries().next_ms()});
-  if (timer != INT64_MAX)
-    next = std::min(next, now.mono_ms + std::max<int64_t>(0, timer - now.wall_ms));
+  auto mono = [&](int64_t wall_ms) {
+    return now.mono_ms + std::max<int64_t>(0, wall_ms - now.wall_ms);
+  };
+  if (int64_t timer = std::min(state_.timers().next_ms(), schedules_.next_ms()); timer != INT64_MAX)
+    next = std::min(next, mono(timer));
+  if (int64_t start_by = state_.expiries().next_ms(); start_by != INT64_MAX)
+    next = std::min(next, std::max(expire_tasks_from_ms_, mono(start_by)));
   return next;
 }
 
@@ -74,6 +77,7 @@ void Core::FireTimers(Now now) {
 void Core::ExpireTasks(Now now) {
   if (ZS_PLANTED("nothing-expires")) return;
   if (ZS_PLANTED("expires-early")) now.wall_ms += 300;
+  if (now.mono_ms < expire_tasks_from_ms_ && !ZS_PLANTED("expires-what-runs")) return;
   const std::vector<uint64_t> due = state_.expiries().Due(now.wall_ms, kMaxExpiredPerTick);
   if (due.empty()) return;
   IdsRecord record{due.size()};

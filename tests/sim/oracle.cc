@@ -141,6 +141,7 @@ void Oracle::CheckRow(uint64_t id, const TaskRow& row) {
   if (!counted && !is_over) ++unfinished_;
   task.has_row = true;
   task.row = row;
+  task.row_us = scheduler_.now_us();
   NoteWaiting(id, task);
 }
 

@@ -139,6 +139,7 @@ class Oracle {
     uint8_t fired = 0;           // branches of its own
     bool durable = false;        // its spec is on disk
     bool has_row = false;
+    int64_t row_us = 0;  // since when its row is as it is
     bool pruned = false;
     bool acked = false;        // as durable
     bool retry_asked = false;  // by anybody, ever

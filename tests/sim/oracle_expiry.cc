@@ -18,7 +18,7 @@ using broker::Mutation;
 using broker::Table;
 using broker::TaskState;
 
-// A task expires in the first round after its time.
+// A task expires in the first round after its time, unless the broker has just started.
 constexpr int64_t kLateUs = 3 * kSecond;
 
 std::string Name(uint64_t id) { return "task " + ToString(TaskId(id)); }
@@ -57,16 +57,21 @@ bool Oracle::HasExpired(uint64_t id, const TaskFacts& task, const broker::TaskRo
 // The rows say all that was decided until `as_of_us`.
 void Oracle::CheckExpiries(int64_t as_of_us) {
   const int64_t since_us = as_of_us - kLateUs;
-  const bool steady = std::max(wall_steady_since_us_, steady_since_us_) <= since_us;
+  const bool steady =
+      std::max({wall_steady_since_us_, steady_since_us_,
+                broker_started_us_ + kVisibilityTimeoutMs * kMillisecond}) <= since_us;
   const int64_t since_ms = round_wall_ms_ - (round_us_ - since_us) / kMillisecond;
   for (auto it = may_expire_.begin(); it != may_expire_.end();) {
     const TaskFacts& task = tasks_[*it];
     const broker::TaskRow& row = task.row;
-    if (!task.has_row || broker::IsFinished(row.state) || row.failures + row.lost > 0) {
+    const bool lifted = task.retry_asked || row.failures + row.lost > 0;
+    if (!task.has_row || broker::IsFinished(row.state) || lifted) {
       it = task.has_row ? may_expire_.erase(it) : std::next(it);
       continue;
     }
-    if (steady && row.state != TaskState::kLeased && task.start_by_ms < since_ms)
+    // Given back by a worker it may wait since a moment ago.
+    if (steady && row.state != TaskState::kLeased && task.row_us < since_us &&
+        task.start_by_ms < since_ms)
       return Fail(absl::StrCat(Name(*it), " still waits ", since_ms - task.start_by_ms,
                                " ms after its start-by time and more"));
     ++it;

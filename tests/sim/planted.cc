@@ -145,6 +145,8 @@ constexpr PlantedBug kBugs[] = {
     // --- Start-by times
     {"nothing-expires", "a task that has not begun by its time still waits", 10, "", "expiring"},
     {"expires-early", "a task expires 0.3 s before its time", 5, "none", "expiring"},
+    {"expires-what-runs", "after a restart tasks expire that workers have begun", 30,
+     "flapping-broker", "expiring"},
     {"expiries-not-stored", "a restart forgets start-by times", 20, "flapping-broker", "expiring"},
 
     // --- Schedules
