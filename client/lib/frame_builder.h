@@ -26,12 +26,12 @@ class FrameBuilder {
   // More than FlatBuffers adds to a task's record in the body: table, vtable share, string lengths,
   // padding; a label costs its own table besides.
   static constexpr size_t kTaskOverheadBytes = 80;
-  // What a record says of strings and templates that most tasks do without, and a body does not.
-  static constexpr size_t kUnsentBytes = 8 * sizeof(uint32_t);
-  static constexpr size_t kStringOverheadBytes = 16;  // of such a string, if it is there
+  // What a record says of strings, templates and times that most tasks do without, and a body does not.
+  static constexpr size_t kUnsentBytes = 8 * sizeof(uint32_t) + 2 * sizeof(uint64_t);
+  static constexpr size_t kStringOverheadBytes = 16;  // of such a string or time, if it is there
   static constexpr size_t kFrameOverheadBytes = 128;
   static size_t BodyBytesFor(const RecordHeader& header) {
-    size_t strings = 0;
+    size_t strings = (header.start_within_ms != 0) + (header.start_by_ms != 0);
     for (uint32_t bytes : {header.concurrency_key_bytes, header.fairness_key_bytes,
                            header.correlation_id_bytes, header.traceparent_bytes})
       strings += bytes > 0;

@@ -135,7 +135,6 @@ class Oracle {
     uint32_t passed_bytes = 0;
     std::string parent_outcome;  // its row
     int64_t made_ms = 0;         // by the broker's clock
-    int64_t start_by_ms = 0;     // as it is or was stored; 0: none
     uint8_t fired = 0;           // branches of its own
     bool durable = false;        // its spec is on disk
     bool has_row = false;
@@ -306,6 +305,7 @@ class Oracle {
   void OnScheduleFrame(uint64_t session, const FrameView& frame);
   void CheckScheduleInfos(uint64_t session, const wire::ScheduleInfos& infos);
 
+  int64_t StartByOf(const TaskFacts& task);
   void ExpiriesStored(const broker::Batch& batch);
   bool HasExpired(uint64_t id, const TaskFacts& task, const broker::TaskRow& row);
   void CheckExpiries(int64_t as_of_us);

@@ -25,28 +25,29 @@ std::string Name(uint64_t id) { return "task " + ToString(TaskId(id)); }
 
 }  // namespace
 
+// What was asked for; 0: nothing.
+int64_t Oracle::StartByOf(const TaskFacts& task) {
+  const Wish& wish = wishes_[task.marker];
+  if (wish.start_by_ms != 0) return wish.start_by_ms;
+  return wish.start_within_ms != 0 ? task.made_ms + wish.start_within_ms : 0;
+}
+
 void Oracle::ExpiriesStored(const broker::Batch& batch) {
   for (const Mutation& m : batch.mutations(Table::kExpiries)) {
     TaskFacts& task = tasks_[m.key];
     if (m.size == Mutation::kErase) continue;
     ExpiryRow row;
     if (!broker::RowReader(batch.row(m)).Read(row)) return Fail("the row of an expiry is short");
-    const Wish& wish = wishes_[task.marker];
-    const int64_t asked_ms =
-        wish.start_by_ms != 0 ? wish.start_by_ms : task.made_ms + wish.start_within_ms;
-    if (row.start_by_ms != asked_ms || (wish.start_by_ms == 0 && wish.start_within_ms == 0))
+    if (row.start_by_ms != StartByOf(task))
       return Fail(Name(m.key) + " has another start-by time than it was to have");
-    task.start_by_ms = row.start_by_ms;
     may_expire_.insert(m.key);
   }
 }
 
 // The row says that it is dead, and neither its attempts nor its handler do.
 bool Oracle::HasExpired(uint64_t id, const TaskFacts& task, const broker::TaskRow& row) {
-  const Wish& wish = wishes_[task.marker];
-  if (wish.start_by_ms == 0 && wish.start_within_ms == 0) return false;
-  const int64_t start_by_ms =
-      wish.start_by_ms != 0 ? wish.start_by_ms : task.made_ms + wish.start_within_ms;
+  const int64_t start_by_ms = StartByOf(task);
+  if (start_by_ms == 0) return false;
   if (row.failures + row.lost > 0 || task.retry_asked) return false;
   if (row.finished_ms < start_by_ms)
     Fail(absl::StrCat(Name(id), " expired ", start_by_ms - row.finished_ms, " ms too early"));
@@ -71,8 +72,8 @@ void Oracle::CheckExpiries(int64_t as_of_us) {
     }
     // Given back by a worker it may wait since a moment ago.
     if (steady && row.state != TaskState::kLeased && task.row_us < since_us &&
-        task.start_by_ms < since_ms)
-      return Fail(absl::StrCat(Name(*it), " still waits ", since_ms - task.start_by_ms,
+        StartByOf(task) < since_ms)
+      return Fail(absl::StrCat(Name(*it), " still waits ", since_ms - StartByOf(task),
                                " ms after its start-by time and more"));
     ++it;
   }
@@ -83,14 +84,15 @@ void Oracle::StartWithin(uint64_t lease, int64_t until_ms) { start_until_ms_[lea
 
 void Oracle::CheckStartWithin(uint64_t id, const wire::Assignment& assignment) {
   const TaskFacts& task = tasks_[id];
+  const int64_t start_by_ms = StartByOf(task);
   const auto within_ms = static_cast<int64_t>(assignment.start_within_ms());
-  if (task.start_by_ms == 0 && within_ms != 0)
+  if (start_by_ms == 0 && within_ms != 0)
     return Fail(Name(id) + " is handed out with a start-by time, and has none");
-  if (task.start_by_ms == 0 || !clocks_agree_) return;
+  if (start_by_ms == 0 || !clocks_agree_) return;
   // An attempt that counted may have lifted it.
   const bool counted = task.row.failures + task.row.lost > 0 || task.retry_asked;
   const int64_t now_ms = kEpochWallMs + scheduler_.now_us() / kMillisecond;
-  const int64_t left_ms = std::max<int64_t>(1, task.start_by_ms - now_ms);
+  const int64_t left_ms = std::max<int64_t>(1, start_by_ms - now_ms);
   // A millisecond for the round that began before the frame was made.
   if (!counted && (within_ms < left_ms || within_ms > left_ms + 1))
     Fail(absl::StrCat(Name(id), " is to start within ", within_ms, " ms, and has ", left_ms));
