@@ -173,17 +173,18 @@ void Gates::Reopen(GateRef ref) {
 
 void Gates::Spend(GateRef ref) {
   const Rules rules = RulesOf(ref);
-  if (rules.rate_micro == 0) return;
   Gate& gate = At(ref);
   gate.missing = Missing(gate, rules) + kNanotokens;
   gate.since_ms = now_ms_;
 }
 
 void Gates::OnGiven(uint32_t lane) {
+  // Once for each task that is handed out, and mostly there is no rate.
   const Lane& given = lanes_[lane];
-  Spend({Scope::kQueue, given.queue});
-  Spend({Scope::kType, given.type});
-  if (given.key != 0) Spend({Scope::kKey, given.key});
+  const QueueRow& queue = lanes_.queues()[given.queue].settings;
+  if (queue.rate_micro != 0) Spend({Scope::kQueue, given.queue});
+  if (lanes_.types()[given.type].rules.rate_micro != 0) Spend({Scope::kType, given.type});
+  if (given.key != 0 && queue.key_rate_micro != 0) Spend({Scope::kKey, given.key});
 }
 
 void Gates::OnLeaseEnded(const LaneGates& lane) {

@@ -47,6 +47,9 @@ bool IsTraceparent(std::string_view text) {
 }
 
 Verdict CheckExtras(const wire::TaskSpec& spec) {
+  if (spec.concurrency_key() == nullptr && spec.fairness_key() == nullptr &&
+      spec.correlation_id() == nullptr && spec.traceparent() == nullptr)
+    return {};
   auto bad_name = [](const char* field, const flatbuffers::String* text, size_t limit) {
     if (text == nullptr || (IsValidName(TextOf(text)) && text->size() <= limit)) return Verdict{};
     return Invalid(std::string(field) + ": must be 1.." + Num(limit) +
@@ -188,6 +191,7 @@ Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64
   if (verdict.code != ErrorCode::kOk) return verdict;
   if (spec.pass_result())
     return Invalid("pass_result: only of a template, whose task has one that it follows");
+  if (!HasChain(spec)) return {};
   ChainSums sums;
   return CheckChain(spec, 0, max_payload_bytes, now_ms, sums);
 }

@@ -201,13 +201,15 @@ void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes, int64_t wall_
       }
       flatbuffers::Offset<flatbuffers::Vector<uint8_t>> checkpoint;
       if (assign.checkpoint != 0) checkpoint = Bytes(builder_, checkpoint_of(assign.checkpoint));
-      std::optional<ExtrasView> extras = ReadExtras(*spec);
-      ZS_CHECK(extras.has_value());
       flatbuffers::Offset<flatbuffers::String> correlation_id, traceparent;
-      if (!extras->correlation_id.empty()) correlation_id = Str(builder_, extras->correlation_id);
-      if (!extras->traceparent.empty()) traceparent = Str(builder_, extras->traceparent);
       flatbuffers::Offset<wire::Parent> parent;
-      if (extras->parent.task != 0) parent = CopyParent(extras->parent);
+      if (spec->head.extras) {
+        std::optional<ExtrasView> extras = ReadExtras(*spec);
+        ZS_CHECK(extras.has_value());
+        if (!extras->correlation_id.empty()) correlation_id = Str(builder_, extras->correlation_id);
+        if (!extras->traceparent.empty()) traceparent = Str(builder_, extras->traceparent);
+        if (extras->parent.task != 0) parent = CopyParent(extras->parent);
+      }
       list.push_back(wire::CreateAssignment(
           builder_, assign.task.value(), assign.lease.value(), assign.attempt, assign.max_attempts,
           assign.timeout_ms, assign.priority, type, queue, payload, content_type,

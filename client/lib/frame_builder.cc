@@ -29,9 +29,12 @@ FrameBuilder::Templates FrameBuilder::WriteFollowers(const TaskRecord& task,
 
 flatbuffers::Offset<wire::TaskSpec> FrameBuilder::Write(const TaskRecord& task) {
   const RecordHeader& header = task.header;
-  const Templates on_success = WriteFollowers(task, FollowerBranch::kSuccess),
-                  on_failure = WriteFollowers(task, FollowerBranch::kFailure),
-                  on_complete = WriteFollowers(task, FollowerBranch::kComplete);
+  Templates on_success, on_failure, on_complete;
+  if (!task.followers.empty()) {
+    on_success = WriteFollowers(task, FollowerBranch::kSuccess);
+    on_failure = WriteFollowers(task, FollowerBranch::kFailure);
+    on_complete = WriteFollowers(task, FollowerBranch::kComplete);
+  }
   labels_.clear();
   std::string_view labels = task.labels;
   for (uint32_t i = 0; i < header.labels; ++i) {
