@@ -203,10 +203,13 @@ void AddOthers(Flags& flags, Settings& settings) {
   schedules.Duration("--period", &settings.schedules.period_ms,
                      "How long after it was made each fires: making them all must take less", 1000,
                      24 * 3600 * 1000);
+  schedules.Duration("--spread", &settings.schedules.spread_ms,
+                     "Make them, and so let them fire, evenly over so long", 0, 3600 * 1000);
   schedules.Switch("--together", &settings.schedules.together, "All fire at one moment");
   schedules.Duration("--idle", &settings.schedules.idle_ms, "How long to look at the idle broker",
                      1000, 3600 * 1000);
   schedules.Example("zsched-bench schedules --schedules 100000");
+  schedules.Example("zsched-bench schedules --schedules 100000 --spread 60s --period 2m");
   Flags& limits = flags.Command(
       "limits", "What the libraries allow here: LMDB commit, ZeroMQ echo, a bare pipeline");
   limits.Example("zsched-bench limits");

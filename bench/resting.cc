@@ -50,7 +50,10 @@ absl::Status SubmitDelayed(Client& client, uint64_t count) {
 }  // namespace
 
 absl::Status SetSchedules(Client& client, uint64_t count, const std::string& expression,
-                          const std::string& queue) {
+                          const std::string& queue, int64_t spread_ms) {
+  const auto begin = std::chrono::steady_clock::now();
+  const auto pace = std::chrono::duration<double, std::milli>(
+      static_cast<double>(spread_ms) / static_cast<double>(std::max<uint64_t>(1, count)));
   std::atomic<uint64_t> next{0};
   std::mutex mutex;
   absl::Status failed;
@@ -62,6 +65,9 @@ absl::Status SetSchedules(Client& client, uint64_t count, const std::string& exp
     spec.overlap = Overlap::kAllow;
     for (uint64_t i; (i = next++) < count;) {
       spec.name = absl::StrFormat("schedule-%d", i);
+      if (spread_ms > 0)
+        std::this_thread::sleep_until(
+            begin + std::chrono::duration_cast<std::chrono::nanoseconds>(pace * i));
       if (absl::Status status = client.SetSchedule(spec).status(); !status.ok()) {
         std::lock_guard lock(mutex);
         failed = status;

@@ -15,9 +15,10 @@ struct RestingLoad {
   uint64_t schedules = 0;  // that fire once a day
 };
 
-// `count` schedules of no-op tasks in `queue`, named schedule-0 and so on. Shows its progress.
+// `count` schedules of no-op tasks in `queue`, named schedule-0 and so on, evenly over `spread_ms`; 0: as fast as they are
+// taken. Shows its progress.
 absl::Status SetSchedules(Client& client, uint64_t count, const std::string& expression,
-                          const std::string& queue);
+                          const std::string& queue, int64_t spread_ms = 0);
 
 // Returns when all of it is durable.
 absl::Status AddRestingLoad(const RestingLoad& load, const std::string& brokers);

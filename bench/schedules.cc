@@ -121,7 +121,8 @@ absl::StatusOr<SchedulesResult> RunSchedules(const SchedulesOptions& options) {
   ZS_ASSIGN_OR_RETURN(auto client, Connect(*cluster));
   ZS_ASSIGN_OR_RETURN(double empty, AnonymousBytes(cluster->broker_pid()));
   const auto begin = Clock::now();
-  ZS_RETURN_IF_ERROR(SetSchedules(*client, options.schedules, Expression(options), kQueue));
+  ZS_RETURN_IF_ERROR(
+      SetSchedules(*client, options.schedules, Expression(options), kQueue, options.spread_ms));
   result.sets_per_second = schedules / SecondsSince(begin);
   ZS_ASSIGN_OR_RETURN(double full, AnonymousBytes(cluster->broker_pid()));
   result.rss_bytes_per_schedule = (full - empty) / schedules;
