@@ -13,6 +13,11 @@ struct LabelLengths {
   uint32_t value_bytes;
 };
 
+// Most tasks have none, and are not to pay for it.
+bool HasTemplates(const TaskSpec& task) {
+  return !task.on_success.empty() || !task.on_failure.empty() || !task.on_complete.empty();
+}
+
 template <class Visit>
 void ForEachTemplate(const TaskSpec& task, Visit visit) {
   for (const TaskSpec& next : task.on_success) visit(next, FollowerBranch::kSuccess);
@@ -22,6 +27,7 @@ void ForEachTemplate(const TaskSpec& task, Visit visit) {
 
 size_t TextBytes(const TaskSpec& task);
 size_t FollowerBytes(const TaskSpec& task) {
+  if (!HasTemplates(task)) return 0;
   size_t bytes = 0;
   ForEachTemplate(task, [&](const TaskSpec& next, FollowerBranch) {
     bytes += sizeof(RecordHeader) + TextBytes(next);
@@ -62,6 +68,7 @@ absl::Status CheckNumbers(const TaskSpec& task, int depth) {
     return Error(ErrorCode::kInvalidArgument,
                  fmt::format("a chain is at most {} deep", kMaxChainDepth));
   absl::Status status;
+  if (!HasTemplates(task)) return status;
   ForEachTemplate(task, [&](const TaskSpec& next, FollowerBranch) {
     if (status.ok()) status = CheckNumbers(next, depth + 1);
   });
@@ -74,11 +81,13 @@ void Append(const TaskSpec& task, FollowerBranch branch, std::string* out);
 
 absl::Status CheckEncodable(const TaskSpec& task) {
   if (absl::Status numbers = CheckNumbers(task, 0); !numbers.ok()) return numbers;
-  RecordHeader sums;
-  CountTemplates(task, &sums);
-  if (sums.templates > kMaxTemplates)
-    return Error(ErrorCode::kInvalidArgument,
-                 fmt::format("{} templates are over {}", sums.templates, kMaxTemplates));
+  if (HasTemplates(task)) {
+    RecordHeader sums;
+    CountTemplates(task, &sums);
+    if (sums.templates > kMaxTemplates)
+      return Error(ErrorCode::kInvalidArgument,
+                   fmt::format("{} templates are over {}", sums.templates, kMaxTemplates));
+  }
   if (const size_t bytes = TextBytes(task); bytes > kMaxTaskBytes)
     return Error(ErrorCode::kTooLarge, fmt::format("a task of {} bytes is over the {} that a frame "
                                                    "can carry; pass a reference to the data",
@@ -118,7 +127,7 @@ void Append(const TaskSpec& task, FollowerBranch branch, std::string* out) {
                       .run_at_ms = task.run_at_ms,
                       .start_within_ms = task.start_within_ms,
                       .start_by_ms = task.start_by_ms};
-  CountTemplates(task, &header);
+  if (HasTemplates(task)) CountTemplates(task, &header);
   out->append(reinterpret_cast<const char*>(&header), sizeof(header));
   out->append(task.type)
       .append(task.queue)
@@ -135,8 +144,9 @@ void Append(const TaskSpec& task, FollowerBranch branch, std::string* out) {
     out->append(reinterpret_cast<const char*>(&lengths), sizeof(lengths));
     out->append(label.key).append(label.value);
   }
-  ForEachTemplate(
-      task, [&](const TaskSpec& next, FollowerBranch follows) { Append(next, follows, out); });
+  if (HasTemplates(task))
+    ForEachTemplate(
+        task, [&](const TaskSpec& next, FollowerBranch follows) { Append(next, follows, out); });
 }
 
 }  // namespace
