@@ -13,7 +13,7 @@ FrameBuilder::Text FrameBuilder::Share(std::string_view text, Shared* last) {
 
 void FrameBuilder::Add(const TaskRecord& task) {
   tasks_.push_back(Write(task));
-  bytes_ += BodyBytesFor(task.header);
+  bytes_ += BodyBytesFor(task);
 }
 
 FrameBuilder::Templates FrameBuilder::WriteFollowers(const TaskRecord& task,
@@ -70,7 +70,7 @@ flatbuffers::Offset<wire::TaskSpec> FrameBuilder::Write(const TaskRecord& task) 
       header.delay_ms, header.run_at_ms, header.retry_base_ms, header.retry_cap_ms, label_vector,
       key, concurrency_key, fairness_key, correlation_id, traceparent,
       static_cast<wire::Delivery>(header.delivery), on_success, on_failure, on_complete,
-      header.pass_result, header.start_within_ms, header.start_by_ms);
+      header.pass_result, task.extras.start_within_ms, task.extras.start_by_ms);
 }
 
 std::string FrameBuilder::Finish(uint64_t seq, uint64_t acked_below, bool notify) {

@@ -26,19 +26,20 @@ class FrameBuilder {
   // More than FlatBuffers adds to a task's record in the body: table, vtable share, string lengths,
   // padding; a label costs its own table besides.
   static constexpr size_t kTaskOverheadBytes = 80;
-  // What a record says of strings, templates and times that most tasks do without, and a body does not.
-  static constexpr size_t kUnsentBytes = 8 * sizeof(uint32_t) + 2 * sizeof(uint64_t);
-  static constexpr size_t kStringOverheadBytes = 16;  // of such a string or time, if it is there
+  static constexpr size_t kExtraOverheadBytes = 16;  // of such a string or time, if it is there
   static constexpr size_t kFrameOverheadBytes = 128;
-  static size_t BodyBytesFor(const RecordHeader& header) {
-    size_t strings = (header.start_within_ms != 0) + (header.start_by_ms != 0);
-    for (uint32_t bytes : {header.concurrency_key_bytes, header.fairness_key_bytes,
-                           header.correlation_id_bytes, header.traceparent_bytes})
-      strings += bytes > 0;
+  static size_t BodyBytesFor(const RecordHeader& header, const RecordExtras& extras) {
+    size_t bytes = header.size + (1 + header.labels) * kTaskOverheadBytes;
+    if (!header.extras) return bytes;
+    const size_t given = (extras.concurrency_key_bytes != 0) + (extras.fairness_key_bytes != 0) +
+                         (extras.correlation_id_bytes != 0) + (extras.traceparent_bytes != 0) +
+                         (extras.start_within_ms != 0) + (extras.start_by_ms != 0);
     // The header of a follower's record is more than its strings may add.
-    const size_t tables = 1 + header.labels + header.templates + header.template_labels;
-    return header.size - kUnsentBytes + tables * kTaskOverheadBytes +
-           strings * kStringOverheadBytes;
+    bytes += (extras.templates + extras.template_labels) * kTaskOverheadBytes;
+    return bytes - sizeof(RecordExtras) + given * kExtraOverheadBytes;
+  }
+  static size_t BodyBytesFor(const TaskRecord& task) {
+    return BodyBytesFor(task.header, task.extras);
   }
 
   void Add(const TaskRecord& task);

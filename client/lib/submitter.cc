@@ -121,9 +121,9 @@ int Submitter::DueLane() const {
     // says.
     if (under_way_frames_ == 0) return index;
     const Source& source = lane.sources.front();
-    RecordHeader header;
-    std::memcpy(&header, source.lot.chunks[source.chunk].data() + source.offset, sizeof(header));
-    if (!FitsWindow(1, FrameBuilder::kFrameOverheadBytes + FrameBuilder::BodyBytesFor(header)))
+    const TaskRecord next =
+        ReadRecord(std::string_view(source.lot.chunks[source.chunk]).substr(source.offset));
+    if (!FitsWindow(1, FrameBuilder::kFrameOverheadBytes + FrameBuilder::BodyBytesFor(next)))
       continue;
     const size_t tasks = std::min<size_t>(lane.tasks, window_tasks_ - under_way_tasks_);
     const size_t bytes = std::min<size_t>(lane.bytes, window_bytes_ - under_way_bytes_);
@@ -139,7 +139,7 @@ void Submitter::MakeFrame(int lane_index) {
     Source& source = lane.sources.front();
     const std::string& chunk = source.lot.chunks[source.chunk];
     const TaskRecord task = ReadRecord(std::string_view(chunk).substr(source.offset));
-    const size_t bytes_with_it = builder_.bytes() + FrameBuilder::BodyBytesFor(task.header);
+    const size_t bytes_with_it = builder_.bytes() + FrameBuilder::BodyBytesFor(task);
     if (builder_.tasks() > 0 && bytes_with_it > kMaxSubmitBytes) break;
     const bool first_of_all = builder_.tasks() == 0 && under_way_frames_ == 0;
     if (!first_of_all && !FitsWindow(builder_.tasks() + 1, bytes_with_it)) break;

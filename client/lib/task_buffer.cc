@@ -25,30 +25,38 @@ void ForEachTemplate(const TaskSpec& task, Visit visit) {
   for (const TaskSpec& next : task.on_complete) visit(next, FollowerBranch::kComplete);
 }
 
-size_t TextBytes(const TaskSpec& task);
+bool HasExtras(const TaskSpec& task) {
+  return !task.concurrency_key.empty() || !task.fairness_key.empty() ||
+         !task.correlation_id.empty() || !task.traceparent.empty() || task.start_within_ms != 0 ||
+         task.start_by_ms != 0 || HasTemplates(task);
+}
+
+// Behind its header.
+size_t BodyBytes(const TaskSpec& task);
 size_t FollowerBytes(const TaskSpec& task) {
   if (!HasTemplates(task)) return 0;
   size_t bytes = 0;
   ForEachTemplate(task, [&](const TaskSpec& next, FollowerBranch) {
-    bytes += sizeof(RecordHeader) + TextBytes(next);
+    bytes += sizeof(RecordHeader) + BodyBytes(next);
   });
   return bytes;
 }
 
-size_t TextBytes(const TaskSpec& task) {
+size_t BodyBytes(const TaskSpec& task) {
   size_t bytes = task.type.size() + task.queue.size() + task.payload.size() +
-                 task.content_type.size() + task.key.size() + task.concurrency_key.size() +
-                 task.fairness_key.size() + task.correlation_id.size() + task.traceparent.size();
+                 task.content_type.size() + task.key.size();
   for (const Label& label : task.labels)
     bytes += sizeof(LabelLengths) + label.key.size() + label.value.size();
-  return bytes + FollowerBytes(task);
+  if (!HasExtras(task)) return bytes;
+  return bytes + sizeof(RecordExtras) + task.concurrency_key.size() + task.fairness_key.size() +
+         task.correlation_id.size() + task.traceparent.size() + FollowerBytes(task);
 }
 
-void CountTemplates(const TaskSpec& task, RecordHeader* header) {
+void CountTemplates(const TaskSpec& task, RecordExtras* extras) {
   ForEachTemplate(task, [&](const TaskSpec& next, FollowerBranch) {
-    ++header->templates;
-    header->template_labels += static_cast<uint32_t>(next.labels.size());
-    CountTemplates(next, header);
+    ++extras->templates;
+    extras->template_labels += static_cast<uint32_t>(next.labels.size());
+    CountTemplates(next, extras);
   });
 }
 
@@ -82,13 +90,13 @@ void Append(const TaskSpec& task, FollowerBranch branch, std::string* out);
 absl::Status CheckEncodable(const TaskSpec& task) {
   if (absl::Status numbers = CheckNumbers(task, 0); !numbers.ok()) return numbers;
   if (HasTemplates(task)) {
-    RecordHeader sums;
+    RecordExtras sums;
     CountTemplates(task, &sums);
     if (sums.templates > kMaxTemplates)
       return Error(ErrorCode::kInvalidArgument,
                    fmt::format("{} templates are over {}", sums.templates, kMaxTemplates));
   }
-  if (const size_t bytes = TextBytes(task); bytes > kMaxTaskBytes)
+  if (const size_t bytes = BodyBytes(task); bytes > kMaxTaskBytes)
     return Error(ErrorCode::kTooLarge, fmt::format("a task of {} bytes is over the {} that a frame "
                                                    "can carry; pass a reference to the data",
                                                    bytes, kMaxTaskBytes));
@@ -101,43 +109,49 @@ void AppendRecord(const TaskSpec& task, std::string* out) {
 
 namespace {
 
-void Append(const TaskSpec& task, FollowerBranch branch, std::string* out) {
-  RecordHeader header{.size = static_cast<uint32_t>(sizeof(RecordHeader) + TextBytes(task)),
-                      .type_bytes = static_cast<uint32_t>(task.type.size()),
-                      .queue_bytes = static_cast<uint32_t>(task.queue.size()),
-                      .payload_bytes = static_cast<uint32_t>(task.payload.size()),
-                      .content_type_bytes = static_cast<uint32_t>(task.content_type.size()),
-                      .key_bytes = static_cast<uint32_t>(task.key.size()),
-                      .concurrency_key_bytes = static_cast<uint32_t>(task.concurrency_key.size()),
+void AppendExtras(const TaskSpec& task, std::string* out) {
+  RecordExtras extras{.concurrency_key_bytes = static_cast<uint32_t>(task.concurrency_key.size()),
                       .fairness_key_bytes = static_cast<uint32_t>(task.fairness_key.size()),
                       .correlation_id_bytes = static_cast<uint32_t>(task.correlation_id.size()),
                       .traceparent_bytes = static_cast<uint32_t>(task.traceparent.size()),
-                      .labels = static_cast<uint32_t>(task.labels.size()),
-                      .timeout_ms = task.timeout_ms,
-                      .retry_base_ms = task.retry_base_ms,
-                      .retry_cap_ms = task.retry_cap_ms,
-                      .max_attempts = static_cast<uint16_t>(task.max_attempts),
-                      .priority = static_cast<uint8_t>(task.priority),
-                      .durability = task.durability,
-                      .delivery = task.delivery,
-                      .branch = branch,
-                      .pass_result = task.pass_result,
                       .follower_bytes = static_cast<uint32_t>(FollowerBytes(task)),
-                      .delay_ms = task.delay_ms,
-                      .run_at_ms = task.run_at_ms,
                       .start_within_ms = task.start_within_ms,
                       .start_by_ms = task.start_by_ms};
-  if (HasTemplates(task)) CountTemplates(task, &header);
+  CountTemplates(task, &extras);
+  out->append(reinterpret_cast<const char*>(&extras), sizeof(extras));
+  out->append(task.concurrency_key)
+      .append(task.fairness_key)
+      .append(task.correlation_id)
+      .append(task.traceparent);
+}
+
+void Append(const TaskSpec& task, FollowerBranch branch, std::string* out) {
+  const RecordHeader header{.size = static_cast<uint32_t>(sizeof(RecordHeader) + BodyBytes(task)),
+                            .type_bytes = static_cast<uint32_t>(task.type.size()),
+                            .queue_bytes = static_cast<uint32_t>(task.queue.size()),
+                            .payload_bytes = static_cast<uint32_t>(task.payload.size()),
+                            .content_type_bytes = static_cast<uint32_t>(task.content_type.size()),
+                            .key_bytes = static_cast<uint32_t>(task.key.size()),
+                            .labels = static_cast<uint32_t>(task.labels.size()),
+                            .timeout_ms = task.timeout_ms,
+                            .retry_base_ms = task.retry_base_ms,
+                            .retry_cap_ms = task.retry_cap_ms,
+                            .max_attempts = static_cast<uint16_t>(task.max_attempts),
+                            .priority = static_cast<uint8_t>(task.priority),
+                            .durability = task.durability,
+                            .delivery = task.delivery,
+                            .branch = branch,
+                            .pass_result = task.pass_result,
+                            .extras = HasExtras(task),
+                            .delay_ms = task.delay_ms,
+                            .run_at_ms = task.run_at_ms};
   out->append(reinterpret_cast<const char*>(&header), sizeof(header));
   out->append(task.type)
       .append(task.queue)
       .append(task.payload)
       .append(task.content_type)
-      .append(task.key)
-      .append(task.concurrency_key)
-      .append(task.fairness_key)
-      .append(task.correlation_id)
-      .append(task.traceparent);
+      .append(task.key);
+  if (header.extras) AppendExtras(task, out);
   for (const Label& label : task.labels) {
     LabelLengths lengths{static_cast<uint32_t>(label.key.size()),
                          static_cast<uint32_t>(label.value.size())};
@@ -165,11 +179,15 @@ TaskRecord ReadRecord(std::string_view bytes) {
   task.payload = take(task.header.payload_bytes);
   task.content_type = take(task.header.content_type_bytes);
   task.key = take(task.header.key_bytes);
-  task.concurrency_key = take(task.header.concurrency_key_bytes);
-  task.fairness_key = take(task.header.fairness_key_bytes);
-  task.correlation_id = take(task.header.correlation_id_bytes);
-  task.traceparent = take(task.header.traceparent_bytes);
-  task.labels = take(bytes.size() - task.header.follower_bytes);
+  if (task.header.extras) {
+    std::memcpy(&task.extras, bytes.data(), sizeof(RecordExtras));
+    bytes.remove_prefix(sizeof(RecordExtras));
+    task.concurrency_key = take(task.extras.concurrency_key_bytes);
+    task.fairness_key = take(task.extras.fairness_key_bytes);
+    task.correlation_id = take(task.extras.correlation_id_bytes);
+    task.traceparent = take(task.extras.traceparent_bytes);
+  }
+  task.labels = take(bytes.size() - task.extras.follower_bytes);
   task.followers = bytes;
   return task;
 }

@@ -26,8 +26,9 @@ inline constexpr size_t kMaxTaskBytes = kMaxFrameBytes / 4 * 3;
 enum class FollowerBranch : uint8_t { kNone = 0, kSuccess = 1, kFailure = 2, kComplete = 3 };
 
 // The numbers of a task, and the lengths of what follows them in this order: type, queue, payload,
-// content type, key, concurrency key, fairness key, correlation id, traceparent, then for each label key
-// length, value length, key, value, then the records of its templates.
+// content type, key, then, when it has extras, their numbers (RecordExtras) and concurrency key, fairness
+// key, correlation id and traceparent; then for each label key length, value length, key, value; then the
+// records of its templates.
 struct RecordHeader {
   uint32_t size = 0;  // of the whole record
   uint32_t type_bytes = 0;
@@ -35,10 +36,6 @@ struct RecordHeader {
   uint32_t payload_bytes = 0;
   uint32_t content_type_bytes = 0;
   uint32_t key_bytes = 0;
-  uint32_t concurrency_key_bytes = 0;
-  uint32_t fairness_key_bytes = 0;
-  uint32_t correlation_id_bytes = 0;
-  uint32_t traceparent_bytes = 0;
   uint32_t labels = 0;
   uint32_t timeout_ms = 0;
   uint32_t retry_base_ms = 0;
@@ -49,11 +46,22 @@ struct RecordHeader {
   Delivery delivery = Delivery::kAtLeastOnce;
   FollowerBranch branch = FollowerBranch::kNone;  // of a template
   bool pass_result = false;
+  bool extras = false;
+  uint64_t delay_ms = 0;
+  int64_t run_at_ms = 0;
+};
+static_assert(sizeof(RecordHeader) == 64, "all that most tasks have fits one cache line");
+
+// What most tasks do without.
+struct RecordExtras {
+  uint32_t concurrency_key_bytes = 0;
+  uint32_t fairness_key_bytes = 0;
+  uint32_t correlation_id_bytes = 0;
+  uint32_t traceparent_bytes = 0;
   uint32_t follower_bytes = 0;   // records of templates
   uint32_t templates = 0;        // in all depths
   uint32_t template_labels = 0;  // of these
-  uint64_t delay_ms = 0;
-  int64_t run_at_ms = 0;
+  uint32_t reserved = 0;
   uint64_t start_within_ms = 0;
   int64_t start_by_ms = 0;
 };
@@ -61,6 +69,7 @@ struct RecordHeader {
 // A task read back; the views point into the record.
 struct TaskRecord {
   RecordHeader header;
+  RecordExtras extras;
   std::string_view type;
   std::string_view queue;
   std::string_view payload;
