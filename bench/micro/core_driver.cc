@@ -10,7 +10,7 @@ using broker::Assign;
 using broker::Effect;
 
 CoreDriver::CoreDriver(uint32_t frame_tasks) : submit_(frame_tasks), results_(frame_tasks) {
-  ZS_CHECK(core_.Start(Uuid{1, 2}, /*node=*/0, now_).ok());
+  ZS_CHECK(core_.Start(Uuid{1, 2}, core_.NextEpoch(0), now_).ok());
   Greet();
   EndRound();
 }

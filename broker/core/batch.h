@@ -75,14 +75,20 @@ struct KeyRange {
   uint32_t after = 0;  // comes behind so many of the table's mutations
 };
 
+// The log's hash behind `record`, given the one before it: XXH3_64(record, seed = before). Two logs with
+// the same hash at the same LSN are the same up to there (docs/ha.md).
+uint64_t ChainHash(uint64_t before, std::string_view record);
+
 class Batch {
  public:
-  // Empties the batch and sets the LSN of its first record. Capacity stays.
-  void Begin(Epoch epoch, Lsn first_lsn) {
+  // Empties the batch and sets the LSN of its first record, and the log's hash before it. Capacity stays.
+  void Begin(Epoch epoch, Lsn first_lsn, uint64_t hash_before = 0) {
     epoch_ = epoch;
     first_lsn_ = first_lsn;
+    hash_before_ = hash_before;
     records_.clear();
     record_ends_.clear();
+    record_hashes_.clear();
     rows_.clear();
     for (auto& table : mutations_) table.clear();
     for (auto& table : erased_ranges_) table.clear();
@@ -98,6 +104,9 @@ class Batch {
   // Requires records() not empty.
   Lsn last_lsn() const { return Lsn(next_lsn().value() - 1); }
   size_t bytes() const { return records_.size() + rows_.size(); }
+  // The log's hash before record `i` of the batch, counted from 0, and behind its last one.
+  uint64_t hash_before(size_t i = 0) const { return i == 0 ? hash_before_ : record_hashes_[i - 1]; }
+  uint64_t hash() const { return hash_before(record_hashes_.size()); }
 
   // --- Log. A record's bytes are opaque here (broker/core/record.h); each takes one LSN.
   Lsn AppendRecord(std::string_view bytes) {
@@ -108,6 +117,8 @@ class Batch {
   std::string& OpenRecord() { return records_; }
   Lsn CloseRecord() {
     ZS_CHECK(records_.size() < UINT32_MAX);
+    const size_t begin = record_ends_.empty() ? 0 : record_ends_.back();
+    record_hashes_.push_back(ChainHash(hash(), std::string_view(records_).substr(begin)));
     record_ends_.push_back(static_cast<uint32_t>(records_.size()));
     return last_lsn();
   }
@@ -179,6 +190,8 @@ class Batch {
   Lsn first_lsn_{1};
   std::string records_;
   std::vector<uint32_t> record_ends_;
+  uint64_t hash_before_ = 0;
+  std::vector<uint64_t> record_hashes_;  // the log's behind each
   std::string rows_;
   std::array<std::vector<Mutation>, kTables> mutations_;
   std::array<std::vector<KeyRange>, kTables> erased_ranges_;  // by `after`

@@ -12,13 +12,30 @@ Core::Core(CoreConfig config)
       dispatcher_(state_.tasks(), state_.lanes(), gates_, state_.ready_clock()),
       deadlines_(LeaseLinks{&state_.leases()}, 0) {}
 
-absl::Status Core::Start(const Uuid& cluster, uint64_t node, Now now) {
-  Epoch epoch = MakeEpoch(PromotionsOf(state_.epoch()) + 1, node);
+absl::Status Core::Follow(Epoch epoch, std::string_view records) {
+  if (batch_.epoch() != epoch) {
+    ZS_CHECK(batch_.empty());
+    batch_.Begin(epoch, Next(state_.lsn()), state_.meta().hash);
+  }
+  while (!records.empty()) {
+    RecordHead head;
+    if (RowReader in(records);
+        !in.Read(head) || head.bytes < sizeof head || head.bytes > records.size())
+      return Error(ErrorCode::kDataLoss, "log record cannot be applied: its size is wrong");
+    ZS_RETURN_IF_ERROR(state_.Apply(batch_, records.substr(0, head.bytes)));
+    records.remove_prefix(head.bytes);
+  }
+  state_.lanes().ClearChanges();  // nobody dispatches here; Start reports all of them
+  return absl::OkStatus();
+}
+
+absl::Status Core::Start(const Uuid& cluster, Epoch epoch, Now now) {
+  ZS_CHECK(batch_.empty() && epoch > state_.epoch());
   if (epoch.value() > kMaxEpoch)
     return Error(ErrorCode::kInternal,
                  "the data directory has been started " + std::to_string(PromotionsOf(epoch)) +
                      " times and has no epochs left; move its tasks to a new one");
-  batch_.Begin(epoch, Next(state_.lsn()));
+  batch_.Begin(epoch, Next(state_.lsn()), state_.meta().hash);
   EpochStartedRecord record{epoch.value(), state_.meta().cluster ? state_.meta().cluster : cluster};
   OpenedRecord opened = OpenRecord(RecordKind::kEpochStarted, record);
   state_.EpochStarted(epoch, record.cluster);
@@ -33,6 +50,7 @@ absl::Status Core::Start(const Uuid& cluster, uint64_t node, Now now) {
     if (worker.leases > 0) orphans_.insert(number);
   }
   if (ZS_PLANTED("orphans-keep-leases")) orphans_.clear();
+  state_.lanes().ReportAll();
   deadlines_.Advance(now.mono_ms);
   state_.timers().Advance(now.wall_ms);
   schedules_.Load();
@@ -42,9 +60,8 @@ absl::Status Core::Start(const Uuid& cluster, uint64_t node, Now now) {
 void Core::TakeBatch(Batch& out) {
   ZS_CHECK(told_clients_.empty() && served_workers_.empty());  // EndRound comes first
   state_.FlushRows(batch_);
-  Lsn next = batch_.next_lsn();
   std::swap(batch_, out);
-  batch_.Begin(state_.epoch(), next);
+  batch_.Begin(state_.epoch(), out.next_lsn(), out.hash());
 }
 
 bool Core::Touch(SessionId session, Now now) {

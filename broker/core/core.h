@@ -281,10 +281,16 @@ class Core {
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
 
-  // --- Life of a broker. Rebuild state() first, then start once: opens a new epoch, and leases without a session get the
-  // visibility timeout from now on. `cluster` is used when the journal is new. DATA_LOSS or
-  // INTERNAL: epochs are used up.
-  absl::Status Start(const Uuid& cluster, uint64_t node, Now now);
+  // --- Life of a broker. Rebuild state() first. A standby follows, as long as it is one. Then start once: opens `epoch`, which
+  // must be above all before, and leases without a session get the visibility timeout from now on. `cluster` is used when
+  // the journal is new. INTERNAL: epochs are used up.
+  absl::Status Start(const Uuid& cluster, Epoch epoch, Now now);
+  // The epoch that this node may open next by itself.
+  Epoch NextEpoch(uint64_t node) const { return MakeEpoch(PromotionsOf(state_.epoch()) + 1, node); }
+  // Records of one epoch that the active has decided, from the LSN that follows appended() on: `records` holds whole ones. They are in
+  // the open batch then. Requires that the open batch is empty, or has records of the same epoch only. DATA_LOSS: a record
+  // cannot be applied here; nothing of this state may be used any more.
+  absl::Status Follow(Epoch epoch, std::string_view records);
 
   // --- Events from clients
   SessionId OnHello(const wire::Hello& hello, Now now);  // 0: refused, no session left
@@ -369,6 +375,10 @@ class Core {
   // Seals the open batch into `out` and goes on in what `out` was (emptied, its capacity kept).
   void TakeBatch(Batch& out);
   Lsn appended() const { return Lsn(batch_.next_lsn().value() - 1); }
+  // Of the open batch.
+  Epoch open_epoch() const { return batch_.epoch(); }
+  // The log's, behind what is appended.
+  uint64_t appended_hash() const { return batch_.hash(); }
 
   // Submits are refused with RESOURCE_EXHAUSTED while set (disk or map nearly full); everything
   // else goes on.

@@ -121,6 +121,18 @@ void Lanes::ClearChanges() {
   touched_.clear();
 }
 
+void Lanes::ReportAll() {
+  ClearChanges();
+  std::vector<bool> seen(keys_.size());
+  for (uint32_t number = 1; number < end(); ++number) {
+    if (!Has(number)) continue;
+    const Lane& lane = *lanes_[number];
+    const bool first_of_key = lane.key != 0 && !seen[lane.key];
+    seen[lane.key] = true;
+    changes_.push_back({number, lane.key, lane.stream, lane.serial, true, false, first_of_key});
+  }
+}
+
 uint32_t Lanes::HeadOf(uint32_t lane) const {
   const auto& lines = lanes_[lane]->lines;
   for (size_t priority = lines.size(); priority-- > 0;)

@@ -155,6 +155,8 @@ class Lanes {
   const std::vector<LaneChange>& changes() const { return changes_; }
   const std::vector<Touched>& touched() const { return touched_; }
   void ClearChanges();
+  // As if every lane had just come: for who begins to look at a state that was made elsewhere.
+  void ReportAll();
   bool HasChanges() const { return !changes_.empty() || !touched_.empty(); }
 
  private:

@@ -405,10 +405,11 @@ struct MetaRow {
   uint32_t next_queue = 1;  // of those with settings
   uint32_t next_type = 1;   // likewise
   int64_t ready_ms = 0;     // ReadyClock::last_ms
+  uint64_t hash = 0;        // of the log at `lsn`: Batch::hash
   uint32_t reserved = 0;
   uint32_t version = kRowVersion;
 };
-static_assert(sizeof(MetaRow) == 104);
+static_assert(sizeof(MetaRow) == 112);
 
 // --- Reading and writing rows with tails ---------------------------------------------------------
 template <class Row>

@@ -676,6 +676,7 @@ void State::FlushRows(Batch& batch) {
   dirty_producers_.clear();
   if (batch.record_ends().empty()) return;
   meta_.lsn = batch.last_lsn().value();
+  meta_.hash = batch.hash();
   meta_.ready_ms = ready_clock_.last_ms();
   std::string row;
   AppendStruct(row, meta_);

@@ -44,6 +44,7 @@ absl::Status ForEachSegment(const Batch& batch,
     LogSegment segment{.first_lsn = Lsn(batch.first_lsn().value() + first),
                        .count = static_cast<uint32_t>(next - first),
                        .epoch = batch.epoch(),
+                       .hash_before = batch.hash_before(first),
                        .records = records.substr(begin, end - begin)};
     ZS_RETURN_IF_ERROR(visit(segment));
     begin = end;
@@ -55,7 +56,8 @@ void StoreSegment(const LogSegment& segment, std::string_view redo, char* out) {
   SegmentHeader header{.first_lsn = segment.first_lsn.value(),
                        .epoch = segment.epoch.value(),
                        .count = segment.count,
-                       .bytes = static_cast<uint32_t>(segment.records.size())};
+                       .bytes = static_cast<uint32_t>(segment.records.size()),
+                       .hash_before = segment.hash_before};
   char* body = out + kSegmentHeaderBytes;
   std::memcpy(body, segment.records.data(), segment.records.size());
   if (!redo.empty()) std::memcpy(body + segment.records.size(), redo.data(), redo.size());
@@ -75,6 +77,7 @@ absl::StatusOr<StoredSegment> LoadSegment(Lsn key, std::string_view stored) {
   LogSegment segment{.first_lsn = key,
                      .count = header.count,
                      .epoch = Epoch(header.epoch),
+                     .hash_before = header.hash_before,
                      .records = body.substr(0, header.bytes)};
   return StoredSegment{segment, body.substr(header.bytes)};
 }

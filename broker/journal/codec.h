@@ -41,13 +41,15 @@ struct SegmentHeader {
   uint64_t first_lsn = 0;
   uint64_t epoch = 0;
   uint32_t count = 0;
-  uint32_t bytes = 0;     // of the records
+  uint32_t bytes = 0;  // of the records
+  uint64_t hash_before = 0;
   uint64_t checksum = 0;  // XXH3_64(all that follows, seed = XXH3_64(the header before this field))
 };
-inline constexpr size_t kSegmentHeaderBytes = 32;
+inline constexpr size_t kSegmentHeaderBytes = 40;
 static_assert(sizeof(SegmentHeader) == kSegmentHeaderBytes);
 static_assert(offsetof(SegmentHeader, epoch) == 8 && offsetof(SegmentHeader, count) == 16 &&
-              offsetof(SegmentHeader, bytes) == 20 && offsetof(SegmentHeader, checksum) == 24);
+              offsetof(SegmentHeader, bytes) == 20 && offsetof(SegmentHeader, hash_before) == 24 &&
+              offsetof(SegmentHeader, checksum) == 32);
 
 // A segment with its header fills at most four 4 KiB pages less LMDB's page header of 16 bytes.
 // LMDB stores it as one contiguous run of pages and must find such a run in its free list: short

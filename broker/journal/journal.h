@@ -32,6 +32,7 @@ struct LogSegment {
   Lsn first_lsn;
   uint32_t count = 0;
   Epoch epoch;
+  uint64_t hash_before = 0;  // the log's, before the first of them
   std::string_view records;
 };
 

@@ -57,7 +57,8 @@ class MemoryView final : public JournalView {
     if (next != log.begin()) --next;
     for (; next != log.end(); ++next) {
       const MemoryDisk::Segment& stored = next->second;
-      LogSegment segment{next->first, stored.count, stored.epoch, stored.records};
+      LogSegment segment{next->first, stored.count, stored.epoch, stored.hash_before,
+                         stored.records};
       if (LastLsn(segment) < from) continue;
       if (!visit(segment)) break;
     }
@@ -160,8 +161,9 @@ void MemoryDisk::ApplyLocked(Batch& batch) {
       std::string_view records = segment.records;
       if (ZS_PLANTED("log-cut-short")) records.remove_suffix(records.size() / 2);
       log_bytes_ += StoredSegmentBytes(segment);
-      log.emplace_hint(log.end(), segment.first_lsn,
-                       Segment{segment.count, segment.epoch, std::string(records)});
+      log.emplace_hint(
+          log.end(), segment.first_lsn,
+          Segment{segment.count, segment.epoch, segment.hash_before, std::string(records)});
       return absl::OkStatus();
     }));
   }

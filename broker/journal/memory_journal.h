@@ -51,6 +51,7 @@ class MemoryDisk {
   struct Segment {
     uint32_t count = 0;
     Epoch epoch;
+    uint64_t hash_before = 0;
     std::string records;
   };
   using Rows = std::map<uint64_t, std::string>;

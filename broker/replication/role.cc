@@ -21,7 +21,12 @@ bool IsFollower(Role role) { return role == Role::kCatchup || role == Role::kSta
 
 RoleMachine::RoleMachine(const RoleOptions& options, const Register& own, const LogEnd& end,
                          int64_t mono_ms)
-    : options_(options), known_(own), end_(end), appended_(end.lsn), heard_ms_(mono_ms), heard_active_ms_(mono_ms) {
+    : options_(options),
+      known_(own),
+      end_(end),
+      appended_(end.lsn),
+      heard_ms_(mono_ms),
+      heard_active_ms_(mono_ms) {
   ZS_CHECK(options.suspect_ms < options.failover_ms);
   if (!options.arbitrated) certainty_ = Certainty::kKnown;
 }
@@ -285,15 +290,16 @@ void RoleMachine::BeginPromotion(int64_t mono_ms, bool may) {
 
 void RoleMachine::TickActive(int64_t mono_ms) {
   if (acked_ < appended_ && waits_ && ack_due_since_ms_ == INT64_MAX) ack_due_since_ms_ = mono_ms;
-  const bool stalled = waits_ && ack_due_since_ms_ != INT64_MAX &&
-                       mono_ms - ack_due_since_ms_ >= options_.stall_ms;
+  const bool stalled =
+      waits_ && ack_due_since_ms_ != INT64_MAX && mono_ms - ack_due_since_ms_ >= options_.stall_ms;
   const bool lost = PeerSilentFor(options_.suspect_ms, mono_ms) || stalled ||
                     (heard_peer_ && !IsFollower(peer_.role) && waits_);
   if (!Settle(mono_ms)) return;  // rule 1 needs it, for all below
   if (role_ == Role::kActiveSync) {
     if (!lost) return;
     if (ZS_PLANTED("solo-on-a-timer")) SetWait(false);
-    return Swap(Mine(epoch_, /*with_peer=*/false), mono_ms);  // rule 1: the wait set shrinks after it
+    return Swap(Mine(epoch_, /*with_peer=*/false),
+                mono_ms);  // rule 1: the wait set shrinks after it
   }
   if (waits_ && lost) return SetWait(false);
   if (lost || !follower_at_tail_ || peer_.known.epoch != epoch_) return;

@@ -44,7 +44,7 @@ struct PeerState {
   uint64_t life = 0;  // random, of the process
   wire::Role role = wire::Role::kRecovering;
   Register known;
-  LogEnd end;        // what is durable
+  LogEnd end;          // what is durable
   bool stuck = false;  // its loop has not ended a round for too long
 };
 
@@ -89,8 +89,7 @@ struct Demote {
   std::string why;
   bool operator==(const Demote&) const = default;
 };
-using RoleAction =
-    std::variant<ReadRegister, SwapRegister, Promote, WaitForPeer, Follow, Demote>;
+using RoleAction = std::variant<ReadRegister, SwapRegister, Promote, WaitForPeer, Follow, Demote>;
 
 // How often OnTick is to be called: a fraction of the shortest time of all.
 inline constexpr int64_t kRoleTickMs = 25;
@@ -137,9 +136,9 @@ class RoleMachine {
  private:
   enum class Asked : uint8_t { kNothing, kRead, kSwap };
   enum class Certainty : uint8_t {
-    kUnread,   // nothing was read since this life began
-    kKnown,    // the register stands as known_, or somebody else has changed it
-    kUnsure,   // a compare-and-set of this node may have happened, or may yet
+    kUnread,  // nothing was read since this life began
+    kKnown,   // the register stands as known_, or somebody else has changed it
+    kUnsure,  // a compare-and-set of this node may have happened, or may yet
   };
 
   uint8_t peer() const { return options_.node == kPrimary ? kBackup : kPrimary; }
@@ -173,17 +172,17 @@ class RoleMachine {
   const RoleOptions options_;
   wire::Role role_ = wire::Role::kRecovering;
   Register known_;
-  Epoch epoch_;   // served or followed; 0: none yet
-  LogEnd end_;    // durable
+  Epoch epoch_;  // served or followed; 0: none yet
+  LogEnd end_;   // durable
   Lsn appended_;
   PeerState peer_;
   bool heard_peer_ = false;
-  int64_t heard_ms_;           // of the peer; at first, when this life began
-  int64_t heard_active_ms_;    // likewise, of the peer as an active that is to be followed
+  int64_t heard_ms_;         // of the peer; at first, when this life began
+  int64_t heard_active_ms_;  // likewise, of the peer as an active that is to be followed
   int64_t voted_ms_ = INT64_MIN;
-  bool waits_ = false;         // the wait set has the peer
-  Lsn join_lsn_;               // what the follower has to acknowledge before the register may name it
-  Lsn acked_;                  // by the follower, in this epoch
+  bool waits_ = false;  // the wait set has the peer
+  Lsn join_lsn_;        // what the follower has to acknowledge before the register may name it
+  Lsn acked_;           // by the follower, in this epoch
   int64_t ack_due_since_ms_ = INT64_MAX;  // since when it owes an acknowledgement
   bool follower_at_tail_ = false;
   bool handed_over_ = false;

@@ -87,7 +87,7 @@ absl::Status Engine::Start(const Uuid& fresh_cluster, Now now) {
   ZS_RETURN_IF_ERROR(core_.state().Rebuild(scan));
   durable_ = in_flight_ = core_.state().lsn();
   uint64_t node = config_.node == "backup" ? 1 : 0;
-  ZS_RETURN_IF_ERROR(core_.Start(fresh_cluster, node, now));
+  ZS_RETURN_IF_ERROR(core_.Start(fresh_cluster, core_.NextEpoch(node), now));
   epoch_lsn_ = core_.appended();
   if (ZS_PLANTED("epoch-not-awaited")) epoch_lsn_ = Lsn(0);
   return absl::OkStatus();

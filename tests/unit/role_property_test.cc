@@ -203,8 +203,7 @@ class Pair {
     for (bool more = true; more && nodes_[i].up;) {
       std::vector<RoleAction> actions = nodes_[i].role->TakeActions();
       more = !actions.empty();
-      for (const RoleAction& action : actions)
-        std::visit([&](const auto& a) { Do(i, a); }, action);
+      for (const RoleAction& action : actions) std::visit([&](const auto& a) { Do(i, a); }, action);
     }
   }
   // The question and the answer take their time, and either may be lost.
@@ -294,9 +293,8 @@ class Pair {
   }
   void Accept(uint8_t i, Node& node, Epoch epoch, const Log& log) {
     if (node.following != epoch || epoch < node.promised) return;  // rule 2
-    const bool same = std::equal(node.log.begin(),
-                                 node.log.begin() + std::min(node.log.size(), log.size()),
-                                 log.begin());
+    const bool same = std::equal(
+        node.log.begin(), node.log.begin() + std::min(node.log.size(), log.size()), log.begin());
     if (same && log.size() <= node.log.size()) return;  // rule 3
     if (!same) {
       // As by a snapshot: nothing of the old log stays.
@@ -403,16 +401,27 @@ TEST(PairProperty, CrashesWithAnArbiter) {
 
 TEST(PairProperty, EverythingWithAnArbiter) {
   RunSeeds(400, true,
-           {.loss = 0.05, .delay_max_ms = 60, .linger = 0.05, .lost_answers = 0.1,
-            .crashes = true, .pauses = true, .partitions = true}, 3);
+           {.loss = 0.05,
+            .delay_max_ms = 60,
+            .linger = 0.05,
+            .lost_answers = 0.1,
+            .crashes = true,
+            .pauses = true,
+            .partitions = true},
+           3);
 }
 
 TEST(PairProperty, CrashesWithoutAnArbiter) { RunSeeds(200, false, {.crashes = true}, 3); }
 
 TEST(PairProperty, EverythingWithoutAnArbiterHeals) {
   RunSeeds(200, false,
-           {.loss = 0.05, .delay_max_ms = 60, .linger = 0.05, .crashes = true, .pauses = true,
-            .partitions = true}, 3);
+           {.loss = 0.05,
+            .delay_max_ms = 60,
+            .linger = 0.05,
+            .crashes = true,
+            .pauses = true,
+            .partitions = true},
+           3);
 }
 
 }  // namespace

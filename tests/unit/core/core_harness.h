@@ -104,6 +104,7 @@ class CoreHarness {
   // --- Life
   // What is committed survives; sessions and the open batch do not.
   void Restart() {
+    if (fail_over) return fail_over();
     core.reset();
     journal.reset();
     Open();
@@ -470,6 +471,7 @@ class CoreHarness {
   Now now{1'700'000'000'000, 5'000};
   std::unique_ptr<Journal> journal;
   std::unique_ptr<Core> core;
+  std::function<void()> fail_over{};  // instead of a restart: puts others in their places
   std::vector<SubmitAckEffect> acks;
   std::vector<ResultAckEffect> result_acks;
   std::vector<OutcomesEffect> outcomes;
@@ -488,7 +490,7 @@ class CoreHarness {
     core = std::make_unique<Core>(config_);
     auto view = journal->View();
     ASSERT_TRUE(Rebuild(**view, core->state()).ok());
-    ASSERT_TRUE(core->Start(Uuid{1, 2}, 0, now).ok());
+    ASSERT_TRUE(core->Start(Uuid{1, 2}, core->NextEpoch(0), now).ok());
     view->reset();
     Commit();
   }

@@ -513,7 +513,7 @@ TEST(Schedules, AHundredThousandFireEachOnce) {
   constexpr uint64_t kSchedules = 100'000;
   constexpr int64_t kPeriodMs = 60'000;
   Core core({});
-  ASSERT_TRUE(core.Start(Uuid{1, 2}, 0, {1'700'000'000'000, 5'000}).ok());
+  ASSERT_TRUE(core.Start(Uuid{1, 2}, core.NextEpoch(0), {1'700'000'000'000, 5'000}).ok());
   Batch batch;
   Now now{1'700'000'000'000, 5'000};
   for (uint64_t i = 0; i < kSchedules; ++i) {
