@@ -28,12 +28,17 @@ RoleMachine::RoleMachine(const RoleOptions& options, const Register& own, const 
       heard_ms_(mono_ms),
       heard_active_ms_(mono_ms) {
   ZS_CHECK(options.suspect_ms < options.failover_ms);
-  if (!options.arbitrated) certainty_ = Certainty::kKnown;
+  certain_ = !options.arbitrated;
 }
 
 // --- What is heard --------------------------------------------------------------------------------
 
 void RoleMachine::OnPeer(const PeerState& peer, int64_t mono_ms) {
+  if (!peer.known.empty() && !known_.empty() && peer.known.cluster != known_.cluster) {
+    trouble_ =
+        "the peer belongs to another cluster: this data directory, or the peer's, is a wrong one";
+    return;
+  }
   if (!peer.stuck) heard_ms_ = mono_ms;
   const bool other_life = heard_peer_ && peer.life != peer_.life;
   peer_ = peer;
@@ -105,10 +110,10 @@ void RoleMachine::OnServing(int64_t mono_ms) {
 
 Register RoleMachine::Mine(Epoch epoch, bool with_peer) const {
   Register mine = known_;
-  ++mine.serial;
+  if (mine.empty()) mine.cluster = options_.cluster;
   mine.epoch = epoch;
   mine.active = options_.node;
-  mine.in_sync = static_cast<uint8_t>(BitOf(options_.node) | (with_peer ? BitOf(peer()) : 0));
+  mine.in_sync = static_cast<uint8_t>(NodeBit(options_.node) | (with_peer ? NodeBit(peer()) : 0));
   return mine;
 }
 
@@ -127,22 +132,15 @@ void RoleMachine::Read(int64_t mono_ms) {
 void RoleMachine::Swap(const Register& wanted, int64_t mono_ms) {
   if (asked_ != Asked::kNothing || mono_ms < ask_again_ms_) return;
   asked_ = Asked::kSwap;
-  certainty_ = Certainty::kUnsure;
+  certain_ = false;
   Act(SwapRegister{known_, wanted});
 }
 
-// A compare-and-set whose answer was lost may be carried out after a read that did not see it. So the register is
-// changed once more, but for its serial number to what it was: only one of the two can ever be carried out.
+// A lost answer: the store's next answer settles it, also for a request that is still on its way
+// (register.h).
 bool RoleMachine::Settle(int64_t mono_ms) {
-  if (certainty_ == Certainty::kKnown) return asked_ == Asked::kNothing;
-  if (certainty_ == Certainty::kUnread || ZS_PLANTED("settles-by-reading")) {
-    Read(mono_ms);
-  } else if (asked_ == Asked::kNothing && mono_ms >= ask_again_ms_) {
-    Register touched = known_;
-    ++touched.serial;
-    asked_ = Asked::kSwap;
-    Act(SwapRegister{known_, touched});
-  }
+  if (certain_) return asked_ == Asked::kNothing;
+  Read(mono_ms);
   return false;
 }
 
@@ -155,7 +153,7 @@ void RoleMachine::OnRegister(const absl::StatusOr<Register>& value, int64_t mono
     return;
   }
   trouble_ = {};
-  certainty_ = Certainty::kKnown;
+  certain_ = true;
   ask_again_ms_ = asked == Asked::kRead ? mono_ms + kAskAgainMs : INT64_MIN;
   known_ = *value;
   if (active()) {

@@ -50,6 +50,7 @@ struct PeerState {
 
 struct RoleOptions {
   uint8_t node = kPrimary;
+  Uuid cluster;             // for a register that is empty
   bool arbitrated = false;  // the register is the arbiter's; otherwise this node's own copy
   // See the table of times in docs/ha.md.
   int64_t suspect_ms = 400;
@@ -135,11 +136,6 @@ class RoleMachine {
 
  private:
   enum class Asked : uint8_t { kNothing, kRead, kSwap };
-  enum class Certainty : uint8_t {
-    kUnread,  // nothing was read since this life began
-    kKnown,   // the register stands as known_, or somebody else has changed it
-    kUnsure,  // a compare-and-set of this node may have happened, or may yet
-  };
 
   uint8_t peer() const { return options_.node == kPrimary ? kBackup : kPrimary; }
   bool IsMember() const { return known_.IsMember(options_.node); }
@@ -189,7 +185,9 @@ class RoleMachine {
 
   Asked asked_ = Asked::kNothing;
   int64_t ask_again_ms_ = INT64_MIN;
-  Certainty certainty_ = Certainty::kUnread;
+  // The register stands as known_, or somebody else has changed it. False: it was not read since this life began, or an
+  // answer was lost.
+  bool certain_ = false;
   std::string_view trouble_;
   std::vector<RoleAction> actions_;
 };

@@ -101,7 +101,9 @@ class Replication : public LeaderSink, public FollowerSink {
     follower.Taken(theirs.end(), now_ms);
   }
   // A record of the leader's; those that are not at its journal go there together.
-  void Decide() { mine.Add(epoch, std::string(kRecordBytes, static_cast<char>('a' + mine.records.size() % 26))); }
+  void Decide() {
+    mine.Add(epoch, std::string(kRecordBytes, static_cast<char>('a' + mine.records.size() % 26)));
+  }
   void Step() {
     ++now_ms;
     while (!events_.empty() && events_.begin()->first <= now_ms) {

@@ -136,7 +136,7 @@ class Pair {
     node.acked.clear();
     node.committed = 0;
     ++node.life;
-    RoleOptions options{.node = i, .arbitrated = arbitrated_};
+    RoleOptions options{.node = i, .cluster = Uuid{1, node.life}, .arbitrated = arbitrated_};
     node.role = std::make_unique<RoleMachine>(options, arbitrated_ ? Register{} : node.own,
                                               EndOf(node), now_ms_);
   }
@@ -218,13 +218,19 @@ class Pair {
                   back_ms = random_->Between(0, faults_.delay_max_ms);
     const absl::Status lost = Error(ErrorCode::kUnavailable, "lost");
     if (arbitrated_ && (cut_off_[i] || random_->Chance(faults_.lost_answers))) {
-      // Never asked, or asked when nobody waits for the answer any more.
-      if (random_->Chance(0.5)) At(random_->LogBetween(100, 3'000), [question] { question(); });
+      // Never asked, or asked when nobody waits for the answer any more, unless another question of this
+      // life was answered by then: that settles it (register.h).
+      const uint64_t settled = settled_[i];
+      if (random_->Chance(0.5))
+        At(random_->LogBetween(1, 3'000), [this, i, life, settled, question] {
+          if (nodes_[i].life != life || settled_[i] == settled) question();
+        });
       return At(100, [answer, lost] { answer(lost); });
     }
     const bool lost_back = arbitrated_ && random_->Chance(faults_.lost_answers);
     At(there_ms, [=, this] {
       const Register value = question();
+      ++settled_[i];
       if (lost_back)
         At(100, [answer, lost] { answer(lost); });
       else
@@ -362,6 +368,7 @@ class Pair {
   std::array<bool, 2> cut_{}, cut_off_{};  // what it sends to the peer; the arbiter, for it
   std::array<std::function<bool()>, 2> serving_;
   Register register_;
+  std::array<uint64_t, 2> settled_{};  // questions of each that were carried out
   uint64_t lives_ = 0, last_id_ = 0;
   std::set<Entry> acknowledged_;
   size_t checked_ = 0;
