@@ -2,10 +2,7 @@
 // and batches that say what they hold.
 #pragma once
 
-#include <stdlib.h>
-
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -18,24 +15,9 @@
 #include "broker/core/batch.h"
 #include "broker/journal/journal.h"
 #include "schemas/errors.h"
+#include "tests/support/scratch_directory.h"
 
 namespace zsched::broker {
-
-// A fresh directory that goes away with the object.
-class ScratchDirectory {
- public:
-  ScratchDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "zsched-XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ScratchDirectory(const ScratchDirectory&) = delete;
-  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
-  ~ScratchDirectory() { std::filesystem::remove_all(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 inline std::unique_ptr<Journal> OpenOrDie(const LmdbOptions& options) {
   auto journal = OpenLmdbJournal(options);
