@@ -55,6 +55,10 @@ class EtcdFaults : public testing::Test {
   FakeEtcd etcd_;
 };
 
+std::string MoodName(const testing::TestParamInfo<Mood>& info) {
+  return FakeEtcd::NameOf(info.param);
+}
+
 // --- Answers that are lost after the swap was applied
 
 class AppliedAndLost : public EtcdFaults, public testing::WithParamInterface<Mood> {};
@@ -94,7 +98,8 @@ TEST_P(AppliedAndLost, IsLostWhenSomebodyWasFaster) {
 INSTANTIATE_TEST_SUITE_P(, AppliedAndLost,
                          testing::Values(Mood::kApplyAndDrop, Mood::kApplyAndGarbage,
                                          Mood::kApplyAndCut, Mood::kApplyAndUnsure,
-                                         Mood::kApplyAndHuge));
+                                         Mood::kApplyAndHuge),
+                         MoodName);
 
 // --- Requests that are lost, or not understood
 
@@ -134,7 +139,8 @@ TEST_P(Lost, ReadIsUnavailable) {
 
 INSTANTIATE_TEST_SUITE_P(, Lost,
                          testing::Values(Mood::kDrop, Mood::kGarbage, Mood::kHuge, Mood::kLongLine,
-                                         Mood::kManyHeaders, Mood::kOtherServer, Mood::kNotFound));
+                                         Mood::kManyHeaders, Mood::kOtherServer, Mood::kNotFound),
+                         MoodName);
 
 // --- Requests that are late
 
@@ -260,7 +266,8 @@ INSTANTIATE_TEST_SUITE_P(, SeveralServers,
                          testing::Values(Mood::kDrop, Mood::kApplyAndDrop, Mood::kGarbage,
                                          Mood::kApplyAndGarbage, Mood::kApplyAndUnsure, Mood::kHold,
                                          Mood::kDrip, Mood::kOtherServer, Mood::kNotFound,
-                                         Mood::kLongLine));
+                                         Mood::kLongLine),
+                         MoodName);
 
 // --- Refusals
 

@@ -130,6 +130,15 @@ EtcdValue FakeKeys::Get(const std::string& key) {
   return found == keys_.end() ? EtcdValue{} : found->second;
 }
 
+std::string FakeEtcd::NameOf(Mood mood) {
+  constexpr const char* kNames[] = {
+      "Answer",      "Drop",           "ApplyAndDrop", "Garbage", "ApplyAndGarbage",
+      "ApplyAndCut", "ApplyAndUnsure", "ApplyAndHuge", "Huge",    "LongLine",
+      "ManyHeaders", "OtherServer",    "NotFound",     "Hold",    "Drip",
+      "RefuseToken", "Deny",           "NoSpace"};
+  return kNames[static_cast<size_t>(mood)];
+}
+
 struct FakeEtcd::Request {
   std::string path, token, body;
 };

@@ -65,6 +65,9 @@ class FakeEtcd {
     kNoSpace,      // as when the quota is used up
   };
 
+  // "ApplyAndDrop"
+  static std::string NameOf(Mood mood);
+
   // Listens on a free port of 127.0.0.1. Several may share their keys, as members of a cluster do.
   explicit FakeEtcd(std::shared_ptr<FakeKeys> keys = std::make_shared<FakeKeys>());
   FakeEtcd(const FakeEtcd&) = delete;
