@@ -141,9 +141,9 @@ void EtcdProcess::MakeCertificates() {
     make({"req", "-x509", "-days", "2", "-subj", std::string("/CN=") + name, "-out",
           File(std::string(name) + ".pem"), "-keyout", File(std::string(name) + ".key")},
          new_key);
+  // No extended key usage: etcd's gateway is a client of etcd, with the server's certificate.
   harness::WriteFile(File("server.ext"), "subjectAltName=IP:127.0.0.1\n");
   harness::WriteFile(File("client.ext"), "extendedKeyUsage=clientAuth\n");
-  // No common name: with one, etcd takes the client for the user of that name.
   for (const std::string name : {"server", "client"}) {
     make({"req", "-new", "-subj", "/O=zsched", "-out", File(name + ".csr"), "-keyout",
           File(name + ".key")},

@@ -19,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <ostream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -124,5 +125,8 @@ class FakeEtcd {
   std::vector<std::thread> threads_;  // the connections'
   std::thread thread_;
 };
+
+// As googletest prints it.
+inline void PrintTo(FakeEtcd::Mood mood, std::ostream* out) { *out << FakeEtcd::NameOf(mood); }
 
 }  // namespace zsched::broker

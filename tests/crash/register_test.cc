@@ -125,6 +125,8 @@ struct Way {
   Verdict verdict;
 };
 
+void PrintTo(const Way& way, std::ostream* out) { *out << way.name; }
+
 class RegisterErrors : public RegisterCrash, public testing::WithParamInterface<Way> {};
 
 // Each call fails once. Whatever is read afterwards is on the disk.

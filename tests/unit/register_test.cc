@@ -137,16 +137,14 @@ TEST(RegisterText, RefusesEverythingElse) {
   }
 }
 
-TEST(RegisterText, RefusesEveryChangedByteOrReadsAnotherRegister) {
+TEST(RegisterText, WithAnyBitChangedIsRefusedOrAnotherRegister) {
   const std::string good = kFirstText;
-  for (size_t at = 0; at < good.size(); ++at) {
-    for (int c = 0; c < 256; ++c) {
-      std::string text = good;
-      text[at] = static_cast<char>(c);
-      auto parsed = ParseRegister(text);
-      if (parsed.ok()) {
-        EXPECT_TRUE(CheckRegister(*parsed).ok());
-      }
+  for (size_t bit = 0; bit < good.size() * 8; ++bit) {
+    std::string text = good;
+    text[bit / 8] = static_cast<char>(text[bit / 8] ^ (1 << bit % 8));
+    auto parsed = ParseRegister(text);
+    if (parsed.ok()) {
+      EXPECT_TRUE(CheckRegister(*parsed).ok()) << text;
     }
   }
 }
