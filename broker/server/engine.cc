@@ -70,7 +70,7 @@ Engine::Engine(EngineConfig config, Journal& journal, Outbox& outbox)
       core_(config_.core),
       intake_(config_.intake) {}
 
-absl::Status Engine::Start(const Uuid& fresh_cluster, Now now) {
+absl::Status Engine::Load(Now now) {
   now_ = now;
   started_ms_ = now.mono_ms;
   auto view = journal_.View();
@@ -86,19 +86,41 @@ absl::Status Engine::Start(const Uuid& fresh_cluster, Now now) {
   };
   ZS_RETURN_IF_ERROR(core_.state().Rebuild(scan));
   durable_ = in_flight_ = core_.state().lsn();
-  uint64_t node = config_.node == "backup" ? 1 : 0;
-  ZS_RETURN_IF_ERROR(core_.Start(fresh_cluster, core_.NextEpoch(node), now));
+  return absl::OkStatus();
+}
+
+bool Engine::CanFollow(Epoch epoch) const {
+  return !core_.HasRecords() || (core_.open_epoch() == epoch && core_.OpenBytes() <= kMaxOpenBytes);
+}
+
+absl::Status Engine::Follow(Epoch epoch, std::string_view records, Now now) {
+  ZS_CHECK(!serving_);
+  now_ = now;
+  return core_.Follow(epoch, records);
+}
+
+absl::Status Engine::Serve(const Uuid& fresh_cluster, Epoch epoch, Now now) {
+  ZS_CHECK(!serving_ && in_flight_ == durable_);
+  now_ = now;
+  ZS_RETURN_IF_ERROR(core_.Start(fresh_cluster, epoch, now));
   epoch_lsn_ = core_.appended();
   if (ZS_PLANTED("epoch-not-awaited")) epoch_lsn_ = Lsn(0);
+  serving_ = true;
+  role_ = wire::Role::kActiveSolo;
   return absl::OkStatus();
+}
+
+absl::Status Engine::Start(const Uuid& fresh_cluster, Now now) {
+  ZS_RETURN_IF_ERROR(Load(now));
+  return Serve(fresh_cluster, core_.NextEpoch(config_.node == "backup" ? 1 : 0), now);
 }
 
 ClusterView Engine::View() const {
   ClusterView view;
   view.cluster = core_.state().meta().cluster;
   view.epoch = core_.state().epoch();
-  view.brokers.push_back(
-      {config_.node, wire::Role::kActiveSolo, config_.address, config_.worker_address, true});
+  view.brokers.push_back({config_.node, role_, config_.address, config_.worker_address, true});
+  if (peer_broker_) view.brokers.push_back(*peer_broker_);
   return view;
 }
 
@@ -238,6 +260,11 @@ void Engine::OpenSession(Endpoint endpoint, std::string_view routing_id, const F
   auto refuse = [&](ErrorCode code, std::string_view message) {
     Refuse(endpoint, routing_id, flags, code, message);
   };
+  if (!serving_) {
+    voted_ = true;
+    return refuse(ErrorCode::kNotActive,
+                  std::string("this broker is not active, it is ") + wire::EnumNameRole(role_));
+  }
   auto& connections = connections_[static_cast<size_t>(endpoint)];
   const std::string connection(routing_id);
   // Before the new one is opened, so that one connection cannot take all the sessions there are.
@@ -416,6 +443,7 @@ bool Engine::OnWorkerFrame(SessionId from, const FrameView& frame, Now now) {
 // --- Rounds and the commit gate ------------------------------------------------------------------
 
 void Engine::OnTick(Now now) {
+  if (!serving_) return;
   now_ = now;
   core_.OnTick(now);
   AskForFinished(now);
@@ -435,6 +463,7 @@ void Engine::Hold(Effect effect) {
 }
 
 absl::Status Engine::EndRound(Now now) {
+  if (!serving_) return failure_;
   now_ = now;
   for (SessionId session : std::exchange(unreachable_, {})) core_.OnSessionBroken(session);
   TakeParked(now);

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <array>
 #include <deque>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -60,9 +61,29 @@ class Engine {
   // `journal` and `outbox` outlive the engine. The journal is only read here.
   Engine(EngineConfig config, Journal& journal, Outbox& outbox);
 
-  // Rebuilds the state from the journal's tables and opens an epoch. `fresh_cluster` names the
-  // cluster when the journal is new.
+  // --- Life: Load, then Follow as long as another broker is active, then Serve, once.
+  //
+  // Rebuilds the state from the journal's tables. Until it serves it answers DISCOVER, and refuses
+  // sessions with NOT_ACTIVE.
+  absl::Status Load(Now now);
+  // Whether records of this epoch may be added to the open batch: none of others is in it, and it is not full.
+  bool CanFollow(Epoch epoch) const;
+  // Records that the active has decided, those that follow core().appended(). Requires !serving() and CanFollow(epoch).
+  // DATA_LOSS: they cannot be applied; this engine is of no use any more.
+  absl::Status Follow(Epoch epoch, std::string_view records, Now now);
+  // Opens the epoch, above all before: it serves. Requires that all that it followed is durable. `fresh_cluster` names
+  // the cluster when the journal is new.
+  absl::Status Serve(const Uuid& fresh_cluster, Epoch epoch, Now now);
+  // Load, and Serve in the next epoch of this node.
   absl::Status Start(const Uuid& fresh_cluster, Now now);
+  bool serving() const { return serving_; }
+  // Whether a session was asked for and refused since the last call.
+  bool TakeVote() { return std::exchange(voted_, false); }
+  // What VIEW and WELCOME say: the own role, and the other broker when there is one.
+  void SetCluster(wire::Role role, std::optional<BrokerEntry> peer) {
+    role_ = role;
+    peer_broker_ = std::move(peer);
+  }
 
   // `frame` starts at a multiple of 8.
   void OnFrame(Endpoint endpoint, std::string_view routing_id, std::string_view frame, Now now);
@@ -71,6 +92,7 @@ class Engine {
   void OnTick(Now now);
   // When a round is due, whatever comes in.
   int64_t next_tick_ms(Now now) const {
+    if (!serving_) return INT64_MAX;
     return std::min(core_.next_tick_ms(now), intake_.due_ms(now.mono_ms));
   }
   // Dispatches, and lets go what need not wait. Ends every round.
@@ -184,6 +206,10 @@ class Engine {
   int64_t started_ms_ = 0;
   Now now_;
 
+  bool serving_ = false;
+  bool voted_ = false;
+  wire::Role role_ = wire::Role::kRecovering;
+  std::optional<BrokerEntry> peer_broker_;
   Lsn epoch_lsn_;  // of the record that opened this epoch
   Lsn durable_;
   Lsn in_flight_;  // last LSN at the journal; durable_ when none is

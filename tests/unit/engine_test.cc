@@ -500,5 +500,87 @@ TEST_F(PacedTest, ASessionThatIsReplacedSendsItsFramesAgain) {
   EXPECT_EQ(Tasks(), 1u);
 }
 
+// One that follows another, and then takes its place.
+class StandbyEngine : public EngineTest {
+ protected:
+  void SetUp() override {
+    EngineTest::SetUp();
+    standby_journal_ = OpenMemoryJournal(MakeMemoryDisk());
+    standby_ = std::make_unique<Engine>(EngineConfig{.core = {}, .node = "backup"},
+                                        *standby_journal_, static_cast<Outbox&>(*this));
+    ASSERT_TRUE(standby_->Load(now_).ok());
+  }
+  // Of the active's log what it has not got.
+  void CatchUp() {
+    auto view = journal_->View();
+    ASSERT_TRUE((*view)
+                    ->ScanLog(Next(standby_->core().appended()),
+                              [&](const LogSegment& segment) {
+                                if (segment.first_lsn <= standby_->core().appended()) return true;
+                                if (!standby_->CanFollow(segment.epoch)) CommitStandby();
+                                EXPECT_TRUE(
+                                    standby_->Follow(segment.epoch, segment.records, now_).ok());
+                                return true;
+                              })
+                    .ok());
+    CommitStandby();
+  }
+  void CommitStandby() {
+    if (!standby_->TakeBatch(standby_batch_)) return;
+    ASSERT_TRUE(standby_journal_->Commit(standby_batch_).ok());
+    standby_->OnCommitted(standby_batch_, 1, now_);
+    ASSERT_TRUE(standby_->ReleaseCommitted().ok());
+  }
+  // From here on the standby is the one that is spoken to.
+  void TakeOver() {
+    engine_ = std::move(standby_);
+    journal_ = std::move(standby_journal_);
+    streams_.clear();
+  }
+
+  std::unique_ptr<Journal> standby_journal_;
+  std::unique_ptr<Engine> standby_;
+  Batch standby_batch_;
+};
+
+TEST_F(StandbyEngine, RefusesSessionsAndCountsThemAsVotes) {
+  CatchUp();
+  const Lsn followed = standby_->core().appended();
+  TakeOver();
+  Say("c", MessageType::kDiscover, "");
+  ASSERT_EQ(sent_["c"].size(), 1u);
+  EXPECT_EQ(sent_["c"][0].type, MessageType::kView);
+  EXPECT_FALSE(engine_->TakeVote()) << "to look around is no vote";
+  Hello("c");
+  ASSERT_EQ(sent_["c"].size(), 2u);
+  EXPECT_EQ(sent_["c"][1].type, MessageType::kError);
+  EXPECT_EQ(flatbuffers::GetRoot<wire::Error>(sent_["c"][1].body.data())->code(),
+            static_cast<uint16_t>(ErrorCode::kNotActive));
+  EXPECT_TRUE(engine_->TakeVote());
+  EXPECT_FALSE(engine_->TakeVote());
+  EXPECT_EQ(engine_->core().appended(), followed) << "it decides nothing";
+}
+
+TEST_F(StandbyEngine, ServesWhatItHasFollowed) {
+  Hello("c");
+  Commit();
+  Submit("c", 3);
+  Commit();
+  CatchUp();
+  EXPECT_EQ(standby_->core().state().Fingerprint(), engine_->core().state().Fingerprint());
+  const Epoch before = engine_->core().state().epoch();
+  TakeOver();
+  ASSERT_TRUE(engine_->Serve(Uuid{1, 2}, engine_->core().NextEpoch(1), now_).ok());
+  EXPECT_TRUE(engine_->serving());
+  EXPECT_GT(engine_->core().state().epoch(), before);
+  sent_.clear();
+  Hello("c");
+  EXPECT_TRUE(sent_["c"].empty()) << "nothing leaves before the epoch is durable";
+  Commit();
+  ASSERT_EQ(sent_["c"].size(), 1u);
+  EXPECT_EQ(sent_["c"][0].type, MessageType::kWelcome);
+  EXPECT_EQ(engine_->core().state().tasks().size(), 3u);
+}
+
 }  // namespace
 }  // namespace zsched::broker
