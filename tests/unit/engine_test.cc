@@ -506,8 +506,10 @@ class StandbyEngine : public EngineTest {
   void SetUp() override {
     EngineTest::SetUp();
     standby_journal_ = OpenMemoryJournal(MakeMemoryDisk());
-    standby_ = std::make_unique<Engine>(EngineConfig{.core = {}, .node = "backup"},
-                                        *standby_journal_, static_cast<Outbox&>(*this));
+    EngineConfig config;
+    config.node = "backup";
+    Outbox& outbox = *this;
+    standby_ = std::make_unique<Engine>(config, *standby_journal_, outbox);
     ASSERT_TRUE(standby_->Load(now_).ok());
   }
   // Of the active's log what it has not got.

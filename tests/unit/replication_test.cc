@@ -52,7 +52,8 @@ struct Log final : LogReader {
     read_.clear();
     LogPart part{.epoch = records[first].epoch,
                  .first_lsn = from,
-                 .hash_before = first == 0 ? 0 : records[first - 1].hash};
+                 .hash_before = first == 0 ? 0 : records[first - 1].hash,
+                 .records = {}};
     for (size_t i = first; i < durable && records[i].epoch == part.epoch; ++i) {
       if (part.count > 0 && read_.size() + records[i].bytes.size() > max_bytes) break;
       read_ += records[i].bytes;
@@ -72,27 +73,27 @@ class Replication : public LeaderSink, public FollowerSink {
  public:
   Replication(uint64_t seed, double loss) : random_(seed), loss_(loss) {}
 
-  void SendAppend(Epoch epoch, uint64_t life, const LogPart& part) override {
+  void SendAppend(Epoch in, uint64_t life, const LogPart& part) override {
     appended_bytes += part.records.size();
-    Over([this, epoch, life, part, bytes = std::string(part.records)] {
+    Over([this, in, life, part, bytes = std::string(part.records)] {
       LogPart arrived = part;
       arrived.records = bytes;
-      Arrive(epoch, life, arrived);
+      Arrive(in, life, arrived);
     });
   }
   void SendDiverged(Epoch, uint64_t) override { ++diverged; }
-  void SendFetch(Epoch epoch, uint64_t life, const LogEnd& end) override {
-    Over([=, this] { ASSERT_TRUE(leader.OnFetch(epoch, life, end).ok()); });
+  void SendFetch(Epoch in, uint64_t life, const LogEnd& end) override {
+    Over([=, this] { ASSERT_TRUE(leader.OnFetch(in, life, end).ok()); });
   }
-  void SendAcked(Epoch epoch, uint64_t life, Lsn lsn) override {
+  void SendAcked(Epoch in, uint64_t life, Lsn lsn) override {
     Over([=, this] {
-      if (leader.OnAcked(epoch, life, lsn)) {
+      if (leader.OnAcked(in, life, lsn)) {
         ASSERT_TRUE(leader.Pump().ok());
       }
     });
   }
-  void Arrive(Epoch epoch, uint64_t life, const LogPart& part) {
-    const Follower::Verdict verdict = follower.Judge(epoch, life, part, now_ms);
+  void Arrive(Epoch in, uint64_t life, const LogPart& part) {
+    const Follower::Verdict verdict = follower.Judge(in, life, part, now_ms);
     ASSERT_NE(verdict, Follower::Verdict::kForeign);
     if (verdict != Follower::Verdict::kTake) return;
     ASSERT_EQ(part.records.size(), part.count * kRecordBytes);

@@ -12,6 +12,7 @@
 #include <set>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "schemas/frame.h"
 #include "schemas/verify.h"
 
@@ -144,7 +145,7 @@ std::string FromHex(const std::string& hex) {
 }
 
 std::string PathOf(const std::string& file) {
-  return std::string(ZSCHED_SOURCE_DIR) + "/tests/vectors/" + file + ".json";
+  return absl::StrCat(ZSCHED_SOURCE_DIR, "/tests/vectors/", file, ".json");
 }
 
 Json Load(const std::string& file) {
@@ -176,7 +177,7 @@ std::unique_ptr<flatbuffers::Parser> MakeParser(const std::string& table) {
   options.strict_json = true;
   options.indent_step = -1;
   auto parser = std::make_unique<flatbuffers::Parser>(options);
-  std::ifstream in(std::string(ZSCHED_SOURCE_DIR) + "/schemas/wire.fbs");
+  std::ifstream in(ZSCHED_SOURCE_DIR "/schemas/wire.fbs");
   std::stringstream schema;
   schema << in.rdbuf();
   EXPECT_TRUE(parser->Parse(schema.str().c_str())) << parser->error_;

@@ -27,7 +27,7 @@ std::unique_ptr<flatbuffers::Parser> ParseSchema() {
   flatbuffers::IDLOptions options;
   options.strict_json = true;
   auto parser = std::make_unique<flatbuffers::Parser>(options);
-  std::ifstream in(std::string(ZSCHED_SOURCE_DIR) + "/schemas/wire.fbs");
+  std::ifstream in(ZSCHED_SOURCE_DIR "/schemas/wire.fbs");
   std::stringstream schema;
   schema << in.rdbuf();
   EXPECT_TRUE(parser->Parse(schema.str().c_str())) << parser->error_;
