@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "base/planted.h"
 
 namespace zsched::broker {
 
@@ -29,7 +28,7 @@ absl::Status Leader::OnFetch(Epoch epoch, uint64_t life, const LogEnd& end) {
     if (!found.ok()) return found.status();
     hash = *found;
   }
-  if (hash != end.hash && !ZS_PLANTED("divergence-not-seen")) {
+  if (hash != end.hash) {
     sink_.SendDiverged(epoch_, life);
     return absl::OkStatus();
   }

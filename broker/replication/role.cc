@@ -4,7 +4,6 @@
 #include <tuple>
 
 #include "base/check.h"
-#include "base/planted.h"
 
 namespace zsched::broker {
 namespace {
@@ -82,7 +81,7 @@ void RoleMachine::Learn(const Register& value) {
 
 void RoleMachine::OnPeerDurable(Epoch epoch, Lsn lsn, int64_t mono_ms) {
   if (!active()) return;
-  if (epoch != epoch_ && !ZS_PLANTED("stale-ack-counts")) return;  // rule 6
+  if (epoch != epoch_) return;  // rule 6
   if (lsn <= acked_) return;
   acked_ = lsn;
   ack_due_since_ms_ = acked_ < appended_ ? mono_ms : INT64_MAX;
@@ -279,7 +278,7 @@ void RoleMachine::TickFollower(int64_t mono_ms) {
 
 // `may`: whether or not it is a member.
 void RoleMachine::BeginPromotion(int64_t mono_ms, bool may) {
-  may |= IsMember() || known_.empty() || ZS_PLANTED("promotes-not-in-sync");
+  may |= IsMember() || known_.empty();
   if (!may || mono_ms < ask_again_ms_ || !Settle(mono_ms)) return;  // rule 4
   Become(Role::kPromoting);
   epoch_ = Epoch();
@@ -295,7 +294,6 @@ void RoleMachine::TickActive(int64_t mono_ms) {
   if (!Settle(mono_ms)) return;  // rule 1 needs it, for all below
   if (role_ == Role::kActiveSync) {
     if (!lost) return;
-    if (ZS_PLANTED("solo-on-a-timer")) SetWait(false);
     return Swap(Mine(epoch_, /*with_peer=*/false),
                 mono_ms);  // rule 1: the wait set shrinks after it
   }
