@@ -165,9 +165,11 @@ flatbuffers::Offset<wire::Parent> Encoder::CopyParent(const ParentView& parent) 
                             content_type, code, message);
 }
 
-void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes, int64_t wall_ms,
-                    absl::FunctionRef<std::string_view(TaskId)> spec_of,
-                    absl::FunctionRef<std::string_view(uint64_t)> checkpoint_of, Sink sink) {
+// Flattened: the builder calls a small function for each field, also for those that are absent.
+[[gnu::flatten]] void Encoder::Tasks(const TasksEffect& effect, const Lanes& lanes, int64_t wall_ms,
+                                     absl::FunctionRef<std::string_view(TaskId)> spec_of,
+                                     absl::FunctionRef<std::string_view(uint64_t)> checkpoint_of,
+                                     Sink sink) {
   std::vector<flatbuffers::Offset<wire::Assignment>> list;
   list.reserve(std::min(effect.tasks.size(), kMaxAssignTasks));
   for (size_t i = 0; i < effect.tasks.size();) {

@@ -27,7 +27,8 @@ FrameBuilder::Templates FrameBuilder::WriteFollowers(const TaskRecord& task,
   return specs.empty() ? Templates() : builder_.CreateVector(specs);
 }
 
-flatbuffers::Offset<wire::TaskSpec> FrameBuilder::Write(const TaskRecord& task) {
+// Flattened: the builder calls a small function for each field, also for those that are absent.
+[[gnu::flatten]] flatbuffers::Offset<wire::TaskSpec> FrameBuilder::Write(const TaskRecord& task) {
   const RecordHeader& header = task.header;
   Templates on_success, on_failure, on_complete;
   if (!task.followers.empty()) {
