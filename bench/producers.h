@@ -32,8 +32,8 @@ struct ProducerOptions {
   int clients = 1;
   uint64_t in_flight = 0;  // submitted and not ended, all clients together; 0: no bound
   uint32_t queues = 1;     // that tasks go to in turn
-  uint32_t keys =
-      0;  // concurrency keys likewise, each with a bound that it does not reach; 0: none
+  // Concurrency keys likewise, each with a bound that it does not reach; 0: none.
+  uint32_t keys = 0;
 };
 
 class Producers {

@@ -14,8 +14,8 @@ struct SchedulesOptions {
   uint64_t schedules = 100'000;
   // Each fires so long after it was made: they fire in the order and at the pace in which they were made.
   uint32_t period_ms = 300'000;
-  uint32_t spread_ms =
-      0;  // they are made, and so fire, evenly over so long; 0: as fast as they are taken
+  // They are made, and so fire, evenly over so long; 0: as fast as they are taken.
+  uint32_t spread_ms = 0;
   bool together = false;      // all at one moment instead, so long after the first was made
   uint32_t idle_ms = 20'000;  // for so long the broker's CPU time is looked at
   std::string data_root = "/var/tmp";

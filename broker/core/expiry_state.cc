@@ -5,22 +5,9 @@
 #include "schemas/errors.h"
 
 namespace zsched::broker {
-namespace {
-
-std::string BuildExpired() {
-  constexpr std::string_view kMessage = "no attempt had begun by the task's start-by time";
-  OutcomeRow head;
-  head.body_bytes = kMessage.size();
-  head.error_code = static_cast<uint16_t>(ErrorCode::kExpired);
-  std::string row;
-  AppendStruct(row, head);
-  return row.append(kMessage);
-}
-
-}  // namespace
-
 const std::string& State::ExpiredOutcome() {
-  static const std::string row = BuildExpired();
+  static const std::string row =
+      ErrorOutcome(ErrorCode::kExpired, "no attempt had begun by the task's start-by time");
   return row;
 }
 

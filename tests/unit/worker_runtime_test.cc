@@ -368,8 +368,17 @@ class WorkerRuntimeTest : public ::testing::Test {
     *frame = broker.Expect(MessageType::kResults);
   }
 
+  // A type "mark" that shows whether a task of it has run.
+  void AddMark() {
+    more_types.emplace_back("mark", [this](TaskContext&) {
+      marked = true;
+      return TaskResult::Ok();
+    });
+  }
+
   Broker broker;
   Gate gate;
+  std::atomic<bool> marked{false};
   std::vector<std::pair<std::string, TaskHandler>> more_types;
   uint64_t recycle_after_tasks = 0;
   std::unique_ptr<Worker> worker;
@@ -486,11 +495,7 @@ TEST_F(WorkerRuntimeTest, CancelThatTakesTheLeaseEndsTheAttemptAndItsResultIsNob
 }
 
 TEST_F(WorkerRuntimeTest, CancelThatTakesWhatHasNotBegunNeverRunsIt) {
-  std::atomic<bool> ran{false};
-  more_types.emplace_back("mark", [&](TaskContext&) {
-    ran = true;
-    return TaskResult::Ok();
-  });
+  AddMark();
   Start();
   broker.Greet();
   broker.Assign({{1, "wait"}, {2, "mark"}});
@@ -501,7 +506,7 @@ TEST_F(WorkerRuntimeTest, CancelThatTakesWhatHasNotBegunNeverRunsIt) {
   gate.Open();
   Frame frame = broker.Expect(MessageType::kResults);
   EXPECT_EQ(Only(frame)->lease_id(), 1u);
-  EXPECT_FALSE(ran);
+  EXPECT_FALSE(marked);
 }
 
 TEST_F(WorkerRuntimeTest, CancelledTaskSeesItsFlagAndIsReportedAndItsSlotIsFree) {
@@ -531,11 +536,7 @@ TEST_F(WorkerRuntimeTest, CancelledTaskSeesItsFlagAndIsReportedAndItsSlotIsFree)
 }
 
 TEST_F(WorkerRuntimeTest, CancelledTaskThatHasNotBegunIsReportedAndNeverRuns) {
-  std::atomic<bool> ran{false};
-  more_types.emplace_back("mark", [&](TaskContext&) {
-    ran = true;
-    return TaskResult::Ok();
-  });
+  AddMark();
   Start();
   broker.Greet();
   broker.Assign({{1, "wait"}, {2, "mark"}});
@@ -548,7 +549,7 @@ TEST_F(WorkerRuntimeTest, CancelledTaskThatHasNotBegunIsReportedAndNeverRuns) {
   EXPECT_EQ(result->error_code(), static_cast<uint16_t>(ErrorCode::kCancelled));
   gate.Open();
   broker.Expect(MessageType::kResults);
-  EXPECT_FALSE(ran);
+  EXPECT_FALSE(marked);
 }
 
 TEST_F(WorkerRuntimeTest, AfterALostSessionHelloNamesWhatIsHeldAndResultsComeAgain) {
@@ -712,11 +713,7 @@ TEST_F(WorkerRuntimeTest, AStallGivesBackWhatOtherWorkersCouldDo) {
 }
 
 TEST_F(WorkerRuntimeTest, WhatCannotBeginInTimeIsGivenBackAndNeverRuns) {
-  std::atomic<bool> ran{false};
-  more_types.emplace_back("mark", [&](TaskContext&) {
-    ran = true;
-    return TaskResult::Ok();
-  });
+  AddMark();
   Start();
   broker.Greet();
   broker.Assign({{.lease = 1, .type = "wait", .start_within_ms = 60'000}});
@@ -726,7 +723,7 @@ TEST_F(WorkerRuntimeTest, WhatCannotBeginInTimeIsGivenBackAndNeverRuns) {
   gate.Open();
   Frame frame = broker.Expect(MessageType::kResults);
   EXPECT_EQ(Only(frame)->lease_id(), 1u);
-  EXPECT_FALSE(ran);
+  EXPECT_FALSE(marked);
 }
 
 TEST_F(WorkerRuntimeTest, StopCancelsWhatRuns) {

@@ -94,6 +94,7 @@ struct Pool::State {
       std::lock_guard lock(slot->mutex);
       slot->late.push_back(lease);
     }
+    any_late = true;
     Tell(slot);
   }
   Batch::Item* Next(Slot* slot, Clock::time_point* now);
@@ -114,8 +115,9 @@ struct Pool::State {
   std::atomic<int64_t> starts_until_ms{0};
   std::atomic<int> paused{0};  // threads that wait because nothing may start
 
-  std::atomic<bool> told{false};   // the session thread was woken and has not looked yet
-  std::atomic<bool> noted{false};  // somebody has said something, and it was not taken
+  std::atomic<bool> any_late{false};  // some slot has late leases: TakeLate need not look otherwise
+  std::atomic<bool> told{false};      // the session thread was woken and has not looked yet
+  std::atomic<bool> noted{false};     // somebody has said something, and it was not taken
   const std::function<void()> tell_note = [this] { TellNote(); };
   std::mutex wake_mutex;
   std::function<void()> wake;  // under wake_mutex; empty after Shutdown
@@ -317,6 +319,8 @@ void Pool::ObserveRunning(std::vector<RunningAttempt>* out) {
 
 std::vector<LeaseId> Pool::TakeLate() {
   std::vector<LeaseId> late;
+  if (!state_->any_late.load(std::memory_order_relaxed)) return late;
+  state_->any_late = false;  // before the look: what comes after it is told again
   for (Slot& slot : state_->slots) {
     std::lock_guard lock(slot.mutex);
     late.insert(late.end(), slot.late.begin(), slot.late.end());

@@ -26,6 +26,12 @@ class RecallTest : public testing::Test {
     EXPECT_EQ(held_.size(), tasks);
     return worker;
   }
+  void LadenComesBack() {
+    h_.concurrency = 1;
+    std::vector<CoreHarness::Held> held;
+    for (const Assign& a : held_) held.push_back({a.task.value(), a.lease.value(), a.attempt});
+    h_.Worker(1, static_cast<uint32_t>(held_.size()), {}, {}, held);
+  }
   std::vector<uint64_t> Recalled() {
     std::vector<uint64_t> leases;
     for (const RecallEffect& recall : std::exchange(h_.recalls, {}))
@@ -91,10 +97,7 @@ TEST_F(RecallTest, IsAskedAgainOfAWorkerThatComesBack) {
   Worker(2, 2, 2);
   h_.Pass(2 * kRecallAfterMs);
   EXPECT_EQ(Recalled().size(), 1u) << "which is lost with the session";
-  h_.concurrency = 1;
-  std::vector<CoreHarness::Held> held;
-  for (const Assign& a : held_) held.push_back({a.task.value(), a.lease.value(), a.attempt});
-  h_.Worker(1, 2, {}, {}, held);
+  LadenComesBack();
   h_.Pass(2 * kRecallAfterMs);
   EXPECT_EQ(Recalled(), (std::vector{held_[1].lease.value()}));
 }
@@ -106,10 +109,7 @@ TEST_F(RecallTest, AWorkerThatWasAwayIsLookedAt) {
   Worker(2, 2, 2);
   h_.Pass(5 * kRecallAfterMs);
   EXPECT_TRUE(Recalled().empty());
-  h_.concurrency = 1;
-  std::vector<CoreHarness::Held> held;
-  for (const Assign& a : held_) held.push_back({a.task.value(), a.lease.value(), a.attempt});
-  h_.Worker(1, 2, {}, {}, held);
+  LadenComesBack();
   h_.Pass(2 * kRecallAfterMs);
   EXPECT_EQ(Recalled(), (std::vector{held_[1].lease.value()}));
 }
