@@ -139,11 +139,11 @@ class Batch {
   std::string& OpenRows() { return rows_; }
   void PutTail(Table table, uint64_t key, uint32_t offset) {
     ZS_CHECK(rows_.size() < UINT32_MAX);
-    mutations_[static_cast<size_t>(table)].push_back(
-        {key, offset, static_cast<uint32_t>(rows_.size()) - offset});
+    mutations_[static_cast<size_t>(table)].emplace_back(
+        key, offset, static_cast<uint32_t>(rows_.size()) - offset);
   }
   void Erase(Table table, uint64_t key) {
-    mutations_[static_cast<size_t>(table)].push_back({key, 0, Mutation::kErase});
+    mutations_[static_cast<size_t>(table)].emplace_back(key, 0U, Mutation::kErase);
   }
   // The same as Erase for each key from `first` to `last`, at a cost that depends on neither.
   void EraseRange(Table table, uint64_t first, uint64_t last) {

@@ -286,15 +286,27 @@ uint32_t Dispatcher::FindForgotten() const {
 // The first task in the order of the stream, or kNil. Repairs the top of the heap until it is true.
 uint32_t Dispatcher::Peek(Class& klass, StreamHeap& heap) {
   while (!heap.heap.empty()) {
-    const Entry top = heap.heap.front();
+    const Entry& top = heap.heap.front();
+    const uint32_t lane = top.lane;
     const auto priority = static_cast<size_t>(top.priority);
-    LaneState* state = klass.lanes[top.lane].get();
+    LaneState* state = klass.lanes[lane].get();
     LineEntry* known = state == nullptr ? nullptr : &state->lines[priority];
     const bool garbage = known == nullptr || known->order != top.order || known->id != top.id;
-    const uint32_t head = garbage ? kNil : lanes_[top.lane].lines[priority].head;
-    const bool closed = head != kNil && !gates_.LaneMayGive(top.lane);
+    const uint32_t head = garbage ? kNil : lanes_[lane].lines[priority].head;
+    const bool closed = head != kNil && !gates_.LaneMayGive(lane);
     if (head != kNil && !closed && tasks_[head].id == top.id && tasks_[head].order == top.order)
       return head;
+    if (head != kNil && !closed) {
+      // Its first task went: the entry stands for the next one now. In its place when it is the only one, as mostly.
+      const int64_t order = tasks_[head].order;
+      if (heap.heap.size() > 1) std::pop_heap(heap.heap.begin(), heap.heap.end());
+      Entry& moved = heap.heap.back();
+      moved.rank = RankOf(lane, static_cast<int>(priority), order);
+      known->order = moved.order = order;
+      known->id = moved.id = tasks_[head].id;
+      if (heap.heap.size() > 1) std::push_heap(heap.heap.begin(), heap.heap.end());
+      continue;
+    }
     std::pop_heap(heap.heap.begin(), heap.heap.end());
     heap.heap.pop_back();
     if (garbage) {
@@ -304,12 +316,6 @@ uint32_t Dispatcher::Peek(Class& klass, StreamHeap& heap) {
     *known = LineEntry{};
     // Room that it was woken for is the next one's, before anything further back in line.
     if (closed) WakeLanes();
-    if (head == kNil || closed) continue;
-    const int64_t order = tasks_[head].order;
-    *known = {order, tasks_[head].id};
-    heap.heap.push_back(
-        {RankOf(top.lane, top.priority, order), order, known->id, top.lane, top.priority});
-    std::push_heap(heap.heap.begin(), heap.heap.end());
   }
   return kNil;
 }

@@ -127,9 +127,8 @@ bool Gates::MayGive(GateRef ref) {
   return false;
 }
 
-bool Gates::QueueMayGive(uint32_t queue) {
+bool Gates::RuledQueueMayGive(uint32_t queue) {
   const GateRef ref{Scope::kQueue, queue};
-  if (!RulesOf(ref).any()) return true;
   const QueueGate gate = Look(ref);
   if (gate == QueueGate::kPaused && ZS_PLANTED("pause-ignored")) return true;
   if (gate == QueueGate::kFull && ZS_PLANTED("max-running-ignored")) return true;
@@ -137,7 +136,7 @@ bool Gates::QueueMayGive(uint32_t queue) {
   return MayGive(ref);
 }
 
-bool Gates::LaneMayGive(uint32_t lane) {
+bool Gates::RuledLaneMayGive(uint32_t lane) {
   const Lane& asked = lanes_[lane];
   const GateRef type{Scope::kType, asked.type}, key{Scope::kKey, asked.key};
   if (RulesOf(type).any() && !MayGive(type) && !ZS_PLANTED("type-ignored")) {

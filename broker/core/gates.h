@@ -79,9 +79,19 @@ class Gates {
   void Advance(int64_t mono_ms);
 
   // False: the queue is closed, and will be among the reopened ones when it is not any more.
-  bool QueueMayGive(uint32_t queue);
+  bool QueueMayGive(uint32_t queue) {
+    const QueueRow& rules = lanes_.queues()[queue].settings;
+    const bool ruled = rules.paused != 0 || rules.max_running != 0 || rules.rate_micro != 0;
+    return !ruled || RuledQueueMayGive(queue);
+  }
   // The same for the lane's type and key. False: the lane is parked until Wake names it.
-  bool LaneMayGive(uint32_t lane);
+  bool LaneMayGive(uint32_t lane) {
+    const Lane& asked = lanes_[lane];
+    const TypeRow& rules = lanes_.types()[asked.type].rules;
+    const bool ruled =
+        asked.key != 0 || rules.paused != 0 || rules.max_running != 0 || rules.rate_micro != 0;
+    return !ruled || RuledLaneMayGive(lane);
+  }
   bool IsParked(uint32_t lane) const { return !parked_.empty() && parked_.contains(lane); }
   // The lane's first task is another, further in front.
   void OnHeadMoved(uint32_t lane);
@@ -147,6 +157,8 @@ class Gates {
   int64_t Missing(const Gate& gate, const Rules& rules) const;
   uint64_t RoomOf(GateRef ref) const;
   bool MayGive(GateRef ref);
+  bool RuledQueueMayGive(uint32_t queue);
+  bool RuledLaneMayGive(uint32_t lane);
   void Spend(GateRef ref);
   void Close(GateRef ref, QueueGate why);
   void Reopen(GateRef ref);

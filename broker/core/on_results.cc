@@ -119,7 +119,9 @@ void Core::EndDone(const wire::Results& results, WorkerSession& session,
     if (slot == kNil) return stale.push_back(done.lease_id());
     if (state_.tasks()[slot].cancelling && !ZS_PLANTED("cancelled-succeeds"))
       return cancelled.push_back(done);
-    AppendStruct(batch_.OpenRecord(), SucceededEntry{done.task_id(), done.run_us(), 0});
+    SucceededEntry& succeeded = ExtendStruct<SucceededEntry>(batch_.OpenRecord());
+    succeeded.task = done.task_id();
+    succeeded.run_us = done.run_us();
     EndedEntry entry;
     entry.task = done.task_id();
     entry.run_us = done.run_us();

@@ -177,7 +177,8 @@ Reject Core::JudgeRoom(const wire::TaskSpec& spec, uint32_t lane) const {
       lane != 0 ? &state_.lanes().queue_of(lane) : state_.lanes().FindQueue(queue_name);
   uint64_t queued = queue != nullptr ? queue->unfinished : 0;
   uint64_t queued_bytes = queue != nullptr ? queue->bytes : 0;
-  QueueRow rules = queue != nullptr ? queue->settings : QueueRow{};
+  static constexpr QueueRow kNoRules;
+  const QueueRow& rules = queue != nullptr ? queue->settings : kNoRules;
   if (rules.draining)
     return {0, ErrorCode::kResourceExhausted,
             "queue '" + std::string(queue_name) +

@@ -86,7 +86,7 @@ struct LeasedRecord {
   uint64_t first_lease = 0;  // entry i gets lease first_lease + i
   uint64_t count = 0;
 };
-struct LeasedEntry {
+struct [[gnu::packed]] LeasedEntry {
   uint64_t task = 0;
   uint32_t worker = 0;
   uint32_t reserved = 0;
@@ -103,7 +103,7 @@ static_assert(sizeof(LeasedRecord) == 16 && sizeof(LeasedEntry) == 16 &&
 struct EndedRecord {
   uint64_t count = 0;
 };
-struct SucceededEntry {
+struct [[gnu::packed]] SucceededEntry {
   uint64_t task = 0;
   uint32_t run_us = 0;
   uint32_t reserved = 0;

@@ -51,51 +51,34 @@ void AppendSpecRow(std::string& rows, const wire::TaskSpec& spec, int64_t now_ms
   std::string_view key = TextOf(spec.key());
   const ExtrasView extras{TextOf(spec.concurrency_key()), TextOf(spec.fairness_key()),
                           TextOf(spec.correlation_id()), TextOf(spec.traceparent()), parent};
-  SpecRow head;
+  SpecRow& head = ExtendStruct<SpecRow>(rows);
   head.submitted_ms = now_ms;
   head.payload_bytes = static_cast<uint32_t>(payload.size());
   head.content_type_bytes = static_cast<uint8_t>(content_type.size());
   head.key_bytes = static_cast<uint8_t>(key.size());
   const size_t own_labels = spec.labels() != nullptr ? spec.labels()->size() : 0;
   head.labels = (own_labels + more_labels.size()) & 0x7F;
-  head.extras = extras.any();
-  AppendStruct(rows, head);
+  const bool has_extras = extras.any();
+  head.extras = has_extras;
   rows.append(payload).append(content_type).append(key);
   if (own_labels > 0)
     for (const wire::Label* label : *spec.labels())
       AppendLabel(rows, TextOf(label->key()), TextOf(label->value()));
   for (const LabelView& label : more_labels) AppendLabel(rows, label.key, label.value);
-  if (head.extras) AppendExtras(rows, extras);
-}
-
-std::string BuildCancelledWaiting() {
-  constexpr std::string_view kMessage = "the task was cancelled while it waited";
-  OutcomeRow head;
-  head.body_bytes = kMessage.size();
-  head.error_code = static_cast<uint16_t>(ErrorCode::kCancelled);
-  std::string row;
-  AppendStruct(row, head);
-  return row.append(kMessage);
-}
-
-// Whether `run` goes on where `last` ends, and is part of it now.
-bool Join(FinishedRun& last, const FinishedRun& run) {
-  if (run.first != last.first + last.tasks || run.lane != last.lane || run.state != last.state ||
-      run.outcomes != last.outcomes || run.trails != last.trails ||
-      last.tasks + run.tasks > UINT16_MAX)
-    return false;
-  last.tasks = static_cast<uint16_t>(last.tasks + run.tasks);
-  return true;
+  if (has_extras) AppendExtras(rows, extras);
 }
 
 // Workers report in the order in which handlers end: mostly, not quite, that of the ids.
-void JoinRuns(std::vector<FinishedRun>& runs) {
-  auto by_id = [](const FinishedRun& a, const FinishedRun& b) { return a.first < b.first; };
+void JoinRuns(std::vector<OpenRun>& runs) {
+  auto by_id = [](const OpenRun& a, const OpenRun& b) { return a.first < b.first; };
   if (std::is_sorted(runs.begin(), runs.end(), by_id)) return;
   std::sort(runs.begin(), runs.end(), by_id);
   size_t kept = 0;
   for (size_t i = 1; i < runs.size(); ++i)
-    if (!Join(runs[kept], runs[i])) runs[++kept] = runs[i];
+    if (runs[kept].end == runs[i].first && runs[kept].like == runs[i].like)
+      runs[kept].end = runs[i].end;
+    else
+      runs[++kept] = runs[i];
   runs.resize(kept + 1);
 }
 
@@ -469,7 +452,8 @@ void State::PutDead(Batch& batch, Task& task, uint64_t fingerprint, std::string_
 }
 
 const std::string& State::CancelledWaiting() {
-  static const std::string row = BuildCancelledWaiting();
+  static const std::string row =
+      ErrorOutcome(ErrorCode::kCancelled, "the task was cancelled while it waited");
   return row;
 }
 
@@ -499,8 +483,11 @@ bool State::Cancelled(Batch& batch, uint32_t slot, int64_t now_ms) {
 }
 
 void State::AddFinished(const Task& task, bool outcomes) {
-  FinishedRun run{task.id, lanes_[task.lane].base, 1, task.state, outcomes, task.trailed, 0};
-  if (finished_runs_.empty() || !Join(finished_runs_.back(), run)) finished_runs_.push_back(run);
+  const uint64_t like = OpenRun::Like(lanes_[task.lane].base, task.state, outcomes, task.trailed);
+  if (finished_runs_.empty() || finished_runs_.back().end != task.id ||
+      finished_runs_.back().like != like)
+    finished_runs_.push_back({task.id, task.id, like});
+  ++finished_runs_.back().end;
   ++finished_;
 }
 
@@ -589,8 +576,7 @@ void State::WorkerGone(Batch& batch, uint32_t number) {
 
 // --- Rows ----------------------------------------------------------------------------------------
 
-TaskRow State::RowOf(const Task& task) const {
-  TaskRow row;
+void State::FillRow(const Task& task, TaskRow& row) const {
   row.order = task.order;
   row.lane = task.lane;
   row.timeout_ms = task.timeout_ms;
@@ -618,15 +604,20 @@ TaskRow State::RowOf(const Task& task) const {
     row.leased_ms = lease.leased_ms;
     row.worker = lease.worker;
   }
+}
+
+TaskRow State::RowOf(const Task& task) const {
+  TaskRow row;
+  FillRow(task, row);
   return row;
 }
 
 void State::WriteTaskRow(Batch& batch, const Task& task, int64_t finished_ms, uint32_t run_us) {
-  TaskRow row = RowOf(task);
+  auto offset = static_cast<uint32_t>(batch.OpenRows().size());
+  TaskRow& row = ExtendStruct<TaskRow>(batch.OpenRows());
+  FillRow(task, row);
   row.finished_ms = finished_ms;
   row.run_us = run_us;
-  auto offset = static_cast<uint32_t>(batch.OpenRows().size());
-  AppendStruct(batch.OpenRows(), row);
   batch.PutTail(Table::kTasks, task.id, offset);
 }
 
@@ -647,11 +638,17 @@ void State::FlushFinished(Batch& batch, int64_t now_ms) {
   if (finished_runs_.empty()) return;
   JoinRuns(finished_runs_);
   std::string& rows = batch.OpenRows();
-  auto offset = static_cast<uint32_t>(rows.size());
-  AppendStruct(rows,
-               FinishedRow{now_ms, static_cast<uint32_t>(finished_runs_.size()), kRowVersion});
-  for (const FinishedRun& run : finished_runs_) AppendStruct(rows, run);
-  batch.PutTail(Table::kFinished, batch.next_lsn().value(), offset);
+  const size_t offset = rows.size();
+  AppendStruct(rows, FinishedRow{now_ms, 0, kRowVersion});
+  uint32_t runs = 0;
+  for (const OpenRun& open : finished_runs_)
+    for (uint64_t first = open.first; first < open.end; ++runs) {
+      const FinishedRun run = open.Part(first);
+      AppendStruct(rows, run);
+      first += run.tasks;
+    }
+  std::memcpy(rows.data() + offset + offsetof(FinishedRow, runs), &runs, sizeof runs);
+  batch.PutTail(Table::kFinished, batch.next_lsn().value(), static_cast<uint32_t>(offset));
   finished_runs_.clear();
 }
 

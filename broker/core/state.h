@@ -68,6 +68,29 @@ struct Worker {
   uint32_t last_hello = 0;   // number of its last WORKER_HELLO
 };
 
+// Tasks that have ended in the open batch, to become FinishedRuns. Words, as one is looked at right after it was
+// written, and that is slow in other pieces than it was written in (ExtendStruct in rows.h).
+struct OpenRun {
+  uint64_t first = 0;
+  uint64_t end = 0;   // behind the last
+  uint64_t like = 0;  // what they have in common
+  static uint64_t Like(uint32_t lane, TaskState state, bool outcomes, bool trails) {
+    return uint64_t{lane} << 16 | uint64_t{static_cast<uint8_t>(state)} << 8 |
+           uint64_t{outcomes} << 1 | uint64_t{trails};
+  }
+  // From `from` on, as many as one run may have.
+  FinishedRun Part(uint64_t from) const {
+    FinishedRun run;
+    run.first = from;
+    run.lane = static_cast<uint32_t>(like >> 16);
+    run.tasks = static_cast<uint16_t>(std::min<uint64_t>(end - from, UINT16_MAX));
+    run.state = static_cast<TaskState>(like >> 8 & 0xFF);
+    run.outcomes = like >> 1 & 1;
+    run.trails = like & 1;
+    return run;
+  }
+};
+
 struct SubmitMemory {
   uint64_t seq = 0;
   uint64_t first_id = 0;
@@ -259,6 +282,7 @@ class State {
   void LinkToWorker(uint32_t slot, Worker& worker);
   void UnlinkFromWorker(uint32_t slot, Worker& worker);
   uint32_t NewLease();
+  void FillRow(const Task& task, TaskRow& row) const;
   TaskRow RowOf(const Task& task) const;
   void WriteTaskRow(Batch& batch, const Task& task, int64_t finished_ms, uint32_t run_us);
   void WriteTicks(Batch& batch, const Schedule& schedule);
@@ -307,7 +331,7 @@ class State {
   };
   std::vector<DirtyTask> dirty_tasks_;
   std::vector<uint64_t> dirty_producers_;
-  std::vector<FinishedRun> finished_runs_;  // since the last FlushFinished
+  std::vector<OpenRun> finished_runs_;  // since the last FlushFinished
 };
 
 }  // namespace zsched::broker

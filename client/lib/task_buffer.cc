@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <limits>
+#include <new>
 
 #include "fmt/format.h"
 
@@ -126,32 +127,36 @@ void AppendExtras(const TaskSpec& task, std::string* out) {
 }
 
 void Append(const TaskSpec& task, FollowerBranch branch, std::string* out) {
-  const RecordHeader header{.size = static_cast<uint32_t>(sizeof(RecordHeader) + BodyBytes(task)),
-                            .type_bytes = static_cast<uint32_t>(task.type.size()),
-                            .queue_bytes = static_cast<uint32_t>(task.queue.size()),
-                            .payload_bytes = static_cast<uint32_t>(task.payload.size()),
-                            .content_type_bytes = static_cast<uint32_t>(task.content_type.size()),
-                            .key_bytes = static_cast<uint32_t>(task.key.size()),
-                            .labels = static_cast<uint32_t>(task.labels.size()),
-                            .timeout_ms = task.timeout_ms,
-                            .retry_base_ms = task.retry_base_ms,
-                            .retry_cap_ms = task.retry_cap_ms,
-                            .max_attempts = static_cast<uint16_t>(task.max_attempts),
-                            .priority = static_cast<uint8_t>(task.priority),
-                            .durability = task.durability,
-                            .delivery = task.delivery,
-                            .branch = branch,
-                            .pass_result = task.pass_result,
-                            .extras = HasExtras(task),
-                            .delay_ms = task.delay_ms,
-                            .run_at_ms = task.run_at_ms};
-  out->append(reinterpret_cast<const char*>(&header), sizeof(header));
+  // In its place: a header that is built elsewhere and copied would be read before its fields have left the processor.
+  const size_t at = out->size();
+  const bool extras = HasExtras(task);
+  out->append(sizeof(RecordHeader), '\0');
+  new (out->data() + at)
+      RecordHeader{.size = static_cast<uint32_t>(sizeof(RecordHeader) + BodyBytes(task)),
+                   .type_bytes = static_cast<uint32_t>(task.type.size()),
+                   .queue_bytes = static_cast<uint32_t>(task.queue.size()),
+                   .payload_bytes = static_cast<uint32_t>(task.payload.size()),
+                   .content_type_bytes = static_cast<uint32_t>(task.content_type.size()),
+                   .key_bytes = static_cast<uint32_t>(task.key.size()),
+                   .labels = static_cast<uint32_t>(task.labels.size()),
+                   .timeout_ms = task.timeout_ms,
+                   .retry_base_ms = task.retry_base_ms,
+                   .retry_cap_ms = task.retry_cap_ms,
+                   .max_attempts = static_cast<uint16_t>(task.max_attempts),
+                   .priority = static_cast<uint8_t>(task.priority),
+                   .durability = task.durability,
+                   .delivery = task.delivery,
+                   .branch = branch,
+                   .pass_result = task.pass_result,
+                   .extras = extras,
+                   .delay_ms = task.delay_ms,
+                   .run_at_ms = task.run_at_ms};
   out->append(task.type)
       .append(task.queue)
       .append(task.payload)
       .append(task.content_type)
       .append(task.key);
-  if (header.extras) AppendExtras(task, out);
+  if (extras) AppendExtras(task, out);
   for (const Label& label : task.labels) {
     LabelLengths lengths{static_cast<uint32_t>(label.key.size()),
                          static_cast<uint32_t>(label.value.size())};

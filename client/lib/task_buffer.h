@@ -29,7 +29,7 @@ enum class FollowerBranch : uint8_t { kNone = 0, kSuccess = 1, kFailure = 2, kCo
 // content type, key, then, when it has extras, their numbers (RecordExtras) and concurrency key, fairness
 // key, correlation id and traceparent; then for each label key length, value length, key, value; then the
 // records of its templates.
-struct RecordHeader {
+struct [[gnu::packed]] RecordHeader {
   uint32_t size = 0;  // of the whole record
   uint32_t type_bytes = 0;
   uint32_t queue_bytes = 0;

@@ -131,7 +131,7 @@ void Ledger::OnSessionDown(int64_t now_ms) {
 
 bool Ledger::OnAssigned(const Assigned& task, int64_t now_ms) {
   ++counters_.assigned;
-  if (stuck_.contains(task.lease)) {
+  if (!stuck_.empty() && stuck_.contains(task.lease)) {
     ++counters_.duplicates;
     return false;
   }
@@ -142,7 +142,7 @@ bool Ledger::OnAssigned(const Assigned& task, int64_t now_ms) {
   }
   uint32_t timeout_ms = task.timeout_ms != 0 ? task.timeout_ms : kDefaultTimeoutMs;
   auto [it, inserted] =
-      leases_.try_emplace(task.lease, Lease{task.task, task.attempt, timeout_ms, State::kWaiting});
+      leases_.try_emplace(task.lease, task.task, task.attempt, timeout_ms, State::kWaiting);
   if (!inserted) {
     ++counters_.duplicates;
     return false;
@@ -153,8 +153,10 @@ bool Ledger::OnAssigned(const Assigned& task, int64_t now_ms) {
     return false;
   }
   if (task.start_within_ms != 0) {
-    it->second.start_by_ms = now_ms + static_cast<int64_t>(task.start_within_ms);
-    start_by_.emplace(it->second.start_by_ms, task.lease);
+    const int64_t start_by_ms = now_ms + static_cast<int64_t>(task.start_within_ms);
+    it->second.expires = true;
+    start_times_.emplace(task.lease, start_by_ms);
+    start_by_.emplace(start_by_ms, task.lease);
   }
   if (waiting_++ == 0) credit_.OnProgress(now_ms);
   return true;
@@ -267,7 +269,10 @@ void Ledger::OnStarted(LeaseId id, int64_t started_ms) {
 
 void Ledger::WaitsNoMore(LeaseId id, const Lease& lease) {
   --waiting_;
-  if (lease.start_by_ms != 0) start_by_.erase({lease.start_by_ms, id});
+  if (!lease.expires) return;
+  auto it = start_times_.find(id);
+  start_by_.erase({it->second, id});
+  start_times_.erase(it);
 }
 
 void Ledger::StopWatching(Lease* lease) {

@@ -243,8 +243,8 @@ class Ledger {
     uint32_t timeout_ms;
     State state;
     bool cancelled = false;               // by its task
+    bool expires = false;                 // start_times_ has when
     int32_t running_index = kNotWatched;  // in running_
-    int64_t start_by_ms = 0;              // mono; 0: it may start at any time
   };
   struct Running {
     LeaseId lease;
@@ -292,7 +292,9 @@ class Ledger {
   int64_t down_since_ms_ = 0;
   uint32_t visibility_timeout_ms_ = 0;  // 0: there was no session yet
 
-  absl::btree_set<std::pair<int64_t, LeaseId>> start_by_;  // of kWaiting that have such a time
+  // Of kWaiting that have a time by which they must begin, on the mono clock.
+  absl::btree_set<std::pair<int64_t, LeaseId>> start_by_;
+  absl::flat_hash_map<LeaseId, int64_t> start_times_;
 
   CreditSizer credit_;
   int64_t surplus_asked_ms_ = 0;
