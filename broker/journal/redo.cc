@@ -98,6 +98,7 @@ std::shared_ptr<const RedoLayer> RedoLayer::Of(Batch& batch) {
   layer->Keep({.first_lsn = batch.first_lsn(),
                .count = static_cast<uint32_t>(batch.record_ends().size()),
                .epoch = batch.epoch(),
+               .hash_before = batch.hash_before(),
                .records = batch.records()});
   return layer;
 }

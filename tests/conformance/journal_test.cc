@@ -98,6 +98,44 @@ TYPED_TEST(JournalTest, KeepsRowsAndRecordsOfABatchOverReopening) {
   }
 }
 
+// Small and large batches, which go to the disk in different ways.
+TYPED_TEST(JournalTest, KeepsTheLogsHashBeforeEachSegment) {
+  uint64_t lsn = 1, hash = 0;
+  std::map<uint64_t, uint64_t> before;
+  for (const size_t bytes : {10, 20, 300'000, 30, 2'000'000, 40}) {
+    Batch batch;
+    batch.Begin(Epoch(4), Lsn(lsn), hash);
+    before[lsn] = hash;
+    batch.AppendRecord("first");
+    batch.AppendRecord(std::string(bytes, 'x'));
+    lsn += 2;
+    hash = batch.hash();
+    ASSERT_TRUE(this->journal_->Commit(batch).ok());
+  }
+  for (int round = 0; round < 2; ++round) {
+    size_t known = 0;
+    uint64_t walked = 0;
+    ASSERT_TRUE(
+        ViewOf(*this->journal_)
+            ->ScanLog(Lsn(1),
+                      [&](const LogSegment& segment) {
+                        auto it = before.find(segment.first_lsn.value());
+                        if (it != before.end()) {
+                          EXPECT_EQ(segment.hash_before, it->second)
+                              << "record " << it->first << ", round " << round;
+                          ++known;
+                        }
+                        EXPECT_TRUE(segment.first_lsn.value() == 1 || segment.hash_before != walked)
+                            << "each record changes it";
+                        walked = segment.hash_before;
+                        return true;
+                      })
+            .ok());
+    EXPECT_EQ(known, before.size());
+    this->Reopen();
+  }
+}
+
 TYPED_TEST(JournalTest, TheLastMutationOfAKeyWinsWithinABatch) {
   ASSERT_TRUE(Filler(1, 1)
                   .Put(Table::kTasks, 5, "first")
