@@ -31,8 +31,12 @@ constexpr std::string_view kFormatFile = "FORMAT";
 constexpr std::string_view kFormatTemporary = "FORMAT.new";
 // What may lie in a directory that is not finished: our own files, and what mkfs leaves in the root
 // of a file system.
-constexpr std::array<std::string_view, 8> kAllowedInNew = {
-    ".", "..", "lock", "lock.mdb", "data.mdb", "redo", kFormatTemporary, "lost+found"};
+constexpr std::string_view kSetAsideFile = "set-aside";
+constexpr std::array<std::string_view, 12> kAllowedInNew = {
+    ".",          "..",       "lock",         "lock.mdb", "data.mdb",    "redo",
+    "lost+found", "register", "register.new", "archive",  kSetAsideFile, kFormatTemporary};
+// Of a journal, what is moved into the archive; and what goes.
+constexpr std::array<std::string_view, 3> kArchivedFiles = {kFormatFile, "data.mdb", "redo"};
 
 // The errno of the failed call; `what` names it.
 absl::Status SystemError(const std::string& path, const std::string& what) {
@@ -127,8 +131,50 @@ absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
   ZS_RETURN_IF_ERROR(CheckNothingForeign(path));
   ZS_ASSIGN_OR_RETURN(int lock_fd, TakeLock(path));
   DataDirectory directory(path, lock_fd);
+  ZS_RETURN_IF_ERROR(directory.FinishSetAside());
   ZS_RETURN_IF_ERROR(directory.CheckFormat());
   return directory;
+}
+
+// By names of the same files: nothing is copied, and the archive is whole before anything is removed.
+absl::Status DataDirectory::LinkInto(const std::string& archive) const {
+  for (const std::string& folder : {path_ + "/archive", archive})
+    if (mkdir(folder.c_str(), kDirectoryMode) != 0 && errno != EEXIST)
+      return SystemError(path_, folder + " cannot be created");
+  for (std::string_view file : kArchivedFiles) {
+    const std::string name(file);
+    if (link((path_ + "/" + name).c_str(), (archive + "/" + name).c_str()) != 0 && errno != EEXIST)
+      return SystemError(path_, name + " cannot be set aside");
+  }
+  ZS_RETURN_IF_ERROR(SyncDirectory(archive));
+  return SyncDirectory(path_ + "/archive");
+}
+
+absl::Status DataDirectory::FinishSetAside() const {
+  const std::string marker = path_ + "/" + std::string(kSetAsideFile);
+  if (access(marker.c_str(), F_OK) != 0) return absl::OkStatus();
+  auto remove = [&](std::string_view file) {
+    return unlink((path_ + "/" + std::string(file)).c_str()) == 0 || errno == ENOENT;
+  };
+  for (std::string_view file : kArchivedFiles)
+    if (!remove(file)) return SystemError(path_, std::string(file) + " cannot be removed");
+  if (!remove("lock.mdb")) return SystemError(path_, "lock.mdb cannot be removed");
+  ZS_RETURN_IF_ERROR(SyncDirectory(path_));
+  if (!remove(kSetAsideFile)) return SystemError(path_, "set-aside cannot be removed");
+  return SyncDirectory(path_);
+}
+
+absl::Status DataDirectory::SetAside(const std::string& path, const std::string& name) {
+  ZS_ASSIGN_OR_RETURN(const DataDirectory directory, Open(path));
+  if (directory.is_new()) return absl::OkStatus();
+  ZS_RETURN_IF_ERROR(directory.LinkInto(path + "/archive/" + name));
+  {
+    const Fd marker(open((path + "/" + std::string(kSetAsideFile)).c_str(),
+                         O_WRONLY | O_CREAT | O_CLOEXEC, kFileMode));
+    if (!marker.ok() || fsync(marker.get()) != 0) return SystemError(path, "set-aside");
+  }
+  ZS_RETURN_IF_ERROR(SyncDirectory(path));
+  return directory.FinishSetAside();
 }
 
 DataDirectory::DataDirectory(DataDirectory&& other) noexcept

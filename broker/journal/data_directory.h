@@ -5,6 +5,9 @@
 //   FORMAT    "zsched-journal 1": written last when a directory is made, so it tells a finished one
 //   data.mdb, lock.mdb   LMDB's
 //   redo      commits on their way into LMDB (redo_file.h)
+//   register  of a pair without an arbiter (broker/replication/file_register.h)
+//   archive   what was set aside: each folder of it is a data directory
+//   set-aside there while the files are removed that the archive has now
 //
 // Example:
 //   ZS_ASSIGN_OR_RETURN(DataDirectory directory, DataDirectory::Open("/var/lib/zsched"));
@@ -31,6 +34,11 @@ class DataDirectory {
   // UNAVAILABLE: the system refused. DATA_LOSS: FORMAT is there and data.mdb is not.
   static absl::StatusOr<DataDirectory> Open(const std::string& path);
 
+  // Moves all of a journal into archive/`name` and leaves a new directory; what is in the archive can be opened as a
+  // data directory. Cut off anywhere, it has happened or not, or the next Open finishes it. Nobody may use the directory.
+  // Errors as Open's.
+  static absl::Status SetAside(const std::string& path, const std::string& name);
+
   DataDirectory(DataDirectory&& other) noexcept;
   DataDirectory& operator=(DataDirectory&&) = delete;
   // Releases the lock.
@@ -51,6 +59,8 @@ class DataDirectory {
  private:
   DataDirectory(std::string path, int lock_fd) : path_(std::move(path)), lock_fd_(lock_fd) {}
   absl::Status CheckFormat();
+  absl::Status LinkInto(const std::string& archive) const;
+  absl::Status FinishSetAside() const;
 
   std::string path_;
   int lock_fd_ = -1;

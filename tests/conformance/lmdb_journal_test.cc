@@ -16,6 +16,7 @@
 
 #include "base/check.h"
 #include "broker/journal/codec.h"
+#include "broker/journal/data_directory.h"
 #include "broker/journal/redo.h"
 #include "tests/conformance/journal_fixture.h"
 
@@ -80,6 +81,39 @@ TEST_F(LmdbJournalTest, ANewerFormatIsRefused) {
   absl::Status status = OpenStatus();
   EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidArgument);
   EXPECT_NE(MessageOf(status).find("newer"), std::string::npos);
+}
+
+TEST_F(LmdbJournalTest, SetAsideItBeginsAnewAndTheArchiveCanBeOpened) {
+  ASSERT_TRUE(Filler(4, 1)
+                  .Record("submit")
+                  .Put(Table::kTasks, 7, "ready")
+                  .CommitTo(*OpenOrDie(Options()))
+                  .ok());
+  Write(File("register"), "of a pair, and stays");
+  ASSERT_TRUE(DataDirectory::SetAside(path(), "first").ok());
+  EXPECT_EQ(BoundsOf(*OpenOrDie(Options())), std::make_pair(uint64_t{0}, uint64_t{0}));
+  EXPECT_EQ(Read(File("register")), "of a pair, and stays");
+  EXPECT_EQ(CodeOf([&] {
+              auto journal = OpenOrDie(Options());
+              return DataDirectory::SetAside(path(), "in use");
+            }()),
+            ErrorCode::kConflict);
+  LmdbOptions archived = Options();
+  archived.directory = path() + "/archive/first";
+  auto journal = OpenOrDie(archived);
+  EXPECT_EQ(RowOf(*journal, Table::kTasks, 7), "ready");
+  EXPECT_EQ(BoundsOf(*journal), std::make_pair(uint64_t{1}, uint64_t{1}));
+}
+
+// The process ends while the files are removed that the archive has.
+TEST_F(LmdbJournalTest, ASetAsideThatWasCutOffIsFinished) {
+  for (const char* gone : {"nothing", "FORMAT", "data.mdb", "redo"}) {
+    ASSERT_TRUE(Filler(4, 1).Record("submit").CommitTo(*OpenOrDie(Options())).ok()) << gone;
+    Write(File("set-aside"), "");
+    std::filesystem::remove(File(gone));
+    EXPECT_EQ(BoundsOf(*OpenOrDie(Options())), std::make_pair(uint64_t{0}, uint64_t{0})) << gone;
+    EXPECT_FALSE(std::filesystem::exists(File("set-aside")));
+  }
 }
 
 TEST_F(LmdbJournalTest, SomebodyElsesDirectoryIsRefusedAndLeftAlone) {
