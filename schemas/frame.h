@@ -95,6 +95,18 @@ enum class MessageType : uint8_t {
   kProgress = 73,
   kOutput = 74,
   kRecall = 75,
+  // peer endpoint: docs/ha.md
+  kPeerState = 80,
+  kAppend = 81,
+  kAppended = 82,
+  kFetch = 83,
+  kDiverged = 84,
+  kHandover = 85,
+  kRegisterRead = 86,
+  kRegisterSwap = 87,
+  kRegisterAnswer = 88,
+  kSnapshotFetch = 89,
+  kSnapshotPart = 90,
 };
 
 // What a peer says before it has a session: such frames have no number.
