@@ -12,6 +12,9 @@ Core::Core(CoreConfig config)
       dispatcher_(state_.tasks(), state_.lanes(), gates_, state_.ready_clock()),
       deadlines_(LeaseLinks{&state_.leases()}, 0) {}
 
+// So that appended() is the log's end from the beginning.
+void Core::OnRebuilt() { batch_.Begin(state_.epoch(), Next(state_.lsn()), state_.meta().hash); }
+
 absl::Status Core::Follow(Epoch epoch, std::string_view records) {
   if (batch_.epoch() != epoch) {
     ZS_CHECK(batch_.empty());

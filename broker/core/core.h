@@ -281,9 +281,10 @@ class Core {
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
 
-  // --- Life of a broker. Rebuild state() first. A standby follows, as long as it is one. Then start once: opens `epoch`, which
+  // --- Life of a broker. Rebuild state() first, then say so. A standby follows, as long as it is one. Then start once: opens `epoch`, which
   // must be above all before, and leases without a session get the visibility timeout from now on. `cluster` is used when
   // the journal is new. INTERNAL: epochs are used up.
+  void OnRebuilt();
   absl::Status Start(const Uuid& cluster, Epoch epoch, Now now);
   // The epoch that this node may open next by itself.
   Epoch NextEpoch(uint64_t node) const { return MakeEpoch(PromotionsOf(state_.epoch()) + 1, node); }

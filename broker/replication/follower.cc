@@ -21,7 +21,7 @@ void Follower::Fetch(int64_t mono_ms) {
 
 Follower::Verdict Follower::Judge(Epoch epoch, uint64_t life, const LogPart& part,
                                   int64_t mono_ms) {
-  if (!following() || epoch != epoch_ || life != life_) return Verdict::kIgnore;
+  if (!IsAddressed(epoch, life)) return Verdict::kIgnore;
   if (part.first_lsn <= end_.lsn) return Verdict::kIgnore;
   if (part.first_lsn > Next(end_.lsn)) {
     if (mono_ms - quiet_since_ms_ >= kFetchAgainMs) Fetch(mono_ms);

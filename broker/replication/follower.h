@@ -41,6 +41,10 @@ class Follower {
   void End() { epoch_ = Epoch(); }
   bool following() const { return epoch_ != Epoch(); }
   Epoch epoch() const { return epoch_; }
+  // What is said to this following, and not to one before it.
+  bool IsAddressed(Epoch epoch, uint64_t life) const {
+    return following() && epoch == epoch_ && life == life_;
+  }
 
   enum class Verdict : uint8_t {
     kTake,     // it is what comes next

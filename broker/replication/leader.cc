@@ -11,7 +11,7 @@ void Leader::Begin(Epoch epoch) {
   epoch_ = epoch;
   life_ = 0;
   at_tail_ = false;
-  acked_ = next_ = last_sent_ = Lsn();
+  acked_ = next_ = last_sent_ = made_first_ = made_last_ = Lsn();
   unacked_.clear();
   unacked_bytes_ = 0;
 }
@@ -27,6 +27,8 @@ absl::Status Leader::OnFetch(Epoch epoch, uint64_t life, const LogEnd& end) {
     auto found = log_.HashAt(end.lsn);
     if (!found.ok()) return found.status();
     hash = *found;
+    // It has a part of the batch that is on its way to the own disk: it will ask again.
+    if (!hash && end.lsn >= made_first_ && end.lsn <= made_last_) return absl::OkStatus();
   }
   if (hash != end.hash) {
     sink_.SendDiverged(epoch_, life);
@@ -49,7 +51,10 @@ void Leader::Send(const LogPart& part) {
 }
 
 void Leader::OnBatch(const Batch& batch) {
-  if (life_ == 0 || batch.record_ends().empty()) return;
+  if (batch.record_ends().empty()) return;
+  made_first_ = batch.first_lsn();
+  made_last_ = batch.last_lsn();
+  if (life_ == 0) return;
   // Behind it, or too far ahead of its acknowledgements: then the log on disk has it, later.
   at_tail_ = next_ == batch.first_lsn() && unacked_bytes_ < kAppendWindowBytes;
   if (!at_tail_) return;
@@ -89,6 +94,7 @@ absl::Status Leader::Pump() {
         sink_.SendDiverged(epoch_, life_);
         life_ = 0;
       }
+      at_tail_ = life_ != 0 && last_sent_ >= made_last_;  // there is nothing else yet
       return absl::OkStatus();
     }
     Send(**part);

@@ -95,6 +95,7 @@ class Leader {
   Lsn next_;           // to be sent
   Lsn acked_;
   bool at_tail_ = false;
+  Lsn made_first_, made_last_;  // of the last batch, which may be on its way to the own disk
   std::deque<std::pair<Lsn, size_t>> unacked_;  // last LSN and bytes of each part, oldest first
   size_t unacked_bytes_ = 0;
   Lsn last_sent_;

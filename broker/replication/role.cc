@@ -213,7 +213,7 @@ void RoleMachine::OnTick(int64_t mono_ms) {
 
 void RoleMachine::TickRecovering(int64_t mono_ms) {
   if (!Settle(mono_ms)) return;
-  if (PeerIsActive()) return TryFollow();
+  if (PeerIsActive() && !ActiveSilentFor(options_.failover_ms, mono_ms)) return TryFollow();
   if (!known_.empty() && known_.active == options_.node && options_.arbitrated)
     return BeginPromotion(mono_ms);  // it was this node, and nobody took over since
   const bool silent = PeerSilentFor(options_.failover_ms, mono_ms);

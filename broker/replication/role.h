@@ -40,7 +40,6 @@ struct LogEnd {
 
 // What a broker says of itself with every heartbeat.
 struct PeerState {
-  Uuid cluster;
   uint64_t life = 0;  // random, of the process
   wire::Role role = wire::Role::kRecovering;
   Register known;
@@ -131,6 +130,10 @@ class RoleMachine {
   // The epoch that this node serves or follows in.
   Epoch epoch() const { return epoch_; }
   bool waits_for_peer() const { return waits_; }
+  // The peer was heard, and not too long ago to be there.
+  bool HearsPeer(int64_t mono_ms) const {
+    return heard_peer_ && !PeerSilentFor(options_.suspect_ms, mono_ms);
+  }
   // What keeps it from going on, for people; "" when nothing does.
   std::string_view trouble() const { return trouble_; }
 

@@ -59,6 +59,7 @@ class Pair {
     bool up = false;
     int64_t paused_until_ms = 0;
     uint64_t life = 0;
+    uint64_t disk = 0;   // another one after a snapshot
     Log log;             // as in memory
     size_t durable = 0;  // so much of it is on disk
     Epoch following;
@@ -189,8 +190,7 @@ class Pair {
 
   void Heartbeat(uint8_t i) {
     const Node& node = nodes_[i];
-    PeerState state{.cluster = {},
-                    .life = node.life,
+    PeerState state{.life = node.life,
                     .role = node.role->role(),
                     .known = node.role->known(),
                     .end = EndOf(node)};
@@ -280,11 +280,11 @@ class Pair {
     SendLog(i, entry.epoch);
   }
   void Flush(uint8_t i) {
-    const uint64_t life = nodes_[i].life;
+    const uint64_t life = nodes_[i].life, disk = nodes_[i].disk;
     const Log upto = nodes_[i].log;
-    At(random_->Between(1, 10), [this, i, life, upto] {
+    At(random_->Between(1, 10), [this, i, life, disk, upto] {
       Node& node = nodes_[i];
-      if (!node.up || node.life != life || node.durable >= upto.size()) return;
+      if (!node.up || node.life != life || node.disk != disk || node.durable >= upto.size()) return;
       if (!std::equal(upto.begin(), upto.end(), node.log.begin())) return;
       node.durable = upto.size();
       node.role->OnDurable(EndOf(node));
@@ -306,7 +306,7 @@ class Pair {
       // As by a snapshot: nothing of the old log stays.
       if (node.log.back().epoch >= epoch) return Fail("one epoch, two logs");
       node.durable = 0;
-      ++node.life;
+      ++node.disk;
     }
     node.log = log;
     Flush(i);

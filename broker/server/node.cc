@@ -1,0 +1,329 @@
+#include "broker/server/node.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "schemas/errors.h"
+
+namespace zsched::broker {
+namespace {
+
+using wire::Role;
+
+// Appends that came while the open batch was full. What a leader sends ahead fits; more is asked for again.
+constexpr size_t kHeldBytes = 2 * kAppendWindowBytes;
+// The active that leaves says so again as often: a frame may be lost.
+constexpr int64_t kTakeOverAgainMs = 50;
+
+}  // namespace
+
+Node::Node(NodeConfig config, Journal& journal, Outbox& outbox, PeerOutbox* peer)
+    : config_(std::move(config)),
+      peer_(peer),
+      log_(journal),
+      engine_(config_.engine, journal, outbox),
+      leader_(log_, *this),
+      follower_(*this) {
+  ZS_CHECK(!config_.paired || peer_ != nullptr);
+}
+
+absl::Status Node::Start(const Register& own, Now now) {
+  if (!config_.paired) return engine_.Start(config_.role.cluster, now);
+  ZS_RETURN_IF_ERROR(engine_.Load(now));
+  ZS_RETURN_IF_ERROR(CheckCluster(own));
+  durable_ = EndInMemory();
+  RoleOptions options = config_.role;
+  if (const Uuid cluster = engine_.core().state().meta().cluster) options.cluster = cluster;
+  role_ = std::make_unique<RoleMachine>(options, own, durable_, now.mono_ms);
+  TellEngine(now);
+  return Advance(now);
+}
+
+LogEnd Node::EndInMemory() const {
+  const Core& core = engine_.core();
+  return {.lsn = core.appended(), .epoch = core.state().epoch(), .hash = core.appended_hash()};
+}
+
+PeerHeartbeat Node::Heartbeat() const {
+  PeerHeartbeat beat;
+  beat.state.life = config_.life;
+  beat.state.role = role_->role();
+  beat.state.known = role_->known();
+  beat.state.end = durable_;
+  beat.node = config_.role.node;
+  beat.address = config_.engine.address;
+  beat.worker_address = config_.engine.worker_address;
+  return beat;
+}
+
+absl::Status Node::CheckCluster(const Register& value) const {
+  const Uuid own = engine_.core().state().meta().cluster;
+  if (value.empty() || !own || value.cluster == own) return absl::OkStatus();
+  return Error(ErrorCode::kConflict,
+               "this data directory belongs to cluster " + ToString(own) +
+                   ", and the pair is cluster " + ToString(value.cluster) +
+                   "; start with the pair's own data, or with an empty directory to get a copy");
+}
+
+void Node::TellEngine(Now now) {
+  BrokerEntry entry{
+      .node = std::string(NodeName(1 - config_.role.node)),
+      .role = role_->HearsPeer(now.mono_ms) ? peer_said_->state.role : Role::kRecovering,
+      .address = config_.peer_address,
+      .worker_address = config_.peer_worker_address};
+  if (peer_said_) {
+    // ":5570" is where this node reaches it, which may be another host than the reader's.
+    auto whole = [this](const std::string& said) {
+      return said.starts_with(':') ? config_.peer_host + said : said;
+    };
+    entry.address = whole(peer_said_->address);
+    entry.worker_address = whole(peer_said_->worker_address);
+  }
+  engine_.SetCluster(role_->role(), std::move(entry));
+}
+
+// --- The peer -------------------------------------------------------------------------------------
+
+absl::Status Node::OnPeer(const PeerMessage& message, Now now) {
+  if (role_ == nullptr || !over_.empty()) return absl::OkStatus();
+  ZS_RETURN_IF_ERROR(std::visit([&](const auto& m) { return On(m, now); }, message));
+  return Advance(now);
+}
+
+absl::Status Node::On(const PeerHeartbeat& beat, Now now) {
+  if (beat.node == config_.role.node)
+    return Error(ErrorCode::kConflict,
+                 "the peer is the " + std::string(NodeName(beat.node)) +
+                     " too; start one broker with --node primary, the other with --node backup");
+  ZS_RETURN_IF_ERROR(CheckCluster(beat.state.known));
+  peer_said_ = beat;
+  role_->OnPeer(beat.state, now.mono_ms);
+  return absl::OkStatus();
+}
+
+absl::Status Node::On(const PeerFetch& fetch, Now) {
+  if (!role_->active()) return absl::OkStatus();
+  return leader_.OnFetch(fetch.epoch, fetch.life, fetch.end);
+}
+
+absl::Status Node::On(const PeerAppended& acked, Now now) {
+  if (!role_->active() || !leader_.OnAcked(acked.epoch, acked.life, acked.lsn))
+    return absl::OkStatus();
+  role_->OnPeerDurable(acked.epoch, leader_.acked(), now.mono_ms);
+  CommitWhenReady(now);
+  return leader_.Pump();
+}
+
+absl::Status Node::On(const PeerDiverged& diverged, Now) {
+  if (follower_.IsAddressed(diverged.epoch, diverged.life))
+    Diverged("the active's log does not go on from the end of this one");
+  return absl::OkStatus();
+}
+
+absl::Status Node::On(const PeerHandover& handover, Now now) {
+  role_->OnHandover(handover.epoch, handover.end, now.mono_ms);
+  return absl::OkStatus();
+}
+
+void Node::Diverged(std::string why) {
+  follower_.End();
+  diverged_ = true;
+  over_ = std::move(why);
+}
+
+// --- Following ------------------------------------------------------------------------------------
+
+bool Node::MayFollow(const PeerAppend& append) const {
+  return held_.empty() && engine_.CanFollow(append.part.epoch);
+}
+
+absl::Status Node::On(const PeerAppend& append, Now now) {
+  if (!follower_.following()) return absl::OkStatus();
+  if (MayFollow(append)) return Follow(append, now);
+  if (held_bytes_ + append.part.records.size() > kHeldBytes) return absl::OkStatus();
+  held_.push_back({append, std::string(append.part.records)});
+  held_bytes_ += held_.back().records.size();
+  return absl::OkStatus();
+}
+
+absl::Status Node::FollowHeld(Now now) {
+  while (!held_.empty() && follower_.following() &&
+         engine_.CanFollow(held_.front().append.part.epoch)) {
+    Held held = std::move(held_.front());
+    held_.pop_front();
+    held_bytes_ -= held.records.size();
+    held.append.part.records = held.records;
+    ZS_RETURN_IF_ERROR(Follow(held.append, now));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Node::Follow(const PeerAppend& append, Now now) {
+  switch (follower_.Judge(append.epoch, append.life, append.part, now.mono_ms)) {
+    case Follower::Verdict::kIgnore:
+    case Follower::Verdict::kGap:
+      return absl::OkStatus();
+    case Follower::Verdict::kForeign:
+      Diverged("the active's log is another than this one");
+      return absl::OkStatus();
+    case Follower::Verdict::kTake:
+      break;
+  }
+  ZS_RETURN_IF_ERROR(engine_.Follow(append.part.epoch, append.part.records, now));
+  ZS_CHECK(engine_.core().appended() == append.part.last_lsn());
+  follower_.Taken(EndInMemory(), now.mono_ms);
+  return absl::OkStatus();
+}
+
+// --- Roles ----------------------------------------------------------------------------------------
+
+absl::Status Node::OnRegister(const absl::StatusOr<Register>& value, Now now) {
+  if (!over_.empty()) return absl::OkStatus();
+  if (value.ok()) ZS_RETURN_IF_ERROR(CheckCluster(*value));
+  role_->OnRegister(value, now.mono_ms);
+  return Advance(now);
+}
+
+absl::Status Node::OnTick(Now now) {
+  engine_.OnTick(now);
+  if (role_ == nullptr || !over_.empty()) return absl::OkStatus();
+  role_tick_ms_ = now.mono_ms + kRoleTickMs;
+  role_->OnTick(now.mono_ms);
+  if (follower_.following() && peer_said_) follower_.OnTick(peer_said_->state.end, now.mono_ms);
+  return Advance(now);
+}
+
+int64_t Node::next_tick_ms(Now now) const {
+  const int64_t next = engine_.next_tick_ms(now);
+  return role_ == nullptr ? next : std::min(next, role_tick_ms_);
+}
+
+void Node::Force(Now now) {
+  if (role_ != nullptr && over_.empty()) role_->OnForce(now.mono_ms);
+}
+
+absl::Status Node::Advance(Now now) {
+  if (role_->active()) role_->OnFollowerAtTail(leader_.at_tail());
+  for (const RoleAction& action : role_->TakeActions())
+    std::visit([&](const auto& a) { Do(a, now); }, action);
+  TellEngine(now);
+  if (!over_.empty()) return absl::OkStatus();
+  ZS_RETURN_IF_ERROR(ServeWhenReady(now));
+  CommitWhenReady(now);
+  HandOverWhenReady(now);
+  return absl::OkStatus();
+}
+
+void Node::Do(const ReadRegister&, Now) { question_ = RegisterQuestion{}; }
+
+void Node::Do(const SwapRegister& swap, Now) {
+  question_ = RegisterQuestion{true, swap.expected, swap.wanted};
+}
+
+// From here on nothing of an older epoch is taken (rule 2).
+void Node::Do(const Promote& promote, Now) {
+  follower_.End();
+  held_.clear();
+  held_bytes_ = 0;
+  promoting_ = promote.epoch;
+}
+
+void Node::Do(const broker::Follow& follow, Now now) {
+  held_.clear();
+  held_bytes_ = 0;
+  // Another one each time, also over the lives of the process.
+  follower_.Begin(follow.epoch, config_.life + ++followings_, EndInMemory(), now.mono_ms);
+}
+
+void Node::Do(const Demote& demote, Now) {
+  engine_.Resign();
+  over_ = demote.why;
+}
+
+// Rule 4: all that was followed is durable first, then the epoch's own record.
+absl::Status Node::ServeWhenReady(Now now) {
+  if (!promoting_ || durable_.lsn != engine_.core().appended()) return absl::OkStatus();
+  const Epoch epoch = std::exchange(promoting_, Epoch());
+  leader_.Begin(epoch);
+  return engine_.Serve(role_->known().cluster, epoch, now);
+}
+
+// --- Batches --------------------------------------------------------------------------------------
+
+absl::Status Node::EndRound(Now now) {
+  ZS_RETURN_IF_ERROR(engine_.EndRound(now));
+  if (role_ == nullptr || !over_.empty()) return absl::OkStatus();
+  if (engine_.TakeVote()) role_->OnVote(now.mono_ms);
+  return FollowHeld(now);
+}
+
+bool Node::TakeBatch(Batch& batch) {
+  if (waiting_ != nullptr || !over_.empty() || !engine_.TakeBatch(batch)) return false;
+  if (role_ == nullptr) return true;
+  role_->OnAppended(batch.last_lsn());
+  if (engine_.serving()) {
+    leader_.OnBatch(batch);
+    role_->OnFollowerAtTail(leader_.at_tail());
+  }
+  return true;
+}
+
+absl::Status Node::OnDurable(const Batch& batch, uint64_t commit_us, Now now) {
+  ZS_CHECK(waiting_ == nullptr && !committed_);  // what was committed is released before
+  waiting_ = &batch;
+  waiting_commit_us_ = commit_us;
+  if (role_ == nullptr) {
+    CommitWhenReady(now);
+    return absl::OkStatus();
+  }
+  durable_ = {.lsn = batch.last_lsn(), .epoch = batch.epoch(), .hash = batch.hash()};
+  role_->OnDurable(durable_);
+  if (!engine_.serving()) {
+    CommitWhenReady(now);
+    follower_.OnDurable(durable_.lsn);
+  } else if (role_->role() == Role::kPromoting) {
+    role_->OnServing(now.mono_ms);
+  } else {
+    ZS_RETURN_IF_ERROR(leader_.Pump());
+  }
+  return Advance(now);
+}
+
+void Node::CommitWhenReady(Now now) {
+  if (waiting_ == nullptr || !over_.empty()) return;
+  if (role_ != nullptr && engine_.serving() && role_->waits_for_peer() &&
+      leader_.acked() < waiting_->last_lsn())
+    return;
+  engine_.OnCommitted(*std::exchange(waiting_, nullptr), waiting_commit_us_, now);
+  committed_ = true;
+}
+
+// --- Leaving --------------------------------------------------------------------------------------
+
+void Node::HandOver(Now now) {
+  leaving_ = true;
+  if (role_ != nullptr) HandOverWhenReady(now);
+}
+
+// When all is on both disks, and as long as nobody has taken over.
+void Node::HandOverWhenReady(Now now) {
+  if (!leaving_ || role_->role() != Role::kActiveSync || waiting_ != nullptr ||
+      engine_.core().HasRecords() || engine_.durable() != durable_.lsn)
+    return;
+  if (now.mono_ms < take_over_again_ms_) return;
+  take_over_again_ms_ = now.mono_ms + kTakeOverAgainMs;
+  Send(PeerHandover{role_->epoch(), durable_.lsn});
+}
+
+// --- Sinks ----------------------------------------------------------------------------------------
+
+void Node::SendAppend(Epoch epoch, uint64_t life, const LogPart& part) {
+  Send(PeerAppend{epoch, life, part});
+}
+void Node::SendDiverged(Epoch epoch, uint64_t life) { Send(PeerDiverged{epoch, life}); }
+void Node::SendFetch(Epoch epoch, uint64_t life, const LogEnd& end) {
+  Send(PeerFetch{epoch, life, end});
+}
+void Node::SendAcked(Epoch epoch, uint64_t life, Lsn lsn) { Send(PeerAppended{epoch, life, lsn}); }
+
+}  // namespace zsched::broker

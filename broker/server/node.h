@@ -1,0 +1,179 @@
+// One broker of a pair, without sockets, threads and clocks: its role, the engine that serves or follows, and the log between the
+// two. Owned by broker/server, which runs it on the loop thread; the simulator runs the same object. docs/ha.md has the protocol.
+//
+//   clients, workers ──▶ Engine ──▶ batch ──┬──▶ own journal ──OnDurable──┐
+//                                           └──▶ Leader ──▶ peer ──acks──┴──▶ committed ──▶ what waited for it leaves
+//   peer ──OnPeer──▶ Follower ──▶ Engine::Follow ──▶ batch ──▶ own journal ──OnDurable──▶ acknowledgement
+//   register, heartbeats, time ──▶ RoleMachine ──▶ which of the two it is
+//
+// A broker without a peer is the same object: active from the start, and a batch is committed when its own journal has it.
+//
+// Example (a round, as server.cc has it):
+//   node.OnPeer(message, now);  node.engine().OnFrame(…);  node.OnTick(now);
+//   ZS_RETURN_IF_ERROR(node.EndRound(now));
+//   if (journal_idle && node.TakeBatch(batch)) journal_thread.Commit(batch);
+//   … ZS_RETURN_IF_ERROR(node.OnDurable(batch, commit_us, now));
+//   if (auto question = node.TakeQuestion()) …ask the register, then node.OnRegister(answer, now)…
+//   if (!node.over().empty()) …drop the node, read the journal again with another one…
+//
+// Threads: one owner, the loop. Errors that mean lost durability are returned; the process must end on them.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "broker/replication/follower.h"
+#include "broker/replication/leader.h"
+#include "broker/replication/peer_frames.h"
+#include "broker/replication/role.h"
+#include "broker/server/engine.h"
+#include "broker/server/journal_log.h"
+
+namespace zsched::broker {
+
+// Where frames for the peer go. Must not block; may lose them.
+class PeerOutbox {
+ public:
+  virtual ~PeerOutbox() = default;
+  virtual void SendToPeer(std::string frame) = 0;
+};
+
+struct NodeConfig {
+  EngineConfig engine;
+  bool paired = false;    // there is a peer; what follows is for that
+  RoleOptions role;       // its cluster is that of the journal, if that has one
+  uint64_t life = 1;      // random, of the process
+  std::string peer_host;  // where this node reaches the peer
+  // Where clients and workers reach it, until it says otherwise.
+  std::string peer_address, peer_worker_address;
+};
+
+// What the register is to be asked.
+struct RegisterQuestion {
+  bool swap = false;
+  Register expected, wanted;  // of a swap
+};
+
+class Node : private LeaderSink, private FollowerSink {
+ public:
+  // All outlive it. `peer` may be nullptr without a peer.
+  Node(NodeConfig config, Journal& journal, Outbox& outbox, PeerOutbox* peer);
+
+  // Reads the journal. `own`: the own register's value without an arbiter, empty otherwise. Without a peer it serves from
+  // here on.
+  absl::Status Start(const Register& own, Now now);
+
+  // --- Events
+  // CONFLICT: the peer or the register belongs to another cluster than this data.
+  absl::Status OnPeer(const PeerMessage& message, Now now);
+  absl::Status OnRegister(const absl::StatusOr<Register>& value, Now now);
+  absl::Status OnTick(Now now);
+  int64_t next_tick_ms(Now now) const;
+  // By a person: docs/ha.md, "force".
+  void Force(Now now);
+  // The active is to leave: commits what is open, and hands over to the standby, if there is one. Until `over` nothing
+  // that comes in is decided.
+  void HandOver(Now now);
+  // It is: what clients and workers send must not be given to the engine any more.
+  bool leaving() const { return leaving_; }
+
+  // --- Rounds, as the engine's
+  absl::Status EndRound(Now now);
+  // As Engine::TakeBatch; sends the batch to the follower too. Not while another waits for the peer.
+  bool TakeBatch(Batch& batch);
+  // `batch`, the one taken last, is in the own journal. It lives until the next one is.
+  absl::Status OnDurable(const Batch& batch, uint64_t commit_us, Now now);
+  // Whether a batch has been committed since the last call: then the next one may be taken, and ReleaseCommitted is due.
+  bool TakeCommitted() { return std::exchange(committed_, false); }
+  absl::Status ReleaseCommitted() { return engine_.ReleaseCommitted(); }
+  std::optional<RegisterQuestion> TakeQuestion() { return std::exchange(question_, std::nullopt); }
+
+  // Why this object is of no more use; "" while it is. Another one begins where the journal is then.
+  const std::string& over() const { return over_; }
+  // The log has something that the active's has not: it must be replaced.
+  bool diverged() const { return diverged_; }
+
+  Engine& engine() { return engine_; }
+  const Engine& engine() const { return engine_; }
+  const RoleMachine* role() const { return role_.get(); }
+  // What the heartbeats say.
+  PeerHeartbeat Heartbeat() const;
+  // The active's batch waits for the peer alone.
+  bool waits_for_peer() const { return waiting_ != nullptr; }
+
+ private:
+  // Copied, because it came while the open batch was full.
+  struct Held {
+    PeerAppend append;
+    std::string records;
+  };
+
+  void SendAppend(Epoch epoch, uint64_t life, const LogPart& part) override;
+  void SendDiverged(Epoch epoch, uint64_t life) override;
+  void SendFetch(Epoch epoch, uint64_t life, const LogEnd& end) override;
+  void SendAcked(Epoch epoch, uint64_t life, Lsn lsn) override;
+  void Send(const PeerMessage& message) { peer_->SendToPeer(SealPeerFrame(message)); }
+
+  absl::Status On(const PeerHeartbeat& beat, Now now);
+  absl::Status On(const PeerAppend& append, Now now);
+  absl::Status On(const PeerAppended& acked, Now now);
+  absl::Status On(const PeerFetch& fetch, Now now);
+  absl::Status On(const PeerDiverged& diverged, Now now);
+  absl::Status On(const PeerHandover& handover, Now now);
+  template <class Other>
+  absl::Status On(const Other&, Now) {
+    return absl::OkStatus();  // of the register: not for a broker's loop
+  }
+
+  LogEnd EndInMemory() const;
+  bool MayFollow(const PeerAppend& append) const;
+  absl::Status Follow(const PeerAppend& append, Now now);
+  absl::Status FollowHeld(Now now);
+  void Diverged(std::string why);
+  // Carries out what the role machine wants, and what follows from it.
+  absl::Status Advance(Now now);
+  void Do(const ReadRegister&, Now now);
+  void Do(const SwapRegister& swap, Now now);
+  void Do(const Promote& promote, Now now);
+  void Do(const WaitForPeer&, Now) {}  // looked at when a batch is to be committed
+  void Do(const broker::Follow& follow, Now now);
+  void Do(const Demote& demote, Now now);
+  absl::Status ServeWhenReady(Now now);
+  void CommitWhenReady(Now now);
+  void HandOverWhenReady(Now now);
+  absl::Status CheckCluster(const Register& value) const;
+  void TellEngine(Now now);
+
+  const NodeConfig config_;
+  PeerOutbox* const peer_;
+  JournalLog log_;
+  Engine engine_;
+  Leader leader_;
+  Follower follower_;
+  std::unique_ptr<RoleMachine> role_;  // nullptr without a peer
+  int64_t role_tick_ms_ = 0;           // when its next tick is due
+  LogEnd durable_;                     // at home
+  Epoch promoting_;                    // to be opened when all before it is durable
+  std::deque<Held> held_;
+  size_t held_bytes_ = 0;
+  uint64_t followings_ = 0;  // begun in this life
+  std::optional<RegisterQuestion> question_;
+
+  // Of the batch that was taken last, while it is durable at home and not committed.
+  const Batch* waiting_ = nullptr;
+  uint64_t waiting_commit_us_ = 0;
+  bool committed_ = false;
+
+  bool leaving_ = false;
+  int64_t take_over_again_ms_ = INT64_MIN;  // when HANDOVER is due again
+  std::string over_;
+  bool diverged_ = false;
+  std::optional<PeerHeartbeat> peer_said_;
+};
+
+}  // namespace zsched::broker
