@@ -80,6 +80,7 @@ class Dealer::Impl {
     const bool woken = Await(deadline);
     // Frames first: one that waits must not look like silence to the tick.
     for (int i = 0; i < kFramesPerPoll && Receive(); ++i) continue;
+    while (HearMonitor()) continue;
     session_.OnTick(SystemNow(), &actions_);
     Execute();
     return woken;
@@ -120,14 +121,49 @@ class Dealer::Impl {
     long timeout_ms = -1;
     if (deadline_ms != Session::kNever)
       timeout_ms = std::clamp<int64_t>(deadline_ms - SystemNow().mono_ms, 0, INT_MAX);
-    zmq_pollitem_t items[] = {{nullptr, wake_fd_, ZMQ_POLLIN, 0}, {socket_, 0, ZMQ_POLLIN, 0}};
-    zmq_poll(items, socket_ != nullptr ? 2 : 1, timeout_ms);
+    zmq_pollitem_t items[] = {{nullptr, wake_fd_, ZMQ_POLLIN, 0},
+                              {socket_, 0, ZMQ_POLLIN, 0},
+                              {monitor_, 0, ZMQ_POLLIN, 0}};
+    zmq_poll(items, socket_ == nullptr ? 1 : monitor_ == nullptr ? 2 : 3, timeout_ms);
     if ((items[0].revents & ZMQ_POLLIN) == 0) return false;
     uint64_t count = 0;
     [[maybe_unused]] ssize_t bytes = read(wake_fd_, &count, sizeof(count));
     // After the read: whoever sees `true` still set has published before this exchange.
     wake_pending_.exchange(false);
     return true;
+  }
+
+  // Tells the session what became of the connection; false when there was nothing. ZeroMQ itself would connect again
+  // without a word, and the broker then knows nothing of the session.
+  bool HearMonitor() {
+    if (monitor_ == nullptr) return false;
+    Message event;
+    if (zmq_msg_recv(event.get(), monitor_, ZMQ_DONTWAIT) < 0) return false;
+    uint16_t what = 0;
+    if (event.bytes().size() >= sizeof what) std::memcpy(&what, event.bytes().data(), sizeof what);
+    if (event.more()) {
+      Message address;
+      zmq_msg_recv(address.get(), monitor_, ZMQ_DONTWAIT);
+    }
+    if (what == ZMQ_EVENT_DISCONNECTED)
+      session_.OnDisconnected(SystemNow(), &actions_);
+    else if (what == ZMQ_EVENT_CONNECT_RETRIED)
+      session_.OnRefused(SystemNow(), &actions_);
+    Execute();
+    return true;
+  }
+
+  void Watch() {
+    // A name of its own, as the last one may still be closing.
+    const std::string endpoint = "inproc://connection-" + std::to_string(++connections_);
+    constexpr int kEvents = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED;
+    if (zmq_socket_monitor(socket_, endpoint.c_str(), kEvents) != 0) return;
+    monitor_ = zmq_socket(context_, ZMQ_PAIR);
+    if (monitor_ == nullptr) return;  // out of sockets: silence tells, later
+    SetOption(monitor_, ZMQ_LINGER, 0);
+    if (zmq_connect(monitor_, endpoint.c_str()) == 0) return;
+    zmq_close(monitor_);
+    monitor_ = nullptr;
   }
 
   // Handles one frame; false when there was none.
@@ -177,6 +213,7 @@ class Dealer::Impl {
     //
     // A name that does not resolve fails here or later inside ZeroMQ; both end in the attempt's
     // timeout.
+    Watch();
     if (zmq_connect(socket_, action.endpoint.c_str()) != 0) CloseSocket(0);
   }
   void Do(const DisconnectAction&) {
@@ -202,6 +239,11 @@ class Dealer::Impl {
 
   void CloseSocket(int linger_ms) {
     if (socket_ == nullptr) return;
+    if (monitor_ != nullptr) {
+      zmq_socket_monitor(socket_, nullptr, 0);
+      zmq_close(monitor_);
+      monitor_ = nullptr;
+    }
     SetOption(socket_, ZMQ_LINGER, linger_ms);
     zmq_close(socket_);
     socket_ = nullptr;
@@ -211,6 +253,8 @@ class Dealer::Impl {
   Handler* const handler_;
   void* context_ = nullptr;
   void* socket_ = nullptr;
+  void* monitor_ = nullptr;  // what becomes of its connection
+  uint64_t connections_ = 0;
   int wake_fd_ = -1;
   std::atomic<bool> wake_pending_{false};
   SessionActions actions_;  // reused between events

@@ -188,6 +188,10 @@ void Session::OnView(const FrameView& frame, Now now, SessionActions* out) {
   const BrokerView* active = nullptr;
   for (const BrokerView& broker : brokers_)
     if (IsActive(broker.role) && (active == nullptr || broker.self)) active = &broker;
+  // Where none is, the one that answers is asked all the same: a standby takes over, without an arbiter, only when somebody
+  // wants to be served who does not reach the active either (docs/ha.md).
+  for (const BrokerView& broker : brokers_)
+    if (active == nullptr && broker.self) active = &broker;
   if (active == nullptr)
     return Fail(Error(ErrorCode::kUnavailable,
                       ToString(reached_) + " answers, but knows of no active broker"),
@@ -332,6 +336,21 @@ void Session::OnSessionError(const FrameView& frame, Now now, SessionActions* ou
   out->push_back(DeliverAction{frame});
 }
 
+void Session::OnDisconnected(Now now, SessionActions* out) {
+  if (state_ != SessionState::kReady && state_ != SessionState::kGreeting) return;
+  const bool advance = state_ == SessionState::kGreeting || ContactIsActive();
+  Fail(Error(ErrorCode::kUnavailable, "the connection to " + ToString(reached_) + " was lost"),
+       advance, now, out);
+}
+
+void Session::OnRefused(Now now, SessionActions* out) {
+  const bool opening = state_ == SessionState::kDiscovering || state_ == SessionState::kGreeting;
+  // Of one broker it is the transport that tries again, and soon.
+  if (!opening || options_.brokers.size() == 1) return;
+  Fail(Error(ErrorCode::kUnavailable, ToString(reached_) + " does not take connections"),
+       /*advance=*/true, now, out);
+}
+
 void Session::TickReady(Now now, SessionActions* out) {
   // A longer gap means that this process did not run; that is not the broker's silence.
   silent_ms_ += std::min<int64_t>(now.mono_ms - last_tick_ms_, heartbeat_ms_);
@@ -361,7 +380,9 @@ void Session::Fail(absl::Status reason, bool advance, Now now, SessionActions* o
   id_ = SessionId();
   if (advance) contact_ = (contact_ + 1) % options_.brokers.size();
   state_ = SessionState::kBackoff;
-  deadline_ms_ = now.mono_ms + NextBackoffMs();
+  // The longer, the more often all of them were asked in vain; the next one of the list is asked soon.
+  const bool all_asked = !advance || contact_ == 0;
+  deadline_ms_ = now.mono_ms + NextBackoffMs(all_asked);
   out->push_back(DisconnectAction{});
   if (was_up)
     out->push_back(DownAction{std::move(reason)});
@@ -382,11 +403,13 @@ void Session::Finish(SessionActions* out) {
 
 // Full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): uniform
 // between 0 and the doubling cap, so that the clients of a lost broker do not return all at once.
-int64_t Session::NextBackoffMs() {
-  const uint64_t cap =
-      std::min<uint64_t>(options_.reconnect_max_ms,
-                         uint64_t{options_.reconnect_min_ms} << std::min(failures_, kMaxDoublings));
-  ++failures_;
+int64_t Session::NextBackoffMs(bool all_asked) {
+  // Of a pair only every second time: a standby needs most of a second to take over, and is to be asked again soon after.
+  const int rounds = options_.brokers.size() > 1 ? failures_ / 2 : failures_;
+  const int doublings = all_asked ? std::min(rounds, kMaxDoublings) : 0;
+  const uint64_t cap = std::min<uint64_t>(options_.reconnect_max_ms,
+                                          uint64_t{options_.reconnect_min_ms} << doublings);
+  if (all_asked) ++failures_;
   // SplitMix64 (Steele, Lea, Flood 2014).
   uint64_t z = (random_ += 0x9E3779B97F4A7C15);
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;

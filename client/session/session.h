@@ -157,6 +157,11 @@ class Session {
   // another session, and repeats are counted and dropped.
   void OnFrame(std::string_view bytes, Now now, SessionActions* out);
 
+  // The transport's connection was up and is lost: the session with it.
+  void OnDisconnected(Now now, SessionActions* out);
+  // The transport could not connect, and will try again. The next broker of the list is asked, if there is one.
+  void OnRefused(Now now, SessionActions* out);
+
   // Leaves: GOODBYE when ready, then waits for its echo (kClosing); else kClosed at once.
   void Close(Now now, SessionActions* out);
 
@@ -205,7 +210,7 @@ class Session {
   void Fail(absl::Status reason, bool advance, Now now, SessionActions* out);
   void Finish(SessionActions* out);
   bool ContactIsActive() const;
-  int64_t NextBackoffMs();
+  int64_t NextBackoffMs(bool all_asked);
   template <class Brokers>
   void ReadBrokers(const Brokers* brokers);
 

@@ -138,6 +138,14 @@ void FakeBroker::Handle(const std::string& routing_id, std::string_view bytes) {
 void FakeBroker::Answer(const Peer& peer, const FrameView& frame) {
   const MessageType type = frame.header.type;
   if (type == MessageType::kDiscover) return Send(peer, MessageType::kView, View());
+  if (type == MessageType::kHello && !active) {
+    Builder builder;
+    const auto message = builder.CreateString("this is no active broker");
+    return Send(
+        {peer.routing_id, 0}, MessageType::kError,
+        FinishBody(builder, wire::CreateError(builder, static_cast<uint16_t>(ErrorCode::kNotActive),
+                                              message)));
+  }
   if (type == MessageType::kHello) {
     const Peer opened{peer.routing_id, next_session_++};
     sessions_[opened.session] = {};

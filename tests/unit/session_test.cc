@@ -86,6 +86,16 @@ class Driver {
     session_.OnFrame(aligned_.Align(held_), now_, &actions_);
     Read();
   }
+  void Disconnected() {
+    Clear();
+    session_.OnDisconnected(now_, &actions_);
+    Read();
+  }
+  void Refused() {
+    Clear();
+    session_.OnRefused(now_, &actions_);
+    Read();
+  }
   void Close() {
     Clear();
     session_.Close(now_, &actions_);
@@ -288,13 +298,75 @@ TEST(SessionTest, SilentBrokersAreLeftForTheNextOfTheListAndAround) {
   EXPECT_EQ(d.connects, std::vector<std::string>{"tcp://one:5570"});
 }
 
-TEST(SessionTest, AViewWithoutAnActiveBrokerMeansTheNext) {
+// A standby takes over when somebody wants to be served.
+TEST(SessionTest, AViewWithoutAnActiveBrokerIsAskedAllTheSame) {
   Driver d;
   d.Tick(0);
-  d.Frame(MessageType::kView, ViewBody({{wire::Role::kPromoting, ":5570", ":5571", true}}));
+  d.Frame(MessageType::kView, ViewBody({{wire::Role::kStandby, ":5570", ":5571", true}}));
+  EXPECT_EQ(d.session().state(), SessionState::kGreeting);
+  ASSERT_EQ(d.sent.size(), 1u);
+  EXPECT_EQ(d.sent[0].type, MessageType::kHello);
+  d.Frame(MessageType::kError, ErrorBody(ErrorCode::kNotActive));
   EXPECT_EQ(d.session().state(), SessionState::kBackoff);
   d.TickWhenDue();
   EXPECT_EQ(d.connects, std::vector<std::string>{"tcp://two:5570"});
+}
+
+TEST(SessionTest, AWorkerAsksAStandbyWhereItTakesWorkers) {
+  Driver d(SessionKind::kWorker);
+  d.Tick(0);
+  d.Frame(MessageType::kView, ViewBody({{wire::Role::kStandby, ":5570", ":5571", true}}));
+  EXPECT_EQ(d.connects, std::vector<std::string>{"tcp://one:5571"});
+  EXPECT_EQ(d.session().state(), SessionState::kGreeting);
+}
+
+TEST(SessionTest, AViewThatDoesNotNameItsSenderMeansTheNext) {
+  Driver d;
+  d.Tick(0);
+  d.Frame(MessageType::kView, ViewBody({{wire::Role::kStandby, ":5570", ":5571", false}}));
+  EXPECT_EQ(d.session().state(), SessionState::kBackoff);
+}
+
+TEST(SessionTest, ALostConnectionIsALostSession) {
+  Driver d;
+  d.Open();
+  d.Disconnected();
+  EXPECT_EQ(d.session().state(), SessionState::kBackoff);
+  EXPECT_EQ(CodeOf(*d.down), ErrorCode::kUnavailable);
+  d.TickWhenDue();
+  EXPECT_EQ(d.connects, std::vector<std::string>{"tcp://two:5570"});
+}
+
+TEST(SessionTest, ARefusedConnectionMeansTheNextIfThereIsOne) {
+  Driver d;
+  d.Tick(0);
+  d.Refused();
+  EXPECT_EQ(d.session().state(), SessionState::kBackoff);
+  d.TickWhenDue();
+  EXPECT_EQ(d.connects, std::vector<std::string>{"tcp://two:5570"});
+
+  Driver alone(SessionKind::kClient, {{"one", 5570}});
+  alone.Tick(0);
+  alone.Refused();
+  EXPECT_EQ(alone.session().state(), SessionState::kDiscovering) << "ZeroMQ tries again";
+}
+
+TEST(SessionTest, OnlyARoundOfAllBrokersLengthensTheBackOff) {
+  int64_t longest_ms = 0;
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    Driver d(SessionKind::kClient, {{"one", 5570}, {"two", 5570}}, seed);
+    int64_t now_ms = 0;
+    d.Tick(now_ms);
+    for (int round = 0; round < 3; ++round)
+      for (int broker = 0; broker < 2; ++broker) {
+        d.Refused();
+        const int64_t wait_ms = d.session().next_deadline_ms() - now_ms;
+        EXPECT_LE(wait_ms, broker == 0 ? kReconnectMinMs : kReconnectMinMs << round);
+        longest_ms = std::max(longest_ms, wait_ms);
+        d.Tick(now_ms += wait_ms);
+      }
+  }
+  EXPECT_GT(longest_ms, kReconnectMinMs);
 }
 
 TEST(SessionTest, AnErrorWhileGreetingIsToldAndMeansTheNext) {
