@@ -35,6 +35,16 @@ inline constexpr SocketLimits kWorkerSocket{.receive_frames = kReceiveFrames,
                                                      .peer_bytes = 2 * kMaxCreditBytes,
                                                      .total_bytes = size_t{2} << 30}};
 
+// --- The other broker of a pair
+// Frames that wait to be sent to it, and likewise those that the loop has not taken: a few windows of the log, or one
+// largest frame.
+inline constexpr size_t kPeerQueueBytes = 96 << 20;
+inline constexpr SocketLimits kPeerSocket{
+    .receive_frames = kReceiveFrames,
+    .frame_bytes = int64_t{64} << 20,  // kMaxPeerFrameBytes
+    .send = {
+        .own_bytes = kOwnSendBytes, .peer_bytes = kOwnSendBytes, .total_bytes = kOwnSendBytes}};
+
 // --- The open batch
 // With this much in the open batch the sockets are not read until the journal has taken it: what
 // clients send on waits in their own windows. Some thousands of small tasks: more would not make

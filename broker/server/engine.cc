@@ -85,6 +85,7 @@ absl::Status Engine::Load(Now now) {
     return outer.ok() ? inner : outer;
   };
   ZS_RETURN_IF_ERROR(core_.state().Rebuild(scan));
+  core_.OnRebuilt();
   durable_ = in_flight_ = core_.state().lsn();
   return absl::OkStatus();
 }

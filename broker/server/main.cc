@@ -5,7 +5,10 @@
 
 #include <csignal>
 #include <cstdio>
+#include <fstream>
 
+#include "absl/strings/str_split.h"
+#include "base/check.h"
 #include "base/config.h"
 #include "base/log.h"
 #include "base/reload.h"
@@ -56,7 +59,9 @@ bool IsLoopback(const std::string& host) {
 
 struct Settings {
   ServerConfig server;
-  std::optional<HostPort> worker_listen;
+  std::optional<HostPort> worker_listen, peer, peer_listen;
+  std::string arbiter = "none", etcd_password_file;
+  PairConfig pair;  // when there is a peer
   LogOptions log{.program = "zsched-broker"};
   bool check = false;
 };
@@ -71,6 +76,26 @@ void AddFlags(Flags& flags, Settings& settings) {
   flags.Address("--worker-listen", &settings.worker_listen,
                 "Where workers connect; default: the port after --listen");
   flags.Text("--node", &config.node, "Which of a pair this is", "NODE", {"primary", "backup"});
+  flags.Address("--peer", &settings.peer, "Base address of the other broker of a pair");
+  flags.Address("--peer-listen", &settings.peer_listen,
+                "Where the other broker connects; default: two ports after --listen");
+  flags.Text("--arbiter", &settings.arbiter,
+             "What decides which broker of a pair may serve: none, or etcd=URL[,URL]", "ARBITER");
+  PairConfig& pair = settings.pair;
+  flags.Text("--cluster", &pair.name, "Name of the pair in etcd", "NAME");
+  flags.Text("--etcd-user", &pair.etcd_user, "User at etcd", "USER");
+  flags.Text("--etcd-password-file", &settings.etcd_password_file,
+             "File with the user's password on its first line", "FILE");
+  flags.Text("--etcd-ca", &pair.etcd_ca, "Authorities that etcd's certificate is checked with",
+             "FILE");
+  flags.Text("--etcd-cert", &pair.etcd_cert, "Own certificate for etcd", "FILE");
+  flags.Text("--etcd-key", &pair.etcd_key, "Its key", "FILE");
+  flags.Duration("--peer-heartbeat", &pair.heartbeat_ms, "How often the two show that they live",
+                 10, 10'000);
+  flags.Duration("--suspect-after", &pair.suspect_ms,
+                 "Silence of the standby after which the active goes on alone", 50, 60'000);
+  flags.Duration("--failover-after", &pair.failover_ms,
+                 "Silence of the active after which the standby takes over", 100, 120'000);
   flags.Size("--map-size", &config.journal.map_bytes,
              "Address space reserved for the journal: the most it can hold", int64_t{16} << 20,
              int64_t{1} << 44);
@@ -110,6 +135,44 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
+absl::Status Usage(std::string text) { return Error(ErrorCode::kInvalidArgument, std::move(text)); }
+
+absl::Status ReadArbiter(const Settings& settings, PairConfig& pair) {
+  constexpr std::string_view kEtcd = "etcd=";
+  if (settings.arbiter == "none") return absl::OkStatus();
+  if (!settings.arbiter.starts_with(kEtcd))
+    return Usage("--arbiter: '" + settings.arbiter + "' is neither none nor etcd=URL[,URL]");
+  pair.etcd_urls = absl::StrSplit(settings.arbiter.substr(kEtcd.size()), ',', absl::SkipEmpty());
+  if (pair.etcd_urls.empty()) return Usage("--arbiter etcd= needs the URL of an etcd server");
+  if (settings.etcd_password_file.empty()) return absl::OkStatus();
+  std::ifstream file(settings.etcd_password_file);
+  if (!std::getline(file, pair.etcd_password))
+    return Usage("--etcd-password-file: '" + settings.etcd_password_file + "' cannot be read");
+  return absl::OkStatus();
+}
+
+// What the flags say of the pair, if this is one of a pair.
+absl::Status ReadPair(Settings& settings) {
+  ServerConfig& config = settings.server;
+  if (!settings.peer) {
+    if (settings.arbiter == "none") return absl::OkStatus();
+    return Usage("--arbiter is for a pair: name the other broker with --peer");
+  }
+  PairConfig& pair = settings.pair;
+  pair.peer = *settings.peer;
+  const int port = config.listen.port == 0 ? 0 : config.listen.port + kPeerPortOffset;
+  pair.peer_listen = settings.peer_listen.value_or(HostPort{config.listen.host, port});
+  if (pair.suspect_ms < 2 * pair.heartbeat_ms)
+    return Usage("--suspect-after must be at least twice --peer-heartbeat");
+  if (pair.failover_ms < pair.suspect_ms + pair.heartbeat_ms)
+    return Usage(
+        "--failover-after must be at least --suspect-after and one --peer-heartbeat, so that the "
+        "active is first");
+  ZS_RETURN_IF_ERROR(ReadArbiter(settings, pair));
+  config.pair = pair;
+  return absl::OkStatus();
+}
+
 // Flags, environment and file into `settings`. A value: the program ends with it.
 std::optional<int> ReadSettings(int argc, char** argv, Settings& settings) {
   ServerConfig& config = settings.server;
@@ -132,6 +195,8 @@ std::optional<int> ReadSettings(int argc, char** argv, Settings& settings) {
     return flags.UsageError("--visibility-timeout must be at least twice --heartbeat");
   int worker_port = config.listen.port == 0 ? 0 : config.listen.port + kWorkerPortOffset;
   config.worker_listen = settings.worker_listen.value_or(HostPort{config.listen.host, worker_port});
+  if (absl::Status wrong = ReadPair(settings); !wrong.ok())
+    return flags.UsageError(MessageOf(wrong));
   if (settings.check) return flags.PrintSettings();
   return std::nullopt;
 }
@@ -171,6 +236,7 @@ int Main(int argc, char** argv) {
       {{"clients", ToString((*server)->client_address())},
        {"workers", ToString((*server)->worker_address())},
        {"data", config.journal.directory},
+       {"role", wire::EnumNameRole((*server)->role())},
        {"epoch", core.state().epoch().value()},
        {"lsn", core.state().lsn().value()},
        {"unfinished", core.state().tasks().size()}});
@@ -179,7 +245,9 @@ int Main(int argc, char** argv) {
   if (!status.ok()) {
     // Nothing more can be made durable: end at once, acknowledge nothing, let the journal recover
     // at the next start.
-    Log(Level::kError, "durability lost, ending", {{"error", MessageOf(status)}});
+    const bool lost =
+        CodeOf(status) != ErrorCode::kConflict && CodeOf(status) != ErrorCode::kUnavailable;
+    Log(Level::kError, lost ? "durability lost, ending" : "ending", {{"error", MessageOf(status)}});
     _exit(1);
   }
   server->reset();

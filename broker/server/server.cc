@@ -8,7 +8,12 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "broker/journal/data_directory.h"
+#include "broker/replication/etcd_register.h"
+#include "broker/replication/file_register.h"
 #include "broker/server/bounds.h"
+#include "broker/server/peer_thread.h"
+#include "broker/server/register_thread.h"
 
 namespace zsched::broker {
 namespace {
@@ -22,12 +27,16 @@ constexpr size_t kTrimBytes = 64 << 20;
 // zmq's I/O thread: one is enough for a gigabyte a second, and there are two cores.
 constexpr int kIoThreads = 1;
 constexpr int kMaxSockets = 16;
+// For so long an active that is to stop waits until its standby serves.
+constexpr int64_t kHandOverMs = 2'000;
 
 Uuid RandomUuid() {
   std::random_device device;
   auto word = [&] { return uint64_t{device()} << 32 | device(); };
   return Uuid{word(), word()};
 }
+
+uint8_t NodeOf(const std::string& name) { return name == NodeName(kBackup) ? kBackup : kPrimary; }
 
 // As the peers shall use it: on the host they know, unless the endpoint has one of its own.
 std::string Advertised(const HostPort& bound, const HostPort& client) {
@@ -45,18 +54,114 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config
   if (!journal.ok()) return journal.status();
   server->journal_ = *std::move(journal);
   ZS_RETURN_IF_ERROR(server->Bind());
-  EngineConfig engine;
-  engine.core = config.core;
-  engine.node = config.node;
-  engine.version = std::string(Version());
-  engine.address = ":" + std::to_string(server->client_address().port);
-  engine.worker_address = Advertised(server->worker_address(), server->client_address());
-  Outbox& outbox = *server;
-  server->engine_ = std::make_unique<Engine>(engine, *server->journal_, outbox);
-  ZS_RETURN_IF_ERROR(server->engine_->Start(RandomUuid(), SystemNow()));
-  server->journal_thread_ = std::make_unique<JournalThread>(*server->journal_, server->wake_);
-  server->query_thread_ = std::make_unique<QueryThread>(*server->journal_, server->wake_);
+  server->fresh_cluster_ = RandomUuid();
+  server->life_ = RandomUuid().lo | 1;
+  if (config.pair) ZS_RETURN_IF_ERROR(server->StartPair());
+  ZS_RETURN_IF_ERROR(server->OpenNode());
   return server;
+}
+
+absl::Status Server::StartPair() {
+  const PairConfig& pair = *config_.pair;
+  absl::StatusOr<std::unique_ptr<RegisterStore>> store =
+      pair.etcd_urls.empty() ? OpenFileRegister(config_.journal.directory)
+                             : OpenEtcdRegister({.urls = pair.etcd_urls,
+                                                 .key = EtcdRegisterKey(pair.name),
+                                                 .user = pair.etcd_user,
+                                                 .password = pair.etcd_password,
+                                                 .ca_file = pair.etcd_ca,
+                                                 .cert_file = pair.etcd_cert,
+                                                 .key_file = pair.etcd_key});
+  if (!store.ok()) return store.status();
+  register_ = std::make_unique<RegisterThread>(*std::move(store), wake_);
+  const HostPort peer{pair.peer.host, pair.peer.port + kPeerPortOffset};
+  ZS_ASSIGN_OR_RETURN(
+      peer_,
+      PeerThread::Start(
+          zmq_, {.listen = pair.peer_listen, .peer = peer, .heartbeat_ms = pair.heartbeat_ms},
+          wake_));
+  return absl::OkStatus();
+}
+
+// The journal is open, and nobody else uses it.
+absl::Status Server::OpenNode() {
+  NodeConfig config;
+  config.engine.core = config_.core;
+  config.engine.node = config_.node;
+  config.engine.version = std::string(Version());
+  config.engine.address = ":" + std::to_string(client_address().port);
+  config.engine.worker_address = Advertised(worker_address(), client_address());
+  config.role.node = NodeOf(config_.node);
+  config.role.cluster = fresh_cluster_;
+  config.life = life_;
+  Register own;
+  if (config_.pair) {
+    const PairConfig& pair = *config_.pair;
+    config.paired = true;
+    config.role.arbitrated = !pair.etcd_urls.empty();
+    config.role.suspect_ms = pair.suspect_ms;
+    config.role.failover_ms = pair.failover_ms;
+    config.peer_host = pair.peer.host;
+    config.peer_address = ToString(pair.peer);
+    config.peer_worker_address =
+        ToString(HostPort{pair.peer.host, pair.peer.port + kWorkerPortOffset});
+    if (!config.role.arbitrated) {
+      ZS_ASSIGN_OR_RETURN(own, register_->Read());
+    }
+  }
+  Outbox& outbox = *this;
+  node_ = std::make_unique<Node>(std::move(config), *journal_, outbox, peer_.get());
+  ZS_RETURN_IF_ERROR(node_->Start(own, SystemNow()));
+  journal_thread_ = std::make_unique<JournalThread>(*journal_, wake_);
+  query_thread_ = std::make_unique<QueryThread>(*journal_, wake_);
+  Publish();
+  return absl::OkStatus();
+}
+
+// What is at the journal is written, and nothing that waits for it leaves.
+absl::Status Server::CloseNode() {
+  if (!journal_thread_->idle()) ZS_RETURN_IF_ERROR(journal_thread_->Wait().status);
+  if (register_ != nullptr) register_->Discard();
+  query_thread_.reset();
+  journal_thread_.reset();
+  node_.reset();
+  journal_.reset();
+  return absl::OkStatus();
+}
+
+// Another epoch is in force: the state is read again from what is durable here.
+absl::Status Server::Reopen() {
+  const bool diverged = node_->diverged();
+  const Lsn lsn = node_->engine().core().state().lsn();
+  const Epoch epoch = node_->engine().core().state().epoch();
+  const Register known = node_->role()->known();
+  Log(Level::kWarn, "begins anew as a follower",
+      {{"why", node_->over()}, {"epoch", epoch.value()}, {"lsn", lsn.value()}});
+  ZS_RETURN_IF_ERROR(CloseNode());
+  if (diverged) {
+    if (lsn.value() == 0)
+      return Error(ErrorCode::kUnavailable,
+                   "the active no longer has the beginning of its log; copy its data directory "
+                   "while it is stopped, or start it with a larger --keep-log");
+    if (known.IsMember(NodeOf(config_.node)))
+      return Error(ErrorCode::kDataLoss,
+                   "the log of this broker is another than the active's, although both are in "
+                   "sync; keep both data "
+                   "directories and report this");
+    const std::string name = "epoch-" + std::to_string(epoch.value()) + "-lsn-" +
+                             std::to_string(lsn.value()) + "-" +
+                             std::to_string(SystemNow().wall_ms);
+    ZS_RETURN_IF_ERROR(DataDirectory::SetAside(config_.journal.directory, name));
+    Log(Level::kWarn, "its log was set aside, as it is another than the active's",
+        {{"archive", config_.journal.directory + "/archive/" + name}});
+  }
+  ZS_ASSIGN_OR_RETURN(journal_, OpenLmdbJournal(config_.journal));
+  return OpenNode();
+}
+
+wire::Role Server::role() const {
+  if (node_->role() != nullptr) return node_->role()->role();
+  return wire::Role::kActiveSolo;
 }
 
 absl::Status Server::Bind() {
@@ -75,7 +180,9 @@ absl::Status Server::Bind() {
 Server::~Server() {
   query_thread_.reset();
   journal_thread_.reset();
-  engine_.reset();  // before the journal it reads
+  peer_.reset();
+  register_.reset();
+  node_.reset();  // before the journal it reads
   clients_.reset();
   workers_.reset();
   if (zmq_ != nullptr) zmq_ctx_term(zmq_);  // waits for the sockets' linger
@@ -115,7 +222,8 @@ void Server::Reconfigure(const CoreConfig& config) {
 void Server::TakeNewConfig() {
   if (!reconfigured_.exchange(false)) return;
   std::lock_guard lock(reconfigure_mutex_);
-  engine_->Reconfigure(new_config_);
+  config_.core = new_config_;
+  Serving().Reconfigure(new_config_);
 }
 
 absl::Status Server::Run() {
@@ -129,8 +237,8 @@ absl::Status Server::Run() {
 
 void Server::WaitForWork() {
   Now now = SystemNow();
-  bool full = engine_->core().OpenBytes() > kMaxOpenBytes;
-  int64_t timeout = std::clamp<int64_t>(engine_->next_tick_ms(now) - now.mono_ms, 0, 1000);
+  bool full = Serving().core().OpenBytes() > kMaxOpenBytes || node_->leaving();
+  int64_t timeout = std::clamp<int64_t>(node_->next_tick_ms(now) - now.mono_ms, 0, 1000);
   if (more_input_ && !full) timeout = 0;
   zmq_pollitem_t items[] = {{nullptr, wake_.fd(), ZMQ_POLLIN, 0},
                             {workers_->handle(), 0, ZMQ_POLLIN, 0},
@@ -140,31 +248,76 @@ void Server::WaitForWork() {
 }
 
 absl::Status Server::Round() {
-  ZS_RETURN_IF_ERROR(TakeCommit());
+  ZS_RETURN_IF_ERROR(TakeDurable());
+  if (peer_ != nullptr) ZS_RETURN_IF_ERROR(TakeFromPeer());
+  ZS_RETURN_IF_ERROR(Release());
   ZS_RETURN_IF_ERROR(TakeReplies());
   WatchRoom();
   if (reconfigured_.load(std::memory_order_relaxed)) TakeNewConfig();
   Now now = SystemNow();
-  if (engine_->core().OpenBytes() <= kMaxOpenBytes) ReadSockets(now);
-  if (now.mono_ms >= engine_->next_tick_ms(now)) engine_->OnTick(now);
-  ZS_RETURN_IF_ERROR(engine_->EndRound(now));
-  query_thread_->Add(engine_->TakeQueries());
+  if (Serving().core().OpenBytes() <= kMaxOpenBytes && !node_->leaving()) ReadSockets(now);
+  if (now.mono_ms >= node_->next_tick_ms(now)) {
+    ZS_RETURN_IF_ERROR(node_->OnTick(now));
+    // An active that stops waiting for its peer commits what waited. The next batch goes to the journal with the round's end.
+    if (node_->TakeCommitted()) ZS_RETURN_IF_ERROR(node_->ReleaseCommitted());
+  }
+  ZS_RETURN_IF_ERROR(node_->EndRound(now));
+  query_thread_->Add(Serving().TakeQueries());
   HandOver();
-  return absl::OkStatus();
+  if (peer_ == nullptr) return absl::OkStatus();
+  AskRegister();
+  Publish();
+  return node_->over().empty() ? absl::OkStatus() : Reopen();
 }
 
-absl::Status Server::TakeCommit() {
+absl::Status Server::TakeDurable() {
   std::optional<JournalThread::Done> done = journal_thread_->Poll();
   if (!done) return absl::OkStatus();
   ZS_RETURN_IF_ERROR(done->status);
-  engine_->OnCommitted(batches_[at_journal_], done->commit_us, SystemNow());
+  return node_->OnDurable(batches_[at_journal_], done->commit_us, SystemNow());
+}
+
+absl::Status Server::TakeFromPeer() {
+  const Now now = SystemNow();
+  peer_->OnRound(now.mono_ms);
+  for (const std::string& frame : peer_->TakeReceived()) {
+    absl::StatusOr<PeerMessage> message = OpenPeerFrame(aligned_.Align(frame));
+    if (!message.ok()) {
+      Log(Level::kWarn, "a frame on the peer endpoint was dropped",
+          {{"error", MessageOf(message.status())}});
+      continue;
+    }
+    ZS_RETURN_IF_ERROR(node_->OnPeer(*message, now));
+  }
+  if (auto answer = register_->TakeAnswer()) ZS_RETURN_IF_ERROR(node_->OnRegister(*answer, now));
+  return absl::OkStatus();
+}
+
+absl::Status Server::Release() {
+  if (!node_->TakeCommitted()) return absl::OkStatus();
   HandOver();
-  return engine_->ReleaseCommitted();
+  return node_->ReleaseCommitted();
+}
+
+void Server::AskRegister() {
+  if (register_->busy()) return;
+  if (std::optional<RegisterQuestion> question = node_->TakeQuestion()) register_->Ask(*question);
+}
+
+void Server::Publish() {
+  if (peer_ == nullptr) return;
+  peer_->Publish(node_->Heartbeat());
+  if (role() == logged_role_) return;
+  logged_role_ = role();
+  Log(Level::kInfo, "role",
+      {{"role", wire::EnumNameRole(role())},
+       {"epoch", node_->role()->known().epoch.value()},
+       {"lsn", Serving().core().appended().value()}});
 }
 
 absl::Status Server::TakeReplies() {
   for (QueryReply& reply : query_thread_->TakeReplies())
-    ZS_RETURN_IF_ERROR(engine_->OnReply(std::move(reply), SystemNow()));
+    ZS_RETURN_IF_ERROR(Serving().OnReply(std::move(reply), SystemNow()));
   return absl::OkStatus();
 }
 
@@ -180,7 +333,7 @@ void Server::WatchRoom() {
         "broker with a larger --map-size";
   else if (usage->disk_free_bytes < config_.disk_reserve_bytes)
     reason = "the broker's disk is nearly full; free some space";
-  engine_->SetDiskLow(std::move(reason));
+  Serving().SetDiskLow(std::move(reason));
 }
 
 // Peers that did not read have read, or are gone.
@@ -198,16 +351,16 @@ void Server::ReadSockets(Now now) {
     size_t bytes = 0;
     // A journal that waits for its next batch is served before another frame is read.
     auto go_on = [&] {
-      return engine_->core().OpenBytes() <= kMaxOpenBytes && bytes < kBytesPerRound &&
+      return Serving().core().OpenBytes() <= kMaxOpenBytes && bytes < kBytesPerRound &&
              !journal_thread_->done();
     };
     auto visit = [&](std::string_view routing_id, std::string_view frame) {
-      engine_->OnFrame(endpoint, routing_id, frame, now);
+      Serving().OnFrame(endpoint, routing_id, frame, now);
       bytes += frame.size();
       return go_on();
     };
     bool more = !go_on() || socket.Receive(kFramesPerRound, visit);
-    engine_->OnDropped(socket.malformed() - malformed);
+    Serving().OnDropped(socket.malformed() - malformed);
     return more;
   };
   // Workers first: what they finish makes room.
@@ -219,22 +372,34 @@ void Server::ReadSockets(Now now) {
 void Server::HandOver() {
   if (!journal_thread_->idle()) return;
   int next = 1 - at_journal_;
-  if (!engine_->TakeBatch(batches_[next])) return;
+  if (!node_->TakeBatch(batches_[next])) return;
   at_journal_ = next;
   journal_thread_->Commit(batches_[next]);
 }
 
+// The standby takes over without a gap that anybody notices: it has all, and is told.
+absl::Status Server::LeaveToStandby() {
+  node_->HandOver(SystemNow());
+  const int64_t until_ms = SystemNow().mono_ms + kHandOverMs;
+  while (role() == wire::Role::kActiveSync && SystemNow().mono_ms < until_ms) {
+    WaitForWork();
+    ZS_RETURN_IF_ERROR(Round());
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Server::Finish() {
-  Log(Level::kInfo, "stopping", {{"lsn", engine_->core().appended().value()}});
-  // Two rounds at most: what is at the journal, then what was open meanwhile.
-  while (!journal_thread_->idle() || engine_->core().HasRecords()) {
+  Log(Level::kInfo, "stopping", {{"lsn", Serving().core().appended().value()}});
+  if (peer_ != nullptr && role() == wire::Role::kActiveSync) ZS_RETURN_IF_ERROR(LeaveToStandby());
+  // What is at the journal, then what was open meanwhile. What waits for the peer by then was not acknowledged.
+  while (!node_->waits_for_peer() && (!journal_thread_->idle() || Serving().core().HasRecords())) {
     HandOver();
     JournalThread::Done done = journal_thread_->Wait();
     ZS_RETURN_IF_ERROR(done.status);
-    engine_->OnCommitted(batches_[at_journal_], done.commit_us, SystemNow());
-    ZS_RETURN_IF_ERROR(engine_->ReleaseCommitted());
+    ZS_RETURN_IF_ERROR(node_->OnDurable(batches_[at_journal_], done.commit_us, SystemNow()));
+    if (node_->TakeCommitted()) ZS_RETURN_IF_ERROR(node_->ReleaseCommitted());
   }
-  engine_->Resign();
+  Serving().Resign();
   return absl::OkStatus();
 }
 

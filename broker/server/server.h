@@ -1,7 +1,11 @@
-// The running broker: sockets, clocks and threads around an Engine. Owned by broker/server; the
+// The running broker: sockets, clocks and threads around a Node. Owned by broker/server; the
 // only place that composes core, journal and transport.
 //
-//   loop thread: poll ▶ committed? ▶ replies ▶ worker frames ▶ client frames ▶ tick ▶ end round ▶ hand batch to journal
+//   loop thread: poll ▶ durable? ▶ peer, register ▶ committed? ▶ replies ▶ worker frames ▶ client frames ▶ tick ▶ end round
+//                ▶ hand batch to journal and peer
+//
+// A node that is over (fenced, or its log is another than the active's) is replaced by one that reads the journal again; the
+// sockets stay.
 //
 // Example:
 //   auto server = Server::Start(config);
@@ -13,16 +17,35 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/text.h"
 #include "broker/journal/journal.h"
-#include "broker/server/engine.h"
+#include "broker/server/node.h"
 #include "broker/server/threads.h"
 #include "broker/transport/router_socket.h"
 
 namespace zsched::broker {
+
+class PeerThread;
+class RegisterThread;
+
+// The other broker, and how the two find out who serves.
+struct PairConfig {
+  HostPort peer;         // its base address
+  HostPort peer_listen;  // where this one hears it
+  // etcd of `arbiter`; empty: none.
+  std::vector<std::string> etcd_urls;
+  std::string name = "zsched";  // of the pair, in etcd
+  std::string etcd_user, etcd_password, etcd_ca, etcd_cert, etcd_key;
+  // docs/ha.md, "Roles"
+  int64_t heartbeat_ms = 100;
+  int64_t suspect_ms = 400;
+  int64_t failover_ms = 700;
+};
 
 struct ServerConfig {
   CoreConfig core;
@@ -30,6 +53,7 @@ struct ServerConfig {
   std::string node = "primary";
   HostPort listen;
   HostPort worker_listen;
+  std::optional<PairConfig> pair;           // nullopt: it serves alone
   double map_watermark = 0.85;              // of the map: submits are refused above it
   uint64_t disk_reserve_bytes = 512 << 20;  // submits are refused when less is free
 };
@@ -50,7 +74,8 @@ class Server : private Outbox {
 
   const HostPort& client_address() const { return clients_->address(); }
   const HostPort& worker_address() const { return workers_->address(); }
-  const Engine& engine() const { return *engine_; }
+  const Engine& engine() const { return node_->engine(); }
+  wire::Role role() const;
 
  private:
   explicit Server(const ServerConfig& config);
@@ -60,24 +85,40 @@ class Server : private Outbox {
   RouterSocket& SocketOf(Endpoint endpoint) {
     return endpoint == Endpoint::kClient ? *clients_ : *workers_;
   }
+  Engine& Serving() { return node_->engine(); }
   absl::Status Bind();
+  absl::Status StartPair();
+  absl::Status OpenNode();
+  absl::Status CloseNode();
+  absl::Status Reopen();
   void WaitForWork();
   absl::Status Round();
-  absl::Status TakeCommit();
+  absl::Status TakeDurable();
+  absl::Status TakeFromPeer();
+  absl::Status Release();
+  void AskRegister();
+  void Publish();
   absl::Status TakeReplies();
   void WatchRoom();
   void ReturnMemory();
   void TakeNewConfig();
   void ReadSockets(Now now);
   void HandOver();
+  absl::Status LeaveToStandby();
   absl::Status Finish();
 
   ServerConfig config_;
   void* zmq_ = nullptr;
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<RouterSocket> clients_, workers_;
-  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Node> node_;
   WakeFd wake_;
+  uint64_t life_ = 0;  // of the process
+  Uuid fresh_cluster_;
+  std::unique_ptr<PeerThread> peer_;  // of a pair, as the next three
+  std::unique_ptr<RegisterThread> register_;
+  AlignedCopy aligned_;
+  wire::Role logged_role_ = wire::Role::kFenced;
   std::unique_ptr<JournalThread> journal_thread_;
   std::unique_ptr<QueryThread> query_thread_;
   Batch

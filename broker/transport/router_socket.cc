@@ -8,7 +8,6 @@
 
 #include "base/check.h"
 #include "schemas/errors.h"
-#include "schemas/limits.h"
 
 namespace zsched::broker {
 namespace {
@@ -85,7 +84,7 @@ absl::StatusOr<std::unique_ptr<RouterSocket>> RouterSocket::Bind(void* zmq_conte
   SetOption(socket, ZMQ_BACKLOG, kBacklog);
   SetOption(socket, ZMQ_HANDSHAKE_IVL, kHandshakeMs);
   SetOption(socket, ZMQ_IPV6, address.host.find(':') != std::string::npos ? 1 : 0);
-  int64_t max_bytes = kMaxFrameBytes;
+  const int64_t max_bytes = limits.frame_bytes;
   ZS_CHECK(zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) == 0);
   std::string endpoint =
       address.port == 0 ? "tcp://" + address.host + ":*" : ToZmqEndpoint(address);

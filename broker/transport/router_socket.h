@@ -22,11 +22,13 @@
 #include "base/text.h"
 #include "broker/transport/send_budget.h"
 #include "schemas/frame.h"
+#include "schemas/limits.h"
 
 namespace zsched::broker {
 
 struct SocketLimits {
-  int receive_frames = 0;  // of one peer, received and not taken
+  int receive_frames = 0;                // of one peer, received and not taken
+  int64_t frame_bytes = kMaxFrameBytes;  // a peer that sends a larger one is cut off
   SendLimits send;
 };
 

@@ -47,6 +47,20 @@ class BrokerChaos : public testing::Test {
     client_ = cluster_.NewClient();
     load_ = std::make_unique<Load>(cluster_, LoadOptions{kProducers, seed_});
   }
+  void StartPair(const std::string& visibility_timeout) {
+    cluster_.StartPair({"--visibility-timeout", visibility_timeout, "--heartbeat", "300ms"});
+    StartWorkers();
+    client_ = cluster_.NewClient();
+    load_ = std::make_unique<Load>(cluster_, LoadOptions{kProducers, seed_});
+  }
+  // The other one serves, and the one that ended comes back as its standby.
+  void Rejoin(const std::string& ended) {
+    cluster_.AwaitRole(Cluster::Other(ended), "kActive");
+    sleepers_.back().back_ms = WallMs();
+    cluster_.StartNode(ended);
+    cluster_.AwaitRole(ended, "kStandby");
+    cluster_.AwaitRole(Cluster::Other(ended), "kActiveSync");
+  }
   void StartWorkers() {
     for (const char* name : {"w1", "w2"}) cluster_.StartWorker(name, {"--concurrency", "16"});
   }
@@ -67,15 +81,23 @@ class BrokerChaos : public testing::Test {
   }
 
   // Every promise is kept: one terminal state, the right one, the right result; nothing else exists. Once as the broker is,
-  // once as it reads itself back after a last kill.
+  // once as it reads itself back after a last kill, or as the standby has it.
   void CheckPromises() {
     harness::WaitAll(*client_, ids_);
     ASSERT_NO_FATAL_FAILURE(CheckOutcomes());
     ASSERT_NO_FATAL_FAILURE(CheckTables());
-    cluster_.KillBroker();
-    cluster_.StartBroker();
+    if (cluster_.is_pair()) {
+      const std::string active = cluster_.Active();
+      cluster_.KillNode(active);
+      cluster_.AwaitRole(Cluster::Other(active), "kActive");
+    } else {
+      cluster_.KillBroker();
+      cluster_.StartBroker();
+    }
     ASSERT_NO_FATAL_FAILURE(CheckTables());
   }
+  // How many attempts ran while their broker went and another, or the same again, was there.
+  int CheckSleepers();
 
   TaskId StartSleeper() {
     TaskId id =
@@ -88,6 +110,11 @@ class BrokerChaos : public testing::Test {
     return id;
   }
 
+  std::vector<TaskId> Sleeping() const {
+    std::vector<TaskId> ids;
+    for (const Sleeper& sleeper : sleepers_) ids.push_back(sleeper.id);
+    return ids;
+  }
   void CheckTask(const Promise& promise, const TaskInfo& task) const;
   void CheckTables();
   void CheckOutcomes();
@@ -171,23 +198,66 @@ TEST_F(BrokerChaos, Kill9UnderLoadLosesNothingAndAttemptsRunOn) {
     cluster_.StartBroker();
     sleepers_.back().back_ms = WallMs();
   });
-  std::vector<TaskId> sleeping;
-  for (const Sleeper& sleeper : sleepers_) sleeping.push_back(sleeper.id);
-  harness::WaitAll(*client_, sleeping);
+  harness::WaitAll(*client_, Sleeping());
   ASSERT_NO_FATAL_FAILURE(CheckPromises());
+  EXPECT_GE(CheckSleepers(), 1) << "no attempt ran across a restart: sleepers must sleep longer";
+  EXPECT_EQ(cluster_.StopBroker(), 0);
+}
 
-  // Attempts that ran across a restart: their first attempt is the one that counted.
+// Their first attempt is the one that counted.
+int BrokerChaos::CheckSleepers() {
   int survived = 0;
-  std::vector<TaskInfo> slept = harness::GetAll(*client_, sleeping);
+  std::vector<TaskInfo> slept = harness::GetAll(*client_, Sleeping());
   for (size_t i = 0; i < slept.size(); ++i) {
     EXPECT_EQ(NameOf(slept[i].state), "succeeded") << slept[i].error_message;
     EXPECT_EQ(slept[i].attempt, 1u) << "round " << i << ": the lease was lost with the broker";
     survived += slept[i].attempt == 1 && slept[i].started_at_ms <= sleepers_[i].gone_ms &&
                 slept[i].finished_at_ms >= sleepers_[i].back_ms;
   }
-  EXPECT_GE(survived, 1) << "no attempt ran across a restart: sleepers must sleep longer";
   RecordProperty("survived", survived);
-  EXPECT_EQ(cluster_.StopBroker(), 0);
+  return survived;
+}
+
+// The standby has all that was acknowledged, and the workers bring their attempts along.
+TEST_F(BrokerChaos, Kill9OfTheActiveOfAPairLosesNothingAndAttemptsRunOn) {
+  StartPair("20s");
+  const uint64_t rounds = FromEnvironment("ZSCHED_CHAOS_ROUNDS", 6);
+  Rounds(rounds, [&] {
+    StartSleeper();
+    const std::string active = cluster_.Active();
+    cluster_.KillNode(active);
+    sleepers_.back().gone_ms = WallMs();
+    Rejoin(active);
+  });
+  harness::WaitAll(*client_, Sleeping());
+  ASSERT_NO_FATAL_FAILURE(CheckPromises());
+  EXPECT_GE(CheckSleepers(), 1) << "no attempt ran across a failover: sleepers must sleep longer";
+}
+
+TEST_F(BrokerChaos, SigtermOfTheActiveOfAPairHandsOver) {
+  StartPair("20s");
+  Rounds(4, [&] {
+    StartSleeper();
+    const std::string active = cluster_.Active();
+    EXPECT_EQ(cluster_.StopNode(active), 0);
+    sleepers_.back().gone_ms = WallMs();
+    Rejoin(active);
+  });
+  harness::WaitAll(*client_, Sleeping());
+  CheckPromises();
+}
+
+// The pair goes on alone, and takes the other in again.
+TEST_F(BrokerChaos, Kill9OfTheStandbyLosesNothing) {
+  StartPair("20s");
+  Rounds(4, [&] {
+    const std::string standby = Cluster::Other(cluster_.Active());
+    cluster_.KillNode(standby);
+    cluster_.AwaitRole(Cluster::Other(standby), "kActiveSolo");
+    cluster_.StartNode(standby);
+    cluster_.AwaitRole(standby, "kStandby");
+  });
+  CheckPromises();
 }
 
 TEST_F(BrokerChaos, SigtermUnderLoadLosesNothing) {

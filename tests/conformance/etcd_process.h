@@ -56,7 +56,7 @@ class EtcdProcess {
 
   const EtcdKind kind_;
   ScratchDirectory directory_;
-  harness::PortPair ports_;
+  harness::PortRange ports_;
   std::unique_ptr<harness::Process> process_;
 };
 

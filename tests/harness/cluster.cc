@@ -23,7 +23,7 @@ std::filesystem::path ProgramDirectory() {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path();
 }
 
-// An abstract Unix socket whose name says "this pair is taken"; the kernel takes it back with the process. -1: taken.
+// An abstract Unix socket whose name says "these are taken"; the kernel takes it back with the process. -1: taken.
 int Reserve(int port) {
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_un address{};
@@ -69,25 +69,25 @@ T ValueOf(absl::StatusOr<T> value, const std::string& what) {
 
 std::string ProgramPath(const std::string& program) { return ProgramDirectory() / program; }
 
-PortPair::PortPair() {
+PortRange::PortRange() {
   // A start of our own for each process keeps searches from meeting.
-  constexpr int kPairs = (kLastPort - kFirstPort) / 2;
-  int start = static_cast<int>(static_cast<uint32_t>(getpid()) * 7919u % kPairs);
-  for (int i = 0; i < kPairs; ++i) {
-    int port = kFirstPort + 2 * ((start + i) % kPairs);
+  constexpr int kPorts = 4, kRanges = (kLastPort - kFirstPort) / kPorts;
+  int start = static_cast<int>(static_cast<uint32_t>(getpid()) * 7919u % kRanges);
+  for (int i = 0; i < kRanges; ++i) {
+    int port = kFirstPort + kPorts * ((start + i) % kRanges);
     int fd = Reserve(port);
     if (fd < 0) continue;
-    if (IsFree(port) && IsFree(port + 1)) {
+    if (IsFree(port) && IsFree(port + 1) && IsFree(port + 2) && IsFree(port + 3)) {
       first_ = port;
       reservation_ = fd;
       return;
     }
     close(fd);
   }
-  throw Failure("no two neighbouring free ports on 127.0.0.1");
+  throw Failure("no four neighbouring free ports on 127.0.0.1");
 }
 
-PortPair::~PortPair() {
+PortRange::~PortRange() {
   if (reservation_ >= 0) close(reservation_);
 }
 
@@ -95,6 +95,7 @@ Cluster::Cluster() : dir_(MakeDirectory()) {}
 
 Cluster::~Cluster() {
   workers_.clear();
+  nodes_.clear();
   broker_.reset();
   if (testing::Test::HasFailure() || std::uncaught_exceptions() > 0) PrintLogs();
   if (std::getenv("ZSCHED_TEST_KEEP") != nullptr) return;
@@ -112,14 +113,83 @@ Process& Cluster::StartBroker(const Args& flags) {
   broker_flags_ = flags;
   Args argv = {ProgramPath("zsched-broker"), "--data", data(), "--listen", brokers()};
   argv.insert(argv.end(), flags.begin(), flags.end());
-  size_t from = Log("broker").size();
-  broker_ = std::make_unique<Process>(argv, ProcessOptions{.stdout_path = LogPath("broker")});
-  bool ready = Await([&] {
-    return Log("broker").find(" ready  clients=", from) != std::string::npos || !broker_->running();
-  });
-  if (!ready || !broker_->running())
-    throw Failure("the broker did not start: " + Log("broker").substr(from));
+  broker_ = StartBrokerProcess("broker", argv);
   return *broker_;
+}
+
+std::unique_ptr<Process> Cluster::StartBrokerProcess(const std::string& name, const Args& argv) {
+  size_t from = Log(name).size();
+  auto process = std::make_unique<Process>(argv, ProcessOptions{.stdout_path = LogPath(name)});
+  bool ready = Await([&] {
+    return Log(name).find(" ready  clients=", from) != std::string::npos || !process->running();
+  });
+  if (!ready || !process->running())
+    throw Failure("the broker did not start: " + Log(name).substr(from));
+  return process;
+}
+
+void Cluster::StartPair(const Args& flags) {
+  paired_ = true;
+  more_ports_.emplace();
+  broker_flags_ = flags;
+  StartNode("primary");
+  StartNode("backup");
+  const std::string active = Active();
+  AwaitRole(Other(active), "kStandby");
+  AwaitRole(active, "kActiveSync");
+}
+
+Process& Cluster::StartNode(const std::string& node) {
+  const bool first = node == "primary";
+  Args argv = {ProgramPath("zsched-broker"),
+               "--data",
+               dir_ + "/" + node,
+               "--node",
+               node,
+               "--listen",
+               first ? primary() : backup(),
+               "--peer",
+               first ? backup() : primary()};
+  argv.insert(argv.end(), broker_flags_.begin(), broker_flags_.end());
+  nodes_[node] = StartBrokerProcess(node, argv);
+  return *nodes_[node];
+}
+
+int Cluster::StopNode(const std::string& node) {
+  nodes_.at(node)->Signal(SIGTERM);
+  std::optional<int> code = nodes_.at(node)->WaitExit();
+  if (!code) throw Failure("the " + node + " did not end after SIGTERM");
+  return *code;
+}
+
+std::string Cluster::RoleOf(const std::string& node) const {
+  constexpr std::string_view kRole = " role  role=";
+  const std::string log = Log(node);
+  const size_t at = log.rfind(kRole);
+  if (at == std::string::npos) return "";
+  const size_t begin = at + kRole.size();
+  return log.substr(begin, log.find_first_of(" \n", begin) - begin);
+}
+
+std::string Cluster::Active() {
+  std::string active;
+  auto is_active = [&](const std::string& node) {
+    auto process = nodes_.find(node);
+    return process != nodes_.end() && process->second->running() &&
+           RoleOf(node).starts_with("kActive");
+  };
+  const bool found = Await([&] {
+    for (const char* node : {"primary", "backup"})
+      if (is_active(node)) active = node;
+    return !active.empty();
+  });
+  if (!found) throw Failure("no node is active");
+  return active;
+}
+
+void Cluster::AwaitRole(const std::string& node, const std::string& prefix) {
+  if (!Await([&] { return RoleOf(node).starts_with(prefix); }))
+    throw Failure("the " + node + " is " + RoleOf(node) + " and not " + prefix);
 }
 
 int Cluster::StopBroker() {

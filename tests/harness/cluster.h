@@ -8,11 +8,15 @@
 //   cluster.KillBroker();                    // kill -9
 //   cluster.StartBroker();                   // the same data, the same ports
 //
+//   Cluster pair;
+//   pair.StartPair();                        // "primary" and "backup", one of them active
+//   pair.KillNode(pair.Active());
+//
 // Data lies beside the build (a normal disk, as fsync has to mean something), in a new directory that goes with the
 // cluster. When the test has failed by then, the last lines of every log are printed first; ZSCHED_TEST_KEEP=1 keeps the
 // directory. Every process is gone when the destructor returns.
 //
-// Ports come in pairs (clients, workers) from below the kernel's ephemeral range, so that no outgoing connection can sit on
+// Ports come in fours (clients, workers, the other broker, one spare) from below the kernel's ephemeral range, so that no outgoing connection can sit on
 // them while a broker is down, and are reserved across processes, so that tests can run side by side.
 //
 // Threads: the test's main thread; clients have theirs.
@@ -20,6 +24,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,13 +51,13 @@ struct RunOptions {
 // Directory of the programs under test: the one of the test itself.
 std::string ProgramPath(const std::string& program);
 
-// Two neighbouring ports on 127.0.0.1 that are this object's until it goes.
-class PortPair {
+// Four neighbouring ports on 127.0.0.1 that are this object's until it goes.
+class PortRange {
  public:
-  PortPair();
-  ~PortPair();
-  PortPair(const PortPair&) = delete;
-  PortPair& operator=(const PortPair&) = delete;
+  PortRange();
+  ~PortRange();
+  PortRange(const PortRange&) = delete;
+  PortRange& operator=(const PortRange&) = delete;
   int first() const { return first_; }
 
  private:
@@ -69,8 +74,9 @@ class Cluster {
 
   const std::string& dir() const { return dir_; }
   std::string data() const { return dir_ + "/broker"; }
-  std::string brokers() const { return "127.0.0.1:" + std::to_string(ports_.first()); }
-  std::string client_endpoint() const { return "tcp://" + brokers(); }
+  // For --brokers: both of a pair.
+  std::string brokers() const { return paired_ ? primary() + "," + backup() : primary(); }
+  std::string client_endpoint() const { return "tcp://" + primary(); }
   std::string worker_endpoint() const;
   int client_port() const { return ports_.first(); }
 
@@ -82,6 +88,24 @@ class Cluster {
   void KillBroker() { broker_->Kill(); }
   // SIGTERM; the exit code.
   int StopBroker();
+
+  // --- A pair, instead of one broker. Its nodes are "primary" and "backup", which also name their logs.
+  // Starts both and waits until one is active and the other its standby. `flags`: of both, also of later starts.
+  void StartPair(const Args& flags = {});
+  // Waits until it says that it is ready, whatever its role.
+  Process& StartNode(const std::string& node);
+  void KillNode(const std::string& node) { nodes_.at(node)->Kill(); }
+  // SIGTERM; the exit code.
+  int StopNode(const std::string& node);
+  bool is_pair() const { return paired_; }
+  static std::string Other(const std::string& node) {
+    return node == "primary" ? "backup" : "primary";
+  }
+  // As it last said in its log, such as "kStandby".
+  std::string RoleOf(const std::string& node) const;
+  // The node that last said to be active, of those that run. Throws Failure when there is none at the deadline.
+  std::string Active();
+  void AwaitRole(const std::string& node, const std::string& prefix);
 
   // Starts a worker and waits until it is connected to the broker.
   Process& StartWorker(const std::string& name, const Args& flags = {},
@@ -104,13 +128,19 @@ class Cluster {
   static constexpr size_t kShownLogBytes = 6000;
 
  private:
+  std::string primary() const { return "127.0.0.1:" + std::to_string(ports_.first()); }
+  std::string backup() const { return "127.0.0.1:" + std::to_string(more_ports_->first()); }
+  std::unique_ptr<Process> StartBrokerProcess(const std::string& name, const Args& argv);
   std::string LogPath(const std::string& name) const { return dir_ + "/" + name + ".log"; }
   void PrintLogs() const;
 
   std::string dir_;
-  PortPair ports_;
+  PortRange ports_;
   Args broker_flags_;
   std::unique_ptr<Process> broker_;
+  bool paired_ = false;
+  std::optional<PortRange> more_ports_;  // of the backup
+  std::map<std::string, std::unique_ptr<Process>> nodes_;
   std::map<std::string, std::unique_ptr<Process>> workers_;
   int runs_ = 0;
 };
