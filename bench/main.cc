@@ -6,6 +6,7 @@
 #include "base/config.h"
 #include "base/text.h"
 #include "bench/backlog.h"
+#include "bench/failover.h"
 #include "bench/latency.h"
 #include "bench/limits.h"
 #include "bench/report.h"
@@ -26,6 +27,7 @@ struct Settings {
   LatencyOptions latency;
   BacklogOptions backlog;
   SchedulesOptions schedules;
+  FailoverOptions failover;
 };
 
 int Fail(const absl::Status& status, bool json) {
@@ -125,6 +127,17 @@ absl::StatusOr<Json> Schedules(const Settings& settings) {
               {"late_ms", late}};
 }
 
+absl::StatusOr<Json> Failover(const Settings& settings) {
+  ZS_ASSIGN_OR_RETURN(FailoverResult result, RunFailover(settings.failover));
+  Json unavailable = ToJson(result.unavailable_ms);
+  unavailable["max"] = result.unavailable_ms_max;
+  return Json{{"rounds", settings.failover.rounds},
+              {"tasks", result.tasks},
+              {"lost", result.lost},
+              {"duplicated_results", result.duplicated_results},
+              {"unavailable_ms", unavailable}};
+}
+
 absl::StatusOr<Json> Limits(const Settings& settings) {
   constexpr int kCommits = 500;
   constexpr uint64_t kPipelineTasks = 1'000'000, kSingleTasks = 200'000, kEchoes = 500'000;
@@ -151,6 +164,7 @@ absl::StatusOr<Json> Repeat(const std::string& command, const Settings& settings
                                   : command == "latency"   ? Latency(settings)
                                   : command == "backlog"   ? Backlog(settings)
                                   : command == "schedules" ? Schedules(settings)
+                                  : command == "failover"  ? Failover(settings)
                                                            : Limits(settings));
     runs.push_back(std::move(run));
   }
@@ -178,6 +192,8 @@ void AddThroughput(Flags& flags, Settings& settings) {
                  "Schedules that fire once a day, made before", 0, 200'000);
   command.Number("--samples", &options.samples, "Rate and file size at so many equal shares", 1,
                  1000);
+  command.Switch("--standby", &options.standby,
+                 "With a second broker, whose disk every commit waits for");
   command.Switch("--no-limit", &settings.no_limit, "Leave out the bare pipeline");
   command.Brokers("--brokers", &settings.brokers, "Measure these instead of own processes");
   command.Example("zsched-bench throughput --tasks 10000000 --workers 2");
@@ -210,6 +226,12 @@ void AddOthers(Flags& flags, Settings& settings) {
                      1000, 3600 * 1000);
   schedules.Example("zsched-bench schedules --schedules 100000");
   schedules.Example("zsched-bench schedules --schedules 100000 --spread 60s --period 2m");
+  Flags& failover = flags.Command(
+      "failover",
+      "kill -9 of the active of a pair under load: what is lost, and the time without service");
+  failover.Number("--rounds", &settings.failover.rounds, "Kills", 1, 100'000);
+  failover.Number("--workers", &settings.failover.workers, "Worker processes to start", 1, 1024);
+  failover.Example("zsched-bench failover --rounds 100");
   Flags& limits = flags.Command(
       "limits", "What the libraries allow here: LMDB commit, ZeroMQ echo, a bare pipeline");
   limits.Example("zsched-bench limits");
@@ -230,7 +252,7 @@ int Main(int argc, char** argv) {
     settings.throughput.brokers +=
         (settings.throughput.brokers.empty() ? "" : ",") + ToString(broker);
   settings.throughput.data_root = settings.latency.data_root = settings.backlog.data_root =
-      settings.schedules.data_root = settings.data_root;
+      settings.schedules.data_root = settings.failover.data_root = settings.data_root;
   settings.throughput.measure_limit = !settings.no_limit;
   absl::StatusOr<Json> result = Repeat(flags.command(), settings);
   bool json = settings.output == "json";

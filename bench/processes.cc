@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -31,26 +32,28 @@ std::string ProgramDirectory() {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path().string();
 }
 
-// A port P with P and P+1 free at this moment.
+// A port P with P, P+1 and P+2 free at this moment.
 absl::StatusOr<int> FreePorts() {
-  constexpr int kTries = 50;
+  constexpr int kTries = 50, kPorts = 3;
   for (int i = 0; i < kTries; ++i) {
-    int first = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
-        second = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    bool ok = bind(first, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-              getsockname(first, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-    int port = ntohs(address.sin_port);
-    address.sin_port = htons(static_cast<uint16_t>(port + 1));
-    ok = ok && port < 65535 && bind(second, reinterpret_cast<sockaddr*>(&address), size) == 0;
-    close(first);
-    close(second);
-    if (ok) return port;
+    int port = 0, found = 0;
+    std::array<int, kPorts> sockets;
+    for (int& fd : sockets) {
+      fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      sockaddr_in address{};
+      address.sin_family = AF_INET;
+      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+      address.sin_port = htons(static_cast<uint16_t>(found == 0 ? 0 : port + found));
+      socklen_t size = sizeof address;
+      if (port + found > 65535 || bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+          getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0)
+        continue;
+      if (found++ == 0) port = ntohs(address.sin_port);
+    }
+    for (int fd : sockets) close(fd);
+    if (found == kPorts) return port;
   }
-  return Error(ErrorCode::kUnavailable, "no two neighbouring free ports on 127.0.0.1");
+  return Error(ErrorCode::kUnavailable, "no three neighbouring free ports on 127.0.0.1");
 }
 
 }  // namespace
@@ -80,19 +83,44 @@ absl::StatusOr<std::unique_ptr<Cluster>> Cluster::Start(const ClusterOptions& op
                                               std::strerror(errno) +
                                               "; name another with --data-root");
   cluster->data_ = pattern;
-  ZS_ASSIGN_OR_RETURN(int port, FreePorts());
-  cluster->brokers_ = "127.0.0.1:" + std::to_string(port);
-  ZS_RETURN_IF_ERROR(cluster->StartBroker());
+  for (size_t node = 0; node < (options.standby ? 2 : 1); ++node) {
+    ZS_ASSIGN_OR_RETURN(int port, FreePorts());
+    cluster->addresses_[node] = "127.0.0.1:" + std::to_string(port);
+    cluster->brokers_ += (node == 0 ? "" : ",") + cluster->addresses_[node];
+  }
+  ZS_RETURN_IF_ERROR(cluster->StartNode(0));
+  if (options.standby) {
+    ZS_RETURN_IF_ERROR(cluster->StartNode(1));
+    ZS_RETURN_IF_ERROR(cluster->WaitForStandby().status());
+  }
   ZS_RETURN_IF_ERROR(cluster->StartWorkers(options.workers));
   return cluster;
 }
 
-absl::Status Cluster::StartBroker() {
-  std::vector<std::string> argv = {ProgramDirectory() + "/zsched-broker", "--data", journal(),
-                                   "--listen", brokers_};
+absl::Status Cluster::StartNode(size_t node) {
+  const std::string name = node == 0 ? "broker" : "standby";
+  std::vector<std::string> argv = {ProgramDirectory() + "/zsched-broker", "--data",
+                                   data_ + "/" + name, "--listen", addresses_[node]};
+  if (options_.standby)
+    for (const char* flag : {"--node", node == 0 ? "primary" : "backup", "--peer"})
+      argv.emplace_back(flag);
+  if (options_.standby) argv.push_back(addresses_[1 - node]);
   argv.insert(argv.end(), options_.broker_flags.begin(), options_.broker_flags.end());
-  ZS_ASSIGN_OR_RETURN(broker_, Spawn(argv, data_ + "/broker.log"));
+  ZS_ASSIGN_OR_RETURN(nodes_[node], Spawn(argv, data_ + "/" + name + ".log"));
   return absl::OkStatus();
+}
+
+absl::StatusOr<size_t> Cluster::WaitForStandby() const {
+  auto client = Client::Create({.brokers = brokers_, .name = "zsched-bench"});
+  if (!client.ok()) return client.status();
+  auto deadline = std::chrono::steady_clock::now() + kStartTime;
+  while (std::chrono::steady_clock::now() < deadline) {
+    auto status = (*client)->Status();
+    if (status.ok() && status->role == BrokerRole::kActiveSync)
+      return status->node == "primary" ? 0 : 1;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return Error(ErrorCode::kTimedOut, "the two brokers at " + brokers_ + " do not become a pair");
 }
 
 absl::Status Cluster::StartWorkers(int count) {
@@ -129,19 +157,21 @@ double Cluster::End(pid_t pid, int signal) {
          static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
-void Cluster::KillBroker() { killed_cpu_ += End(std::exchange(broker_, 0), SIGKILL); }
+void Cluster::KillNode(size_t node) { killed_cpu_ += End(std::exchange(nodes_[node], 0), SIGKILL); }
 
 double Cluster::Stop() {
   double cpu = killed_cpu_;
   // Workers first: they say goodbye to a broker that still listens.
   for (pid_t pid : std::exchange(workers_, {})) cpu += End(pid, SIGTERM);
-  if (broker_ != 0) cpu += End(std::exchange(broker_, 0), SIGTERM);
+  for (pid_t& pid : nodes_)
+    if (pid != 0) cpu += End(std::exchange(pid, 0), SIGTERM);
   return cpu;
 }
 
 Cluster::~Cluster() {
   for (pid_t pid : workers_) End(pid, SIGKILL);
-  if (broker_ != 0) End(broker_, SIGKILL);
+  for (pid_t pid : nodes_)
+    if (pid != 0) End(pid, SIGKILL);
   std::error_code ignored;
   if (!data_.empty()) std::filesystem::remove_all(data_, ignored);
 }

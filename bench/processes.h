@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ struct ClusterOptions {
   int concurrency = 2;                         // of each worker
   std::string data_root = "/var/tmp";          // a directory on the disk to be measured
   std::vector<std::string> broker_flags = {};  // beside --data and --listen
+  bool standby = false;                        // a second broker, which follows the first
 };
 
 class Cluster {
@@ -36,11 +38,16 @@ class Cluster {
 
   // Until the broker answers and that many workers are connected. TIMED_OUT.
   absl::Status WaitForWorkers(int workers) const;
-  absl::Status StartBroker();
+  absl::Status StartBroker() { return StartNode(0); }
+  // Of a pair: 0 is the primary, 1 the backup.
+  absl::Status StartNode(size_t node);
+  void KillNode(size_t node);  // kill -9
+  // Until one is active and the other has all that it has; which of them is active. TIMED_OUT.
+  absl::StatusOr<size_t> WaitForStandby() const;
   absl::Status StartWorkers(int count);
-  void KillBroker();  // kill -9
+  void KillBroker() { KillNode(0); }
 
-  pid_t broker_pid() const { return broker_; }
+  pid_t broker_pid() const { return nodes_[0]; }
   const std::vector<pid_t>& worker_pids() const { return workers_; }
   const std::string& brokers() const { return brokers_; }
   // The broker's data directory.
@@ -56,7 +63,8 @@ class Cluster {
 
   const ClusterOptions options_;
   std::string brokers_, data_;
-  pid_t broker_ = 0;
+  std::array<std::string, 2> addresses_;  // the second of a standby
+  std::array<pid_t, 2> nodes_ = {};       // 0: does not run
   std::vector<pid_t> workers_;
   double killed_cpu_ = 0;  // of brokers that KillBroker ended
 };

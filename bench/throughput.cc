@@ -128,8 +128,9 @@ absl::StatusOr<ThroughputResult> RunThroughput(const ThroughputOptions& options)
   if (!options.brokers.empty()) return Run(options, options.brokers, nullptr);
   ThroughputResult result;
   {
-    ZS_ASSIGN_OR_RETURN(
-        auto cluster, Cluster::Start({.workers = options.workers, .data_root = options.data_root}));
+    ZS_ASSIGN_OR_RETURN(auto cluster, Cluster::Start({.workers = options.workers,
+                                                      .data_root = options.data_root,
+                                                      .standby = options.standby}));
     ZS_RETURN_IF_ERROR(cluster->WaitForWorkers(options.workers));
     ZS_ASSIGN_OR_RETURN(result, Run(options, cluster->brokers(), cluster.get()));
   }

@@ -28,6 +28,7 @@ struct ThroughputOptions {
   RestingLoad resting = {};   // there before the tasks, and untouched by them
   int samples = 10;           // at equal shares of the tasks
   std::string brokers = {};   // empty: start own processes
+  bool standby = false;       // a pair of own processes
   bool measure_limit = true;  // the bare pipeline in the same run; only with own processes
   std::string data_root = "/var/tmp";
 };

@@ -1,0 +1,138 @@
+#include "bench/failover.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "base/check.h"
+#include "bench/processes.h"
+#include "schemas/errors.h"
+#include "zsched/client.h"
+
+namespace zsched::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Between two submits: enough to see a gap of a millisecond, little enough to leave the machine idle.
+constexpr auto kPace = std::chrono::milliseconds(1);
+// Before and after each kill.
+constexpr auto kCalm = std::chrono::milliseconds(500);
+// Longer than commits take: after so long without one, an acknowledgement is the first of many.
+constexpr auto kGap = std::chrono::milliseconds(10);
+// Submitted and not acknowledged: what a gap of ten seconds makes.
+constexpr uint64_t kMostWaiting = 10'000;
+constexpr auto kPatience = std::chrono::seconds(60);
+
+// Submits one task after another, and remembers when each was acknowledged and how often it ended.
+class Load {
+ public:
+  explicit Load(Client& client) : client_(client), thread_([this] { Run(); }) {}
+  ~Load() { Stop(); }
+
+  void Stop() {
+    stop_.store(true);
+    if (thread_.joinable()) thread_.join();
+  }
+  // From the last acknowledgement until now to the next one; nullopt: there is none for too long.
+  std::optional<Clock::duration> AwaitNextAck() {
+    std::unique_lock lock(mutex_);
+    const size_t acks = acks_;
+    const Clock::time_point before = last_ack_;
+    if (!changed_.wait_for(lock, kPatience, [&] { return acks_ > acks; })) return std::nullopt;
+    return std::max(first_ack_, before) - before;
+  }
+  // After Stop: all that was acknowledged has ended, or the patience is over.
+  void Finish(FailoverResult* result) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, kPatience, [&] { return waiting_ == 0 && ended_ >= ends_.size(); });
+    result->tasks = ends_.size();
+    for (const auto& [task, ends] : ends_) {
+      result->lost += ends == 0;
+      result->duplicated_results += ends > 1 ? ends - 1 : 0;
+    }
+  }
+
+ private:
+  void Run() {
+    while (!stop_.load()) {
+      std::this_thread::sleep_for(kPace);
+      {
+        std::lock_guard lock(mutex_);
+        if (waiting_ >= kMostWaiting) continue;
+        ++waiting_;
+      }
+      const absl::Status taken = client_.Submit(
+          {.type = "noop"}, [this](absl::StatusOr<TaskId> id) { OnAck(id); },
+          [this](Outcome& outcome) { OnOutcome(outcome); });
+      ZS_CHECK_OK(taken);
+    }
+  }
+  void OnAck(const absl::StatusOr<TaskId>& id) {
+    std::lock_guard lock(mutex_);
+    --waiting_;
+    if (!id.ok()) return;
+    ends_.try_emplace(id->value());
+    ++acks_;
+    const Clock::time_point now = Clock::now();
+    // Of many that come at once after a gap the first counts.
+    if (now - last_ack_ > kGap) first_ack_ = now;
+    last_ack_ = now;
+    changed_.notify_all();
+  }
+  void OnOutcome(const Outcome& outcome) {
+    std::lock_guard lock(mutex_);
+    ended_ += ++ends_[outcome.id.value()] == 1;
+    changed_.notify_all();
+  }
+
+  Client& client_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  uint64_t waiting_ = 0;
+  size_t acks_ = 0, ended_ = 0;
+  Clock::time_point last_ack_, first_ack_;
+  std::map<uint64_t, uint64_t> ends_;  // of each task that was acknowledged, how often
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace
+
+absl::StatusOr<FailoverResult> RunFailover(const FailoverOptions& options) {
+  ZS_ASSIGN_OR_RETURN(auto cluster, Cluster::Start({.workers = options.workers,
+                                                    .data_root = options.data_root,
+                                                    .standby = true}));
+  ZS_RETURN_IF_ERROR(cluster->WaitForWorkers(options.workers));
+  ZS_ASSIGN_OR_RETURN(auto client,
+                      Client::Create({.brokers = cluster->brokers(), .name = "zsched-bench"}));
+  FailoverResult result;
+  std::vector<double> gaps_ms;
+  {
+    Load load(*client);
+    for (int round = 0; round < options.rounds; ++round) {
+      std::this_thread::sleep_for(kCalm);
+      ZS_ASSIGN_OR_RETURN(const size_t active, cluster->WaitForStandby());
+      cluster->KillNode(active);
+      // What was acknowledged before the kill has been told by now, or never will be.
+      std::this_thread::sleep_for(10 * kPace);
+      const std::optional<Clock::duration> gap = load.AwaitNextAck();
+      if (!gap) return Error(ErrorCode::kTimedOut, "after a kill nothing is acknowledged any more");
+      gaps_ms.push_back(std::chrono::duration<double, std::milli>(*gap).count());
+      ZS_RETURN_IF_ERROR(cluster->StartNode(active));
+    }
+    load.Stop();
+    load.Finish(&result);
+  }
+  result.unavailable_ms = PercentilesOf(gaps_ms);
+  result.unavailable_ms_max = *std::max_element(gaps_ms.begin(), gaps_ms.end());
+  return result;
+}
+
+}  // namespace zsched::bench

@@ -1,0 +1,30 @@
+// zsched-bench failover: kill -9 of the active of a pair under load, again and again: what is lost, what comes twice, and for
+// how long nothing is acknowledged. Owned by bench.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "bench/stats.h"
+
+namespace zsched::bench {
+
+struct FailoverOptions {
+  int rounds = 10;
+  int workers = 2;
+  std::string data_root = "/var/tmp";
+};
+struct FailoverResult {
+  uint64_t tasks = 0;               // acknowledged, in all rounds
+  uint64_t lost = 0;                // of them; those that never ended
+  uint64_t duplicated_results = 0;  // outcomes that were pushed once more
+  // From the last acknowledgement before a kill to the first one after it.
+  Percentiles unavailable_ms;
+  double unavailable_ms_max = 0;
+};
+
+// TIMED_OUT: the pair did not come together again.
+absl::StatusOr<FailoverResult> RunFailover(const FailoverOptions& options);
+
+}  // namespace zsched::bench
