@@ -87,10 +87,8 @@ absl::Status Leader::Pump() {
     auto part = log_.Read(next_, kMaxAppendBytes);
     if (!part.ok()) return part.status();
     if (!part->has_value()) {
-      // All that is on the disk was sent; the next batch goes to it as it is made. Or the log was cut off behind it.
-      auto last = log_.HashAt(last_sent_);
-      if (!last.ok()) return last.status();
-      if (last_sent_.value() != 0 && !last->has_value()) {
+      // All that is on the disk was sent; the next batch goes to it as it is made. Or what follows is not kept any more.
+      if (next_ < made_first_) {
         sink_.SendDiverged(epoch_, life_);
         life_ = 0;
       }

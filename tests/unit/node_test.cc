@@ -28,6 +28,7 @@ struct Faults {
   double linger = 0;         // of messages: come again, up to 10 s later
   double lost_answers = 0;   // of the register's
   bool crashes = false, pauses = false, partitions = false;
+  bool blackouts = false;  // both crash at once
 };
 
 class Pair {
@@ -120,9 +121,9 @@ class Pair {
     int64_t write_ms = 0, done_ms = 0;
     std::deque<std::string> inbox;  // of the peer
 
-    Delivery Send(Endpoint, std::string_view, const FrameHeader& header,
+    Delivery Send(Endpoint, std::string_view routing_id, const FrameHeader& header,
                   std::string_view body) override {
-      pair->OnClientFrame(self, header, body);
+      pair->OnClientFrame(self, routing_id, header, body);
       return Delivery::kSent;
     }
     bool HasRoom(Endpoint, std::string_view) override { return true; }
@@ -154,10 +155,15 @@ class Pair {
 
   // --- Faults
   void Fault() {
+    if (faults_.blackouts && random_.Chance(0.0003)) {
+      Crash(kPrimary);
+      Crash(kBackup);
+    }
     for (uint8_t i : {kPrimary, kBackup}) {
       Host& host = hosts_[i];
       if (faults_.crashes && random_.Chance(0.0004)) Crash(i);
-      if (faults_.crashes && host.node == nullptr && random_.Chance(0.002)) Boot(i);
+      if ((faults_.crashes || faults_.blackouts) && host.node == nullptr && random_.Chance(0.002))
+        Boot(i);
       if (faults_.pauses && random_.Chance(0.0002))
         host.paused_until_ms = now_ms_ + random_.LogBetween(10, 8'000);
       if (faults_.partitions && random_.Chance(cut_[i] ? 0.0005 : 0.0002)) cut_[i] = !cut_[i];
@@ -207,7 +213,7 @@ class Pair {
     }
     for (Host& host : hosts_)
       if (Runs(host) && failure.empty()) Round(host);
-    Client();
+    for (TestClient& client : clients_) Drive(client);
   }
   void Write(Host& host) {
     if (std::exchange(host.written, true)) return;
@@ -299,52 +305,65 @@ class Pair {
         return Fail("task " + std::to_string(id) + " was acknowledged, and is lost");
   }
 
-  // --- A client: submits one task after the other, to whoever takes them
+  // --- Clients: each submits one task after the other, to whoever takes them. Two, so that one may still speak to a node
+  // that the other has left.
+  struct TestClient {
+    std::string name;
+    uint8_t broker = kPrimary;
+    uint64_t session = 0, hellos = 0, seq = 0;
+    uint32_t sent = 0;
+    int64_t asked_ms = 0;  // since when it waits for an answer; 0: it does not
+  };
   template <class Build>
-  void Say(MessageType type, Build build) {
+  void Say(TestClient& client, MessageType type, Build build) {
     flatbuffers::FlatBufferBuilder b;
     b.Finish(build(b));
     const bool hello = type == MessageType::kHello;
-    const std::string frame =
-        SealFrame({.type = type, .number = hello ? 0 : ++sent_, .session = hello ? 0 : session_},
-                  {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()});
-    Host& host = hosts_[broker_];
+    const std::string frame = SealFrame(
+        {.type = type, .number = hello ? 0 : ++client.sent, .session = hello ? 0 : client.session},
+        {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()});
+    Host& host = hosts_[client.broker];
     if (Runs(host) && !host.node->leaving())
-      host.node->engine().OnFrame(Endpoint::kClient, "client", aligned_.Align(frame), Time());
+      host.node->engine().OnFrame(Endpoint::kClient, client.name, aligned_.Align(frame), Time());
   }
-  void Client() {
-    if (asked_ms_ != 0 && now_ms_ - asked_ms_ > 300) session_ = asked_ms_ = 0;
-    if (asked_ms_ != 0 || !submitting_) return;
-    if (session_ == 0) {
+  void Drive(TestClient& client) {
+    if (client.asked_ms != 0 && now_ms_ - client.asked_ms > 300)
+      client.session = client.asked_ms = 0;
+    if (client.asked_ms != 0 || !submitting_) return;
+    if (client.session == 0) {
       if (now_ms_ % 50 != 0) return;
-      broker_ = static_cast<uint8_t>(random_.Between(0, 1));
-      asked_ms_ = now_ms_;
-      sent_ = 0;
-      seq_ = 0;
-      const wire::Uuid id(9, ++clients_);
-      return Say(MessageType::kHello, [&](auto& b) { return wire::CreateHello(b, &id); });
+      client.broker = static_cast<uint8_t>(random_.Between(0, 1));
+      client.asked_ms = now_ms_;
+      client.sent = 0;
+      client.seq = 0;
+      const wire::Uuid id(client.name.size(), ++client.hellos);
+      return Say(client, MessageType::kHello, [&](auto& b) { return wire::CreateHello(b, &id); });
     }
-    if (!random_.Chance(0.2)) return;
-    asked_ms_ = now_ms_;
-    Say(MessageType::kSubmit, [&](auto& b) {
+    if (!random_.Chance(0.1)) return;
+    client.asked_ms = now_ms_;
+    Say(client, MessageType::kSubmit, [&](auto& b) {
       std::vector<flatbuffers::Offset<wire::TaskSpec>> specs;
       for (int64_t n = random_.Between(1, 3); n > 0; --n)
         specs.push_back(wire::CreateTaskSpecDirect(b, "t"));
-      ++seq_;
-      return wire::CreateSubmitDirect(b, seq_, seq_, false, &specs);
+      ++client.seq;
+      return wire::CreateSubmitDirect(b, client.seq, client.seq, false, &specs);
     });
   }
-  void OnClientFrame(uint8_t from, const FrameHeader& header, std::string_view body) {
-    if (from != broker_) return;
+  void OnClientFrame(uint8_t from, std::string_view name, const FrameHeader& header,
+                     std::string_view body) {
+    for (TestClient& client : clients_)
+      if (client.name == name && client.broker == from) OnClientFrame(client, header, body);
+  }
+  void OnClientFrame(TestClient& client, const FrameHeader& header, std::string_view body) {
     if (header.type == MessageType::kWelcome) {
-      session_ = header.session;
-      asked_ms_ = 0;
-    } else if (header.type == MessageType::kSubmitAck && header.session == session_) {
+      client.session = header.session;
+      client.asked_ms = 0;
+    } else if (header.type == MessageType::kSubmitAck && header.session == client.session) {
       const auto* ack = VerifyBody<wire::SubmitAck>(client_aligned_.Align(body));
       for (uint32_t n = 0; n < ack->accepted(); ++n) acknowledged_.insert(ack->first_id() + n);
-      asked_ms_ = 0;
+      client.asked_ms = 0;
     } else if (header.type == MessageType::kError) {
-      session_ = asked_ms_ = 0;
+      client.session = client.asked_ms = 0;
     }
   }
 
@@ -365,10 +384,7 @@ class Pair {
   size_t copies_ = 0;
 
   bool submitting_ = true;
-  uint8_t broker_ = kPrimary;
-  uint64_t session_ = 0, clients_ = 0, seq_ = 0;
-  uint32_t sent_ = 0;
-  int64_t asked_ms_ = 0;  // since when it waits for an answer; 0: it does not
+  std::array<TestClient, 2> clients_{TestClient{.name = "a"}, TestClient{.name = "bb"}};
 };
 
 TEST(Node, AFreshPairBecomesOneService) {
@@ -445,6 +461,8 @@ TEST(Node, LosesNothingWithAnArbiter) {
   Sums sums;
   RunSeeds(100, 20, true, {.crashes = true}, &sums);
   RunSeeds(200, 20, true, {.partitions = true}, &sums);
+  RunSeeds(500, 20, true, {.blackouts = true}, &sums);
+  RunSeeds(600, 20, true, {.pauses = true}, &sums);
   RunSeeds(300, 20, true,
            {.loss = 0.05,
             .delay_max_ms = 40,

@@ -208,6 +208,22 @@ TEST(Replication, ALogThatIsNotKeptThatFarIsSaidToDiverge) {
   EXPECT_EQ(pair.diverged, 1);
 }
 
+TEST(Replication, AnEmptyFollowerOfALogWithoutItsBeginningIsTold) {
+  Replication pair(1, 0);
+  for (int i = 0; i < 10; ++i) pair.Decide();
+  pair.mine.durable = 10;
+  pair.mine.trimmed = 5;
+  pair.leader.Begin(pair.epoch);
+  pair.Decide();
+  pair.Step();
+  for (int i = 0; i < 10; ++i) pair.Step();
+  pair.follower.Begin(pair.epoch, 1, {}, pair.now_ms);
+  for (int i = 0; i < 100; ++i) pair.Step();
+  EXPECT_EQ(pair.diverged, 1);
+  EXPECT_FALSE(pair.leader.has_follower());
+  EXPECT_TRUE(pair.theirs.records.empty());
+}
+
 TEST(Replication, OnlyTheEpochAndLifeInForceCount) {
   Replication pair(1, 0);
   pair.Decide();
@@ -231,6 +247,36 @@ TEST(Replication, OnlyTheEpochAndLifeInForceCount) {
   EXPECT_EQ(pair.follower.Judge(pair.epoch, 1, part, 0), Verdict::kTake);
   part.epoch = Epoch(5);
   EXPECT_EQ(pair.follower.Judge(pair.epoch, 1, part, 0), Verdict::kForeign) << "of a later epoch";
+}
+
+// The leader compares logs before it sends; this is the follower's own look.
+TEST(Follower, APartOfAnotherLogIsForeign) {
+  struct Nowhere final : FollowerSink {
+    void SendFetch(Epoch, uint64_t, const LogEnd&) override { ++fetches; }
+    void SendAcked(Epoch, uint64_t, Lsn) override {}
+    int fetches = 0;
+  } sink;
+  Follower follower(sink);
+  follower.Begin(Epoch(8), 5, {.lsn = Lsn(10), .epoch = Epoch(4), .hash = 77}, 0);
+  EXPECT_EQ(sink.fetches, 1);
+  const LogPart next{
+      .epoch = Epoch(8), .first_lsn = Lsn(11), .count = 1, .hash_before = 77, .records = "r"};
+  EXPECT_EQ(follower.Judge(Epoch(8), 5, next, 1), Follower::Verdict::kTake);
+  LogPart other = next;
+  other.hash_before = 78;
+  EXPECT_EQ(follower.Judge(Epoch(8), 5, other, 1), Follower::Verdict::kForeign);
+  LogPart older = next;
+  older.epoch = Epoch(3);
+  EXPECT_EQ(follower.Judge(Epoch(8), 5, older, 1), Follower::Verdict::kForeign)
+      << "epochs do not fall";
+  EXPECT_EQ(follower.Judge(Epoch(8), 6, next, 1), Follower::Verdict::kIgnore) << "another life";
+  EXPECT_EQ(follower.Judge(Epoch(4), 5, next, 1), Follower::Verdict::kIgnore) << "another epoch";
+  LogPart far = next;
+  far.first_lsn = Lsn(12);
+  EXPECT_EQ(follower.Judge(Epoch(8), 5, far, 1), Follower::Verdict::kGap);
+  EXPECT_TRUE(follower.IsAddressed(Epoch(8), 5));
+  follower.End();
+  EXPECT_FALSE(follower.IsAddressed(Epoch(8), 5));
 }
 
 }  // namespace
