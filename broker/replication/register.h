@@ -5,6 +5,7 @@
 //   RegisterStore  where it stands, changed by compare-and-set only
 //
 //     file_register.h     in a file: a witness's own, and each broker's when there is no arbiter
+//     witness_register.h  at a witness
 //     etcd_register.h     under a key of an etcd cluster
 //     memory_register.h   in memory, for simulations and tests
 //

@@ -44,6 +44,12 @@ inline constexpr SocketLimits kPeerSocket{
     .frame_bytes = int64_t{64} << 20,  // kMaxPeerFrameBytes
     .send = {
         .own_bytes = kOwnSendBytes, .peer_bytes = kOwnSendBytes, .total_bytes = kOwnSendBytes}};
+// Of a witness: requests and answers of some 200 bytes.
+inline constexpr SocketLimits kWitnessSocket{
+    .receive_frames = kReceiveFrames,
+    .frame_bytes = 4096,
+    .send = {
+        .own_bytes = kOwnSendBytes, .peer_bytes = kOwnSendBytes, .total_bytes = 16 * kOwnSendBytes}};
 
 // --- The open batch
 // With this much in the open batch the sockets are not read until the journal has taken it: what

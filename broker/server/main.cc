@@ -13,17 +13,22 @@
 #include "base/log.h"
 #include "base/reload.h"
 #include "broker/server/server.h"
+#include "broker/server/witness_server.h"
 
 namespace zsched::broker {
 namespace {
 
 std::atomic<Server*> running{nullptr};
+std::atomic<WitnessServer*> running_witness{nullptr};
 std::atomic<int> signals{0};
+
+constexpr char kWitness[] = "witness";
 
 // The first signal stops the broker cleanly, the second ends it at once.
 void OnSignal(int) {
   if (signals.fetch_add(1) > 0) _exit(130);
   if (Server* server = running.load()) server->Stop();
+  if (WitnessServer* witness = running_witness.load()) witness->Stop();
 }
 
 void HandleSignals() {
@@ -75,12 +80,15 @@ void AddFlags(Flags& flags, Settings& settings) {
   flags.Address("--listen", &config.listen, "Where clients connect; port 0 takes a free one");
   flags.Address("--worker-listen", &settings.worker_listen,
                 "Where workers connect; default: the port after --listen");
-  flags.Text("--node", &config.node, "Which of a pair this is", "NODE", {"primary", "backup"});
+  flags.Text("--node", &config.node, "Which of a pair this is, or its third vote", "NODE",
+             {"primary", "backup", kWitness});
   flags.Address("--peer", &settings.peer, "Base address of the other broker of a pair");
   flags.Address("--peer-listen", &settings.peer_listen,
                 "Where the other broker connects; default: two ports after --listen");
   flags.Text("--arbiter", &settings.arbiter,
-             "What decides which broker of a pair may serve: none, or etcd=URL[,URL]", "ARBITER");
+             "What decides which broker of a pair may serve: none, witness=HOST:PORT, or "
+             "etcd=URL[,URL]",
+             "ARBITER");
   PairConfig& pair = settings.pair;
   flags.Text("--cluster", &pair.name, "Name of the pair in etcd", "NAME");
   flags.Text("--etcd-user", &pair.etcd_user, "User at etcd", "USER");
@@ -138,10 +146,17 @@ int Fail(const absl::Status& status) {
 absl::Status Usage(std::string text) { return Error(ErrorCode::kInvalidArgument, std::move(text)); }
 
 absl::Status ReadArbiter(const Settings& settings, PairConfig& pair) {
-  constexpr std::string_view kEtcd = "etcd=";
+  constexpr std::string_view kEtcd = "etcd=", kByWitness = "witness=";
   if (settings.arbiter == "none") return absl::OkStatus();
+  if (settings.arbiter.starts_with(kByWitness)) {
+    const auto address = ParseHostPort(settings.arbiter.substr(kByWitness.size()));
+    if (!address.ok()) return Usage("--arbiter witness=: " + MessageOf(address.status()));
+    pair.witness = *address;
+    return absl::OkStatus();
+  }
   if (!settings.arbiter.starts_with(kEtcd))
-    return Usage("--arbiter: '" + settings.arbiter + "' is neither none nor etcd=URL[,URL]");
+    return Usage("--arbiter: '" + settings.arbiter +
+                 "' is neither none, witness=HOST:PORT, nor etcd=URL[,URL]");
   pair.etcd_urls = absl::StrSplit(settings.arbiter.substr(kEtcd.size()), ',', absl::SkipEmpty());
   if (pair.etcd_urls.empty()) return Usage("--arbiter etcd= needs the URL of an etcd server");
   if (settings.etcd_password_file.empty()) return absl::OkStatus();
@@ -154,14 +169,16 @@ absl::Status ReadArbiter(const Settings& settings, PairConfig& pair) {
 // What the flags say of the pair, if this is one of a pair.
 absl::Status ReadPair(Settings& settings) {
   ServerConfig& config = settings.server;
+  if (config.node == kWitness && (settings.peer || settings.arbiter != "none"))
+    return Usage("a witness has no --peer and no --arbiter: it is asked by the brokers");
+  const int port = config.listen.port == 0 ? 0 : config.listen.port + kPeerPortOffset;
+  PairConfig& pair = settings.pair;
+  pair.peer_listen = settings.peer_listen.value_or(HostPort{config.listen.host, port});
   if (!settings.peer) {
     if (settings.arbiter == "none") return absl::OkStatus();
     return Usage("--arbiter is for a pair: name the other broker with --peer");
   }
-  PairConfig& pair = settings.pair;
   pair.peer = *settings.peer;
-  const int port = config.listen.port == 0 ? 0 : config.listen.port + kPeerPortOffset;
-  pair.peer_listen = settings.peer_listen.value_or(HostPort{config.listen.host, port});
   if (pair.suspect_ms < 2 * pair.heartbeat_ms)
     return Usage("--suspect-after must be at least twice --peer-heartbeat");
   if (pair.failover_ms < pair.suspect_ms + pair.heartbeat_ms)
@@ -184,6 +201,7 @@ std::optional<int> ReadSettings(int argc, char** argv, Settings& settings) {
                "Read all settings, print them with their sources, and end");
   flags.Example("zsched-broker --data /var/lib/zsched");
   flags.Example("zsched-broker --data ./data --listen 127.0.0.1:6000 --keep-finished-for 1h");
+  flags.Example("zsched-broker --data /var/lib/zsched --node witness --listen 10.0.0.3:5570");
   flags.Notes(
       "Stops cleanly on SIGTERM or SIGINT; a second signal ends it at once. Nothing acknowledged "
       "is lost either way. SIGHUP "
@@ -212,12 +230,31 @@ void Reload(int argc, char** argv) {
   Log(Level::kInfo, "settings reloaded");
 }
 
+int RunWitness(const Settings& settings) {
+  const WitnessConfig config{.directory = settings.server.journal.directory,
+                             .listen = settings.pair.peer_listen};
+  auto witness = WitnessServer::Start(config);
+  if (!witness.ok()) return Fail(witness.status());
+  const absl::StatusOr<Register> value = (*witness)->Read();
+  running_witness.store(witness->get());
+  if (signals.load() > 0) (*witness)->Stop();
+  Log(Level::kInfo, "ready",
+      {{"brokers", ToString((*witness)->address())},
+       {"data", config.directory},
+       {"register", value.ok() ? ToText(*value) : MessageOf(value.status())}});
+  (*witness)->Run();
+  running_witness.store(nullptr);
+  Log(Level::kInfo, "stopped");
+  return 0;
+}
+
 int Main(int argc, char** argv) {
   Settings settings;
   if (std::optional<int> code = ReadSettings(argc, argv, settings)) return *code;
   const ServerConfig& config = settings.server;
   InitLog(settings.log);
   HandleSignals();
+  if (config.node == kWitness) return RunWitness(settings);
   ReloadOnHangup reload([&] { Reload(argc, argv); });
   const uint64_t file_limit = RaiseFileLimit();
 

@@ -11,6 +11,7 @@
 #include "broker/journal/data_directory.h"
 #include "broker/replication/etcd_register.h"
 #include "broker/replication/file_register.h"
+#include "broker/replication/witness_register.h"
 #include "broker/server/bounds.h"
 #include "broker/server/peer_thread.h"
 #include "broker/server/register_thread.h"
@@ -61,17 +62,24 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config
   return server;
 }
 
+absl::StatusOr<std::unique_ptr<RegisterStore>> Server::OpenRegister() const {
+  const PairConfig& pair = *config_.pair;
+  if (pair.witness)
+    return OpenWitnessRegister(
+        zmq_, {.address = {pair.witness->host, pair.witness->port + kPeerPortOffset}});
+  if (pair.etcd_urls.empty()) return OpenFileRegister(config_.journal.directory);
+  return OpenEtcdRegister({.urls = pair.etcd_urls,
+                           .key = EtcdRegisterKey(pair.name),
+                           .user = pair.etcd_user,
+                           .password = pair.etcd_password,
+                           .ca_file = pair.etcd_ca,
+                           .cert_file = pair.etcd_cert,
+                           .key_file = pair.etcd_key});
+}
+
 absl::Status Server::StartPair() {
   const PairConfig& pair = *config_.pair;
-  absl::StatusOr<std::unique_ptr<RegisterStore>> store =
-      pair.etcd_urls.empty() ? OpenFileRegister(config_.journal.directory)
-                             : OpenEtcdRegister({.urls = pair.etcd_urls,
-                                                 .key = EtcdRegisterKey(pair.name),
-                                                 .user = pair.etcd_user,
-                                                 .password = pair.etcd_password,
-                                                 .ca_file = pair.etcd_ca,
-                                                 .cert_file = pair.etcd_cert,
-                                                 .key_file = pair.etcd_key});
+  absl::StatusOr<std::unique_ptr<RegisterStore>> store = OpenRegister();
   if (!store.ok()) return store.status();
   register_ = std::make_unique<RegisterThread>(*std::move(store), wake_);
   const HostPort peer{pair.peer.host, pair.peer.port + kPeerPortOffset};
@@ -98,7 +106,7 @@ absl::Status Server::OpenNode() {
   if (config_.pair) {
     const PairConfig& pair = *config_.pair;
     config.paired = true;
-    config.role.arbitrated = !pair.etcd_urls.empty();
+    config.role.arbitrated = pair.arbitrated();
     config.role.suspect_ms = pair.suspect_ms;
     config.role.failover_ms = pair.failover_ms;
     config.peer_host = pair.peer.host;

@@ -37,7 +37,8 @@ class RegisterThread;
 struct PairConfig {
   HostPort peer;         // its base address
   HostPort peer_listen;  // where this one hears it
-  // etcd of `arbiter`; empty: none.
+  // The arbiter, if there is one.
+  std::optional<HostPort> witness;  // its base address
   std::vector<std::string> etcd_urls;
   std::string name = "zsched";  // of the pair, in etcd
   std::string etcd_user, etcd_password, etcd_ca, etcd_cert, etcd_key;
@@ -45,6 +46,8 @@ struct PairConfig {
   int64_t heartbeat_ms = 100;
   int64_t suspect_ms = 400;
   int64_t failover_ms = 700;
+
+  bool arbitrated() const { return witness || !etcd_urls.empty(); }
 };
 
 struct ServerConfig {
@@ -88,6 +91,7 @@ class Server : private Outbox {
   Engine& Serving() { return node_->engine(); }
   absl::Status Bind();
   absl::Status StartPair();
+  absl::StatusOr<std::unique_ptr<RegisterStore>> OpenRegister() const;
   absl::Status OpenNode();
   absl::Status CloseNode();
   absl::Status Reopen();

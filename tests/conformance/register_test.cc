@@ -2,6 +2,7 @@
 #include "broker/replication/register.h"
 
 #include <gtest/gtest.h>
+#include <zmq.h>
 
 #include <barrier>
 #include <csignal>
@@ -12,6 +13,8 @@
 
 #include "broker/replication/file_register.h"
 #include "broker/replication/memory_register.h"
+#include "broker/replication/witness_register.h"
+#include "broker/server/witness_server.h"
 #include "tests/conformance/etcd_process.h"
 #include "tests/conformance/fake_etcd.h"
 #include "tests/conformance/register_fixture.h"
@@ -65,6 +68,37 @@ class InFakeEtcd final : public Place {
   FakeEtcd etcd_;
 };
 
+class AtWitness final : public Place {
+ public:
+  AtWitness() : server_(Start(directory_.path())), thread_([this] { server_->Run(); }) {}
+  ~AtWitness() override {
+    stores_ = nullptr;
+    server_->Stop();
+    thread_.join();
+  }
+  static std::string Missing() { return ""; }
+  std::unique_ptr<RegisterStore> Open() override {
+    return OpenWitnessRegister(stores_.get(), {.address = server_->address(),
+                                               .timeout_ms = harness::kPatience.count()});
+  }
+  int rounds() const override { return 50; }
+
+ private:
+  static std::unique_ptr<WitnessServer> Start(const std::string& directory) {
+    auto server = WitnessServer::Start({.directory = directory, .listen = {"127.0.0.1", 0}});
+    ZS_CHECK_OK(server.status());
+    return *std::move(server);
+  }
+  struct Terminate {
+    void operator()(void* context) const { zmq_ctx_term(context); }
+  };
+
+  ScratchDirectory directory_;
+  std::unique_ptr<WitnessServer> server_;
+  std::thread thread_;
+  std::unique_ptr<void, Terminate> stores_{zmq_ctx_new()};
+};
+
 template <bool kAuth, bool kTls, bool kClientCerts>
 class InEtcd final : public Place {
  public:
@@ -101,6 +135,7 @@ struct PlaceNames {
   static std::string GetName(int) {
     if (std::is_same_v<P, InMemory>) return "Memory";
     if (std::is_same_v<P, InFile>) return "File";
+    if (std::is_same_v<P, AtWitness>) return "Witness";
     if (std::is_same_v<P, InFakeEtcd>) return "FakeEtcd";
     if (std::is_same_v<P, InPlainEtcd>) return "Etcd";
     if (std::is_same_v<P, InEtcdWithUser>) return "EtcdWithUser";
@@ -108,7 +143,7 @@ struct PlaceNames {
     return "EtcdWithCertificates";
   }
 };
-using Places = testing::Types<InMemory, InFile, InFakeEtcd, InPlainEtcd, InEtcdWithUser,
+using Places = testing::Types<InMemory, InFile, AtWitness, InFakeEtcd, InPlainEtcd, InEtcdWithUser,
                               InEtcdOverTls, InEtcdWithCertificates>;
 TYPED_TEST_SUITE(RegisterTest, Places, PlaceNames);
 

@@ -121,7 +121,7 @@ std::unique_ptr<Process> Cluster::StartBrokerProcess(const std::string& name, co
   size_t from = Log(name).size();
   auto process = std::make_unique<Process>(argv, ProcessOptions{.stdout_path = LogPath(name)});
   bool ready = Await([&] {
-    return Log(name).find(" ready  clients=", from) != std::string::npos || !process->running();
+    return Log(name).find(" ready  ", from) != std::string::npos || !process->running();
   });
   if (!ready || !process->running())
     throw Failure("the broker did not start: " + Log(name).substr(from));
@@ -137,6 +137,15 @@ void Cluster::StartPair(const Args& flags) {
   const std::string active = Active();
   AwaitRole(Other(active), "kStandby");
   AwaitRole(active, "kActiveSync");
+}
+
+std::string Cluster::StartWitness() {
+  if (!witness_ports_) witness_ports_.emplace();
+  const std::string address = "127.0.0.1:" + std::to_string(witness_ports_->first());
+  nodes_["witness"] =
+      StartBrokerProcess("witness", {ProgramPath("zsched-broker"), "--data", dir_ + "/witness",
+                                     "--node", "witness", "--listen", address});
+  return address;
 }
 
 Process& Cluster::StartNode(const std::string& node) {

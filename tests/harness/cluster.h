@@ -92,6 +92,8 @@ class Cluster {
   // --- A pair, instead of one broker. Its nodes are "primary" and "backup", which also name their logs.
   // Starts both and waits until one is active and the other its standby. `flags`: of both, also of later starts.
   void StartPair(const Args& flags = {});
+  // Starts "witness", a third node, or starts it again. Returns its base address, for --arbiter witness=….
+  std::string StartWitness();
   // Waits until it says that it is ready, whatever its role.
   Process& StartNode(const std::string& node);
   void KillNode(const std::string& node) { nodes_.at(node)->Kill(); }
@@ -139,7 +141,8 @@ class Cluster {
   Args broker_flags_;
   std::unique_ptr<Process> broker_;
   bool paired_ = false;
-  std::optional<PortRange> more_ports_;  // of the backup
+  std::optional<PortRange> more_ports_;     // of the backup
+  std::optional<PortRange> witness_ports_;
   std::map<std::string, std::unique_ptr<Process>> nodes_;
   std::map<std::string, std::unique_ptr<Process>> workers_;
   int runs_ = 0;
