@@ -82,6 +82,7 @@ enum class MessageType : uint8_t {
   kHistoryInfo = 37,
   kLogs = 48,
   kLogPages = 49,
+  kClusterCommand = 50,
   // worker endpoint
   kWorkerHello = 64,
   kWorkerWelcome = 65,
@@ -113,6 +114,27 @@ enum class MessageType : uint8_t {
 constexpr bool IsGreeting(MessageType type) {
   return type == MessageType::kDiscover || type == MessageType::kHello ||
          type == MessageType::kWorkerHello;
+}
+
+// What a client may send that only observes (HELLO): questions that the tables answer, and commands to the cluster.
+constexpr bool IsObservers(MessageType type) {
+  switch (type) {
+    case MessageType::kHeartbeat:
+    case MessageType::kGoodbye:
+    case MessageType::kGet:
+    case MessageType::kList:
+    case MessageType::kStatus:
+    case MessageType::kDeadList:
+    case MessageType::kQueueList:
+    case MessageType::kTypeList:
+    case MessageType::kScheduleList:
+    case MessageType::kHistory:
+    case MessageType::kLogs:
+    case MessageType::kClusterCommand:
+      return true;
+    default:
+      return false;
+  }
 }
 
 inline constexpr uint32_t kFrameMagic = 0x4843535A;  // "ZSCH" in memory order

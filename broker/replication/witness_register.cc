@@ -118,8 +118,8 @@ std::optional<PeerRegisterAnswer> WitnessRegister::TakeFrame() {
   zmq_msg_init(&message);
   std::optional<PeerRegisterAnswer> answer;
   if (zmq_msg_recv(&message, socket_, ZMQ_DONTWAIT) >= 0) {
-    auto opened = OpenPeerFrame(aligned_.Align(
-        {static_cast<const char*>(zmq_msg_data(&message)), zmq_msg_size(&message)}));
+    auto opened = OpenPeerFrame(
+        aligned_.Align({static_cast<const char*>(zmq_msg_data(&message)), zmq_msg_size(&message)}));
     if (opened.ok())
       if (auto* found = std::get_if<PeerRegisterAnswer>(&*opened)) answer = *std::move(found);
   }

@@ -22,13 +22,14 @@ namespace zsched::broker {
 inline constexpr int64_t kWitnessTimeoutMs = 1'000;
 
 struct WitnessOptions {
-  HostPort address;  // of its peer endpoint
+  HostPort address;                        // of its peer endpoint
   int64_t timeout_ms = kWitnessTimeoutMs;  // of a whole Read or Swap
 };
 
 // Connects when it is asked first. `zmq_context` outlives it.
 //
 // Errors: what RegisterStore says, those of the witness's own file among them. UNAVAILABLE: no answer came.
-std::unique_ptr<RegisterStore> OpenWitnessRegister(void* zmq_context, const WitnessOptions& options);
+std::unique_ptr<RegisterStore> OpenWitnessRegister(void* zmq_context,
+                                                   const WitnessOptions& options);
 
 }  // namespace zsched::broker

@@ -45,11 +45,15 @@ inline constexpr SocketLimits kPeerSocket{
     .send = {
         .own_bytes = kOwnSendBytes, .peer_bytes = kOwnSendBytes, .total_bytes = kOwnSendBytes}};
 // Of a witness: requests and answers of some 200 bytes.
-inline constexpr SocketLimits kWitnessSocket{
-    .receive_frames = kReceiveFrames,
-    .frame_bytes = 4096,
-    .send = {
-        .own_bytes = kOwnSendBytes, .peer_bytes = kOwnSendBytes, .total_bytes = 16 * kOwnSendBytes}};
+inline constexpr SocketLimits kWitnessSocket{.receive_frames = kReceiveFrames,
+                                             .frame_bytes = 4096,
+                                             .send = {.own_bytes = kOwnSendBytes,
+                                                      .peer_bytes = kOwnSendBytes,
+                                                      .total_bytes = 16 * kOwnSendBytes}};
+
+// --- Observers
+// People who look at a broker that need not be active; each is answered like any client.
+inline constexpr size_t kMaxObservers = 64;
 
 // --- The open batch
 // With this much in the open batch the sockets are not read until the journal has taken it: what

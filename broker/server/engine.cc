@@ -49,6 +49,7 @@ bool IsRequest(Endpoint endpoint, MessageType type) {
     case MessageType::kHistory:
     case MessageType::kExplain:
     case MessageType::kLogs:
+    case MessageType::kClusterCommand:
       return endpoint == Endpoint::kClient;
     case MessageType::kCredit:
     case MessageType::kResults:
@@ -73,6 +74,8 @@ Engine::Engine(EngineConfig config, Journal& journal, Outbox& outbox)
 absl::Status Engine::Load(Now now) {
   now_ = now;
   started_ms_ = now.mono_ms;
+  // So that those of an earlier life are not taken for later ones.
+  last_observer_ = kObserverBit | static_cast<uint64_t>(now.wall_ms) << 16;
   auto view = journal_.View();
   if (!view.ok()) return view.status();
   auto scan = [&](Table table,
@@ -217,8 +220,15 @@ void Engine::Break(SessionId session) {
   Forget(session);
 }
 
+void Engine::EndSessionOf(Endpoint endpoint, const std::string& connection) {
+  auto& connections = connections_[static_cast<size_t>(endpoint)];
+  auto last = connections.find(connection);
+  if (last != connections.end()) Break(last->second);
+}
+
 void Engine::Forget(SessionId session) {
   intake_.Forget(session);
+  observers_.erase(session.value());
   auto peer = peers_.find(session.value());
   if (peer == peers_.end()) return;
   auto& connections = connections_[static_cast<size_t>(peer->second.endpoint)];
@@ -261,45 +271,44 @@ void Engine::OpenSession(Endpoint endpoint, std::string_view routing_id, const F
   auto refuse = [&](ErrorCode code, std::string_view message) {
     Refuse(endpoint, routing_id, flags, code, message);
   };
+  const wire::Hello* hello = nullptr;
+  if (endpoint == Endpoint::kClient) {
+    hello = VerifyBody<wire::Hello>(frame.body);
+    if (hello == nullptr) return refuse(ErrorCode::kMalformed, "the body is not a Hello");
+    if (hello->observe()) return OpenObserver(routing_id, flags, now);
+  }
   if (!serving_) {
     voted_ = true;
     return refuse(ErrorCode::kNotActive,
                   std::string("this broker is not active, it is ") + wire::EnumNameRole(role_));
   }
-  auto& connections = connections_[static_cast<size_t>(endpoint)];
   const std::string connection(routing_id);
-  // Before the new one is opened, so that one connection cannot take all the sessions there are.
-  auto end_the_last = [&] {
-    auto last = connections.find(connection);
-    if (last != connections.end()) Break(last->second);
-  };
   SessionId session;
-  if (endpoint == Endpoint::kClient) {
-    const auto* hello = VerifyBody<wire::Hello>(frame.body);
-    if (hello == nullptr) return refuse(ErrorCode::kMalformed, "the body is not a Hello");
-    end_the_last();
+  if (hello != nullptr) {
+    EndSessionOf(endpoint, connection);
     session = core_.OnHello(*hello, now);
     if (!session)
       return refuse(ErrorCode::kResourceExhausted, "the broker serves as many clients as it may");
   } else {
-    const auto* hello = VerifyBody<wire::WorkerHello>(frame.body);
-    if (hello == nullptr) return refuse(ErrorCode::kMalformed, "the body is not a WorkerHello");
-    if (core_.IsPast(*hello)) return core_.metrics().Add(Metric::kFramesRepeated);
-    end_the_last();
-    auto opened = core_.OnWorkerHello(*hello, now);
+    const auto* worker = VerifyBody<wire::WorkerHello>(frame.body);
+    if (worker == nullptr) return refuse(ErrorCode::kMalformed, "the body is not a WorkerHello");
+    if (core_.IsPast(*worker)) return core_.metrics().Add(Metric::kFramesRepeated);
+    EndSessionOf(endpoint, connection);
+    auto opened = core_.OnWorkerHello(*worker, now);
     if (!opened.ok()) return refuse(CodeOf(opened.status()), MessageOf(opened.status()));
     session = *opened;
   }
   peers_[session.value()] = Peer{endpoint, connection, flags};
-  connections[connection] = session;
+  connections_[static_cast<size_t>(endpoint)][connection] = session;
 }
 
 void Engine::Dispatch(Endpoint endpoint, std::string_view routing_id, const FrameView& frame,
                       Now now) {
   SessionId from(frame.header.session);
   core_.Touch(from, now);
-  bool understood = endpoint == Endpoint::kClient ? OnClientFrame(from, frame, now)
-                                                  : OnWorkerFrame(from, frame, now);
+  bool understood = IsObserver(from)                ? OnObserverFrame(from, frame, now)
+                    : endpoint == Endpoint::kClient ? OnClientFrame(from, frame, now)
+                                                    : OnWorkerFrame(from, frame, now);
   if (!understood)
     Refuse(endpoint, routing_id, frame.header.flags & kFlagCrc32, ErrorCode::kMalformed,
            "the body is not what its type says");
@@ -372,6 +381,11 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
       return OnExplain(from, frame, now);
     case MessageType::kLogs:
       return OnLogs(from, frame);
+    case MessageType::kClusterCommand: {
+      const auto* command = VerifyBody<wire::ClusterCommand>(frame.body);
+      if (command != nullptr) OnClusterCommand(from, *command);
+      return command != nullptr;
+    }
     default:
       return false;  // IsRequest let nothing else through
   }
@@ -444,8 +458,9 @@ bool Engine::OnWorkerFrame(SessionId from, const FrameView& frame, Now now) {
 // --- Rounds and the commit gate ------------------------------------------------------------------
 
 void Engine::OnTick(Now now) {
-  if (!serving_) return;
   now_ = now;
+  EndSilentObservers(now);
+  if (!serving_) return;
   core_.OnTick(now);
   AskForFinished(now);
   AskForOldDead(now);
@@ -464,13 +479,19 @@ void Engine::Hold(Effect effect) {
 }
 
 absl::Status Engine::EndRound(Now now) {
-  if (!serving_) return failure_;
   now_ = now;
-  for (SessionId session : std::exchange(unreachable_, {})) core_.OnSessionBroken(session);
-  TakeParked(now);
-  core_.EndRound(now);
-  for (Effect& effect : core_.effects()) Hold(std::move(effect));
-  core_.effects().clear();
+  for (SessionId session : std::exchange(unreachable_, {})) {
+    if (IsObserver(session))
+      Forget(session);
+    else
+      core_.OnSessionBroken(session);
+  }
+  if (serving_) {
+    TakeParked(now);
+    core_.EndRound(now);
+    for (Effect& effect : core_.effects()) Hold(std::move(effect));
+    core_.effects().clear();
+  }
   view_.reset();
   while (!held_queries_.empty() && held_queries_.front().wait <= durable_) {
     Query query = std::move(held_queries_.front());

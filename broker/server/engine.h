@@ -56,6 +56,14 @@ struct EngineConfig {
   IntakeLimits intake;
 };
 
+// What a person wants of the pair; carried out by who owns the engine.
+struct ClusterCommand {
+  SessionId from;
+  uint64_t request = 0;
+  wire::ClusterAction action{};
+  bool force = false;
+};
+
 class Engine {
  public:
   // `journal` and `outbox` outlive the engine. The journal is only read here.
@@ -63,7 +71,7 @@ class Engine {
 
   // --- Life: Load, then Follow as long as another broker is active, then Serve, once.
   //
-  // Rebuilds the state from the journal's tables. Until it serves it answers DISCOVER, and refuses
+  // Rebuilds the state from the journal's tables. Until it serves it answers DISCOVER and observers, and refuses other
   // sessions with NOT_ACTIVE.
   absl::Status Load(Now now);
   // Whether records of this epoch may be added to the open batch: none of others is in it, and it is not full.
@@ -92,7 +100,7 @@ class Engine {
   void OnTick(Now now);
   // When a round is due, whatever comes in.
   int64_t next_tick_ms(Now now) const {
-    if (!serving_) return INT64_MAX;
+    if (!serving_) return INT64_MAX;  // observers are looked at with the owner's ticks
     return std::min(core_.next_tick_ms(now), intake_.due_ms(now.mono_ms));
   }
   // Dispatches, and lets go what need not wait. Ends every round.
@@ -111,6 +119,10 @@ class Engine {
   // Queries that may run now. Each must be answered by OnReply.
   std::vector<Query> TakeQueries() { return std::exchange(ready_queries_, {}); }
   absl::Status OnReply(QueryReply reply, Now now);
+
+  // Since the last call. Each must be answered.
+  std::vector<ClusterCommand> TakeClusterCommands() { return std::exchange(cluster_commands_, {}); }
+  void Answer(const ClusterCommand& command, const absl::Status& status);
 
   // Sends NOT_ACTIVE to every session: the broker leaves.
   void Resign();
@@ -137,6 +149,14 @@ class Engine {
   void Refuse(Endpoint endpoint, std::string_view routing_id, uint16_t flags, ErrorCode code,
               std::string_view message, uint64_t request = 0);
   void Greet(Endpoint endpoint, std::string_view routing_id, const FrameView& frame, Now now);
+  // engine_observers.cc
+  static bool IsObserver(SessionId session) { return (session.value() & kObserverBit) != 0; }
+  void OpenObserver(std::string_view routing_id, uint16_t flags, Now now);
+  bool OnObserverFrame(SessionId from, const FrameView& frame, Now now);
+  void OnClusterCommand(SessionId from, const wire::ClusterCommand& command);
+  void EndSilentObservers(Now now);
+  // Ends the session that the connection had, so that one connection cannot take all there are.
+  void EndSessionOf(Endpoint endpoint, const std::string& connection);
   void OpenSession(Endpoint endpoint, std::string_view routing_id, const FrameView& frame, Now now);
   // Whether the frame is the next one of its session's stream. A repeat is dropped; a gap ends the
   // session.
@@ -202,6 +222,11 @@ class Engine {
   // The session of each connection, by routing id: a connection has one at most. By endpoint, because
   // each socket makes its own routing ids. As many entries as sessions.
   std::array<absl::flat_hash_map<std::string, SessionId>, 2> connections_;
+  // No session of the core has this bit.
+  static constexpr uint64_t kObserverBit = uint64_t{1} << 63;
+  absl::flat_hash_map<uint64_t, int64_t> observers_;  // when each was heard last (monotonic)
+  uint64_t last_observer_ = 0;
+  std::vector<ClusterCommand> cluster_commands_;
   Intake intake_;
   int64_t started_ms_ = 0;
   Now now_;

@@ -14,6 +14,8 @@ using wire::Role;
 constexpr size_t kHeldBytes = 2 * kAppendWindowBytes;
 // The active that leaves says so again as often: a frame may be lost.
 constexpr int64_t kTakeOverAgainMs = 50;
+// For so long it waits until somebody else serves.
+constexpr int64_t kHandOverMs = 2'000;
 
 }  // namespace
 
@@ -198,10 +200,6 @@ int64_t Node::next_tick_ms(Now now) const {
   return role_ == nullptr ? next : std::min(next, role_tick_ms_);
 }
 
-void Node::Force(Now now) {
-  if (role_ != nullptr && over_.empty()) role_->OnForce(now.mono_ms);
-}
-
 absl::Status Node::Advance(Now now) {
   if (role_->active()) role_->OnFollowerAtTail(leader_.at_tail());
   for (const RoleAction& action : role_->TakeActions())
@@ -252,6 +250,8 @@ absl::Status Node::ServeWhenReady(Now now) {
 
 absl::Status Node::EndRound(Now now) {
   ZS_RETURN_IF_ERROR(engine_.EndRound(now));
+  for (const ClusterCommand& command : engine_.TakeClusterCommands())
+    engine_.Answer(command, Obey(command, now));
   if (role_ == nullptr || !over_.empty()) return absl::OkStatus();
   if (engine_.TakeVote()) role_->OnVote(now.mono_ms);
   return FollowHeld(now);
@@ -302,17 +302,67 @@ void Node::CommitWhenReady(Now now) {
 
 void Node::HandOver(Now now) {
   leaving_ = true;
+  leave_until_ms_ = now.mono_ms + kHandOverMs;
   if (role_ != nullptr) HandOverWhenReady(now);
 }
 
-// When all is on both disks, and as long as nobody has taken over.
+// When all is on both disks, and as long as nobody has taken over. To go on instead does no harm, whatever becomes of a
+// HANDOVER that is still on its way: what this node has not in its log then cannot be committed without the standby.
 void Node::HandOverWhenReady(Now now) {
-  if (!leaving_ || role_->role() != Role::kActiveSync || waiting_ != nullptr ||
-      engine_.core().HasRecords() || engine_.durable() != durable_.lsn)
+  if (!leaving_) return;
+  if (role_->role() != Role::kActiveSync || now.mono_ms >= leave_until_ms_) {
+    leaving_ = false;
+    return;
+  }
+  if (waiting_ != nullptr || engine_.core().HasRecords() || engine_.durable() != durable_.lsn)
     return;
   if (now.mono_ms < take_over_again_ms_) return;
   take_over_again_ms_ = now.mono_ms + kTakeOverAgainMs;
   Send(PeerHandover{role_->epoch(), durable_.lsn});
+}
+
+// --- By hand --------------------------------------------------------------------------------------
+
+absl::Status Node::Obey(const ClusterCommand& command, Now now) {
+  auto refused = [](std::string why) { return Error(ErrorCode::kConflict, std::move(why)); };
+  if (role_ == nullptr) return refused("this broker serves alone; there is no other one");
+  if (!over_.empty()) return refused("this broker is stepping back; ask again in a moment");
+  switch (command.action) {
+    case wire::ClusterAction::kSwitchover:
+      return Switchover(now);
+    case wire::ClusterAction::kPromote:
+      return TakeOver(command.force, now);
+  }
+  return Error(ErrorCode::kInvalidArgument, "there is no such command");
+}
+
+absl::Status Node::Switchover(Now now) {
+  auto refused = [](std::string why) { return Error(ErrorCode::kConflict, std::move(why)); };
+  if (!role_->active()) return refused("this broker is not the active one");
+  if (role_->role() != Role::kActiveSync)
+    return refused(
+        "there is no standby that has everything; `zsched-ctl cluster status` shows what there is");
+  HandOver(now);
+  return absl::OkStatus();
+}
+
+absl::Status Node::TakeOver(bool force, Now now) {
+  auto refused = [](std::string why) { return Error(ErrorCode::kConflict, std::move(why)); };
+  if (role_->active()) return refused("this broker is active already");
+  if (force) {
+    role_->OnForce(now.mono_ms);
+    return absl::OkStatus();
+  }
+  if (role_->HearsPeer(now.mono_ms))
+    return refused(
+        "the other broker is there; `zsched-ctl cluster switchover` changes places with it");
+  if (!role_->known().IsMember(config_.role.node))
+    return refused(
+        "this broker may not have all that was acknowledged; start the other one, or add --force "
+        "and "
+        "lose what only that one has");
+  role_->OnVote(now.mono_ms);
+  return absl::OkStatus();
 }
 
 // --- Sinks ----------------------------------------------------------------------------------------

@@ -74,12 +74,10 @@ class Node : private LeaderSink, private FollowerSink {
   absl::Status OnRegister(const absl::StatusOr<Register>& value, Now now);
   absl::Status OnTick(Now now);
   int64_t next_tick_ms(Now now) const;
-  // By a person: docs/ha.md, "force".
-  void Force(Now now);
-  // The active is to leave: commits what is open, and hands over to the standby, if there is one. Until `over` nothing
-  // that comes in is decided.
+  // The active is to leave: commits what is open, and hands over to the standby, if there is one. Nothing that comes in is
+  // decided until `over`, or until it is clear that nobody takes over.
   void HandOver(Now now);
-  // It is: what clients and workers send must not be given to the engine any more.
+  // It is: what clients and workers send must not be given to the engine meanwhile.
   bool leaving() const { return leaving_; }
 
   // --- Rounds, as the engine's
@@ -146,6 +144,10 @@ class Node : private LeaderSink, private FollowerSink {
   absl::Status ServeWhenReady(Now now);
   void CommitWhenReady(Now now);
   void HandOverWhenReady(Now now);
+  // By a person: docs/ha.md, "By hand".
+  absl::Status Obey(const ClusterCommand& command, Now now);
+  absl::Status Switchover(Now now);
+  absl::Status TakeOver(bool force, Now now);
   absl::Status CheckCluster(const Register& value) const;
   void TellEngine(Now now);
 
@@ -170,6 +172,7 @@ class Node : private LeaderSink, private FollowerSink {
   bool committed_ = false;
 
   bool leaving_ = false;
+  int64_t leave_until_ms_ = 0;
   int64_t take_over_again_ms_ = INT64_MIN;  // when HANDOVER is due again
   std::string over_;
   bool diverged_ = false;

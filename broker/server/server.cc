@@ -28,8 +28,6 @@ constexpr size_t kTrimBytes = 64 << 20;
 // zmq's I/O thread: one is enough for a gigabyte a second, and there are two cores.
 constexpr int kIoThreads = 1;
 constexpr int kMaxSockets = 16;
-// For so long an active that is to stop waits until its standby serves.
-constexpr int64_t kHandOverMs = 2'000;
 
 Uuid RandomUuid() {
   std::random_device device;
@@ -388,8 +386,7 @@ void Server::HandOver() {
 // The standby takes over without a gap that anybody notices: it has all, and is told.
 absl::Status Server::LeaveToStandby() {
   node_->HandOver(SystemNow());
-  const int64_t until_ms = SystemNow().mono_ms + kHandOverMs;
-  while (role() == wire::Role::kActiveSync && SystemNow().mono_ms < until_ms) {
+  while (role() == wire::Role::kActiveSync && node_->leaving()) {
     WaitForWork();
     ZS_RETURN_IF_ERROR(Round());
   }

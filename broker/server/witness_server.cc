@@ -82,7 +82,8 @@ void WitnessServer::Say(const PeerMessage& request, const PeerRegisterAnswer& an
   const auto* swap = std::get_if<PeerRegisterSwap>(&request);
   if (CodeOf(answer.value.status()) == ErrorCode::kConflict) return;  // asks again with this life
   if (!answer.value.ok()) {
-    Log(Level::kError, "the register cannot be used", {{"error", MessageOf(answer.value.status())}});
+    Log(Level::kError, "the register cannot be used",
+        {{"error", MessageOf(answer.value.status())}});
   } else if (swap != nullptr) {
     Log(Level::kInfo, "the register was asked for",
         {{"register", ToText(*answer.value)}, {"granted", *answer.value == swap->wanted}});

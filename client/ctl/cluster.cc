@@ -70,15 +70,15 @@ std::string QueueTable(const Context& context, const StatusInfo& status) {
                        : table.Render(context.width(), context.colors());
 }
 
-absl::StatusOr<StatusInfo> Ask(const Context& context) {
-  absl::StatusOr<std::unique_ptr<Client>> client = context.Connect();
+absl::StatusOr<StatusInfo> Ask(const Context& context, bool observe) {
+  absl::StatusOr<std::unique_ptr<Client>> client = context.Connect({.observe = observe});
   if (!client.ok()) return client.status();
   return (*client)->Status();
 }
 
 int Status(const Context& context) {
   if (int code = context.RefuseIdForm(); code != 0) return code;
-  absl::StatusOr<StatusInfo> status = Ask(context);
+  absl::StatusOr<StatusInfo> status = Ask(context, /*observe=*/false);
   if (!status.ok()) return context.Fail(status.status());
   if (context.form() != Form::kTable) {
     Print(StatusJson(*status) + "\n");
@@ -99,7 +99,7 @@ int Status(const Context& context) {
 
 int ClusterStatus(const Context& context) {
   if (int code = context.RefuseIdForm(); code != 0) return code;
-  absl::StatusOr<StatusInfo> status = Ask(context);
+  absl::StatusOr<StatusInfo> status = Ask(context, /*observe=*/true);
   if (!status.ok()) return context.Fail(status.status());
   Print(context.form() == Form::kTable
             ? BrokerTable(context, *status) + "\nepoch " + std::to_string(status->epoch.value()) +
@@ -117,7 +117,7 @@ int64_t LeftMs(Clock::time_point deadline) {
 absl::StatusOr<StatusInfo> WaitForRole(const Context& context, const std::string& role,
                                        Clock::time_point deadline) {
   absl::Status last = Error(ErrorCode::kTimedOut, "no broker answered");
-  absl::StatusOr<std::unique_ptr<Client>> client = context.MakeClient();
+  absl::StatusOr<std::unique_ptr<Client>> client = context.MakeClient({.observe = true});
   if (!client.ok()) return client.status();
   while (!Interrupted()) {
     // In slices, so that Ctrl-C is noticed.
@@ -147,10 +147,91 @@ int ClusterWait(const Context& context, const std::string& role, int64_t timeout
   return FinishOutput();
 }
 
+// --- Changing roles -------------------------------------------------------------------------------
+
+absl::StatusOr<StatusInfo> StatusOf(Client& client) {
+  absl::Status up = client.WaitForBroker(kTick.count());
+  if (!up.ok()) return up;
+  return client.Status();
+}
+
+// Asks until `done`, or the time is over: TIMED_OUT then, with `what` was not seen.
+template <class Ask, class Done>
+absl::StatusOr<StatusInfo> AwaitStatus(Ask ask, Done done, const std::string& what,
+                                       int64_t timeout_ms) {
+  const Clock::time_point deadline = Clock::now() + std::chrono::milliseconds(timeout_ms);
+  while (!Interrupted()) {
+    absl::StatusOr<StatusInfo> status = ask();
+    if (status.ok() && done(*status)) return status;
+    if (LeftMs(deadline) == 0)
+      return Error(ErrorCode::kTimedOut,
+                   what + (status.ok() ? "" : ": " + MessageOf(status.status())) +
+                       "; see `zsched-ctl cluster status` and the brokers' logs");
+    std::this_thread::sleep_for(kLookInterval);
+  }
+  return Error(ErrorCode::kCancelled, "interrupted");
+}
+
+int Finish(const Context& context, const absl::StatusOr<StatusInfo>& status) {
+  if (Interrupted()) return kExitInterrupted;
+  if (!status.ok()) return context.Fail(status.status());
+  Print(context.form() == Form::kTable ? BrokerTable(context, *status)
+                                       : ClusterJson(*status) + "\n");
+  return FinishOutput();
+}
+
+int Switchover(const Context& context, int64_t timeout_ms) {
+  if (int code = context.RefuseIdForm(); code != 0) return code;
+  CatchInterrupts();
+  absl::StatusOr<std::unique_ptr<Client>> client = context.Connect();
+  if (!client.ok()) return context.Fail(client.status());
+  const absl::StatusOr<StatusInfo> before = (*client)->Status();
+  if (!before.ok()) return context.Fail(before.status());
+  if (absl::Status begun = (*client)->Switchover(); !begun.ok()) return context.Fail(begun);
+  auto ask = [&] { return StatusOf(**client); };
+  auto done = [&](const StatusInfo& now) { return now.node != before->node && IsActive(now.role); };
+  return Finish(context,
+                AwaitStatus(ask, done, "the standby did not take over in time", timeout_ms));
+}
+
+// The first broker of the list that answers and is not active.
+absl::StatusOr<std::unique_ptr<Client>> FindStandby(const Context& context) {
+  absl::Status none;
+  for (const HostPort& broker : context.brokers()) {
+    absl::StatusOr<std::unique_ptr<Client>> client = context.Observe(broker);
+    if (!client.ok()) {
+      none.Update(client.status());
+      continue;
+    }
+    absl::StatusOr<StatusInfo> status = (*client)->Status();
+    if (!status.ok()) return status.status();
+    if (!IsActive(status->role)) return client;
+    none = Error(ErrorCode::kConflict, ToString(broker) + " is active already");
+  }
+  return none;
+}
+
+int Promote(const Context& context, bool force, int64_t timeout_ms) {
+  if (int code = context.RefuseIdForm(); code != 0) return code;
+  CatchInterrupts();
+  absl::StatusOr<std::unique_ptr<Client>> client = FindStandby(context);
+  if (!client.ok()) return context.Fail(client.status());
+  if (force)
+    context.Note(
+        "by force: what the other broker has acknowledged and this one has not is set aside when "
+        "it "
+        "comes back, and while it still serves elsewhere both take work");
+  if (absl::Status begun = (*client)->Promote(force); !begun.ok()) return context.Fail(begun);
+  auto ask = [&] { return StatusOf(**client); };
+  auto done = [&](const StatusInfo& now) { return IsActive(now.role); };
+  return Finish(context, AwaitStatus(ask, done, "the broker was not promoted in time", timeout_ms));
+}
+
 }  // namespace
 
 void AddCluster(Context& context, Actions& actions) {
-  Flags& family = context.flags().Command("cluster", "See the brokers, or wait for one");
+  Flags& family =
+      context.flags().Command("cluster", "See the brokers, wait for one, change places");
   family.Example("zsched-ctl cluster status");
   Flags& show = family.Command("status", "Show the brokers and their roles");
   show.Example("zsched-ctl cluster status -o json");
@@ -165,6 +246,39 @@ void AddCluster(Context& context, Actions& actions) {
   wait.Example("zsched-broker --data /var/lib/zsched & zsched-ctl cluster wait --timeout 30s");
   actions["cluster wait"] = [&context, role, timeout_ms] {
     return ClusterWait(context, *role, *timeout_ms);
+  };
+
+  Flags& switchover =
+      family.Command("switchover", "Have the active broker and its standby change places");
+  auto switch_ms = std::make_shared<int64_t>(kDefaultWaitMs);
+  switchover.Duration("--timeout", switch_ms.get(),
+                      "Give up waiting after so long, with exit code 124");
+  switchover.Notes("Nothing is lost, and running attempts go on; clients notice a short delay.");
+  switchover.Example("zsched-ctl --brokers 10.0.0.1:5570,10.0.0.2:5570 cluster switchover");
+  actions["cluster switchover"] = [&context, switch_ms] { return Switchover(context, *switch_ms); };
+
+  Flags& promote =
+      family.Command("promote", "Have a standby take over from an active broker that is gone");
+  auto force = std::make_shared<bool>(false);
+  auto promote_ms = std::make_shared<int64_t>(kDefaultWaitMs);
+  promote.Switch("--force", force.get(),
+                 "Also when it may not have all that was acknowledged, or the other one is there");
+  promote.Duration("--timeout", promote_ms.get(),
+                   "Give up waiting after so long, with exit code 124");
+  promote.Notes(
+      "The broker is the first of --brokers that answers and is not active. By itself a standby "
+      "takes "
+      "over within a second, so this is for when it may not. What --force risks: what the other "
+      "broker "
+      "has acknowledged and this one has not is set aside when it comes back; and while the other "
+      "one "
+      "serves where this one does not reach it, both take work. With an arbiter, the arbiter has "
+      "to "
+      "answer, force or not.");
+  promote.Example("zsched-ctl --brokers 10.0.0.2:5570 cluster promote");
+  promote.Example("zsched-ctl --brokers 10.0.0.2:5570 cluster promote --force");
+  actions["cluster promote"] = [&context, force, promote_ms] {
+    return Promote(context, *force, *promote_ms);
   };
 
   Flags& status = context.flags().Command("status", "Show what the broker holds, queue by queue");

@@ -18,6 +18,9 @@ namespace {
 
 constexpr size_t kPipeWidth = 100, kMinWidth = 60, kMaxWidth = 240;
 
+// One broker of a list that may be gone: the next one is asked soon.
+constexpr int64_t kObserveMs = 1'000;
+
 volatile sig_atomic_t g_interrupted = 0;
 
 // Parse fails before the flags have their values, so the form of its error is read off the words.
@@ -43,6 +46,9 @@ Context::Context(Flags& flags) : flags_(flags) {
   flags.Brokers("--brokers", &brokers_, "Brokers; the active one is found by itself");
   flags.Text("-o,--output", &output_, "Form of the output", "FORM",
              {"table", "json", "jsonl", "id"});
+  flags.Switch("--stale", &stale_,
+               "Let any broker answer, also a standby, which may be a moment behind; for commands "
+               "that only look");
   flags.Duration("--connect-timeout", &connect_timeout_ms_, "How long to look for a broker", 1);
   flags.ReportUsageErrors([](int argc, const char* const* argv, const std::string& message) {
     if (!WantsMachineErrors(argc, argv)) return false;
@@ -81,12 +87,31 @@ std::string Context::BrokerText() const {
 
 absl::StatusOr<std::unique_ptr<Client>> Context::MakeClient(ClientOptions options) const {
   options.brokers = BrokerText();
+  options.observe |= stale_;
   return Client::Create(std::move(options));
+}
+
+absl::StatusOr<std::unique_ptr<Client>> Context::Observe(const HostPort& broker) const {
+  ZS_ASSIGN_OR_RETURN(std::unique_ptr<Client> client,
+                      Client::Create({.brokers = ToString(broker), .observe = true}));
+  ZS_RETURN_IF_ERROR(client->WaitForBroker(std::min(connect_timeout_ms_, kObserveMs)));
+  return client;
+}
+
+absl::Status Context::NoteStale(Client& client) const {
+  ZS_ASSIGN_OR_RETURN(const StatusInfo status, client.Status());
+  const bool active =
+      status.role == BrokerRole::kActiveSync || status.role == BrokerRole::kActiveSolo;
+  if (!active)
+    Note("answered by the " + status.node + ", which is " + std::string(NameOf(status.role)) +
+         " and may be behind the active broker");
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<Client>> Context::Connect(ClientOptions options) const {
   ZS_ASSIGN_OR_RETURN(std::unique_ptr<Client> client, MakeClient(std::move(options)));
   absl::Status status = client->WaitForBroker(connect_timeout_ms_);
+  if (status.ok() && stale_) status = NoteStale(*client);
   if (status.ok()) return client;
   ErrorCode code = CodeOf(status);
   if (code != ErrorCode::kTimedOut && code != ErrorCode::kUnavailable) return status;

@@ -47,6 +47,9 @@ class Context {
   absl::StatusOr<std::unique_ptr<Client>> Connect(ClientOptions options = {}) const;
   // The same without waiting for a broker.
   absl::StatusOr<std::unique_ptr<Client>> MakeClient(ClientOptions options = {}) const;
+  // An observer of one of --brokers: what it knows itself.
+  absl::StatusOr<std::unique_ptr<Client>> Observe(const HostPort& broker) const;
+  const std::vector<HostPort>& brokers() const { return brokers_; }
   std::string BrokerText() const;
   int64_t connect_timeout_ms() const { return connect_timeout_ms_; }
 
@@ -56,6 +59,8 @@ class Context {
   int Usage(const std::string& message) const;
   // For commands whose output has no ids: 2 after an error when -o id was asked for, else 0.
   int RefuseIdForm() const;
+  // Says who has answered when that is not the active broker.
+  absl::Status NoteStale(Client& client) const;
   // A remark for people on stderr; nothing with -o json and jsonl.
   void Note(const std::string& message) const;
 
@@ -64,6 +69,7 @@ class Context {
   std::vector<HostPort> brokers_ = {{kDefaultHost, kDefaultPort}};
   std::string output_ = "table";
   int64_t connect_timeout_ms_ = 5000;
+  bool stale_ = false;
 };
 
 // From here on the first SIGINT or SIGTERM only makes Interrupted() true; a second one ends the

@@ -318,6 +318,14 @@ absl::Status Client::DrainWorker(const std::string& worker) {
       });
 }
 
+absl::Status Client::Switchover() {
+  return core_->AskCluster(wire::ClusterAction::kSwitchover, /*force=*/false);
+}
+
+absl::Status Client::Promote(bool force) {
+  return core_->AskCluster(wire::ClusterAction::kPromote, force);
+}
+
 // --- TaskLister ---
 
 TaskLister Client::ListTasks(ListQuery query) { return TaskLister(this, std::move(query)); }

@@ -431,12 +431,13 @@ absl::Status ReadItemStatus(const wire::ItemResult& from) {
   return Error(ErrorFromNumber(from.code()), Text(from.message()));
 }
 
-std::string EncodeHello(Uuid id, const std::string& name, const std::string& version) {
+std::string EncodeHello(Uuid id, const std::string& name, const std::string& version,
+                        bool observe) {
   Builder builder(kSmallBody);
   const wire::Uuid uuid(id.hi, id.lo);
   const auto name_text = builder.CreateString(name);
   const auto version_text = builder.CreateString(version);
-  return Finish(&builder, wire::CreateHello(builder, &uuid, name_text, version_text));
+  return Finish(&builder, wire::CreateHello(builder, &uuid, name_text, version_text, observe));
 }
 
 std::string EncodeWait(uint64_t request, std::span<const TaskId> ids) {
@@ -595,6 +596,11 @@ std::string EncodeStatus(uint64_t request) {
 std::string EncodeWorkerList(uint64_t request) {
   Builder builder(kSmallBody);
   return Finish(&builder, wire::CreateWorkerList(builder, request));
+}
+
+std::string EncodeClusterCommand(uint64_t request, wire::ClusterAction action, bool force) {
+  Builder builder(kSmallBody);
+  return Finish(&builder, wire::CreateClusterCommand(builder, request, action, force));
 }
 
 std::string EncodeWorkerDrain(uint64_t request, const std::string& worker) {

@@ -34,7 +34,8 @@ TaskHistory ReadHistory(const wire::HistoryInfo& from);
 TaskOutput ReadLogs(const wire::LogPages& from, uint64_t offset);
 absl::Status ReadItemStatus(const wire::ItemResult& from);
 
-std::string EncodeHello(Uuid id, const std::string& name, const std::string& version);
+std::string EncodeHello(Uuid id, const std::string& name, const std::string& version,
+                        bool observe = false);
 std::string EncodeWait(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeGet(uint64_t request, std::span<const TaskId> ids);
 std::string EncodeExplain(uint64_t request, TaskId id);
@@ -70,6 +71,7 @@ std::string EncodeScheduleList(uint64_t request, const std::string& only,
                                const std::string& cursor);
 std::string EncodeStatus(uint64_t request);
 std::string EncodeWorkerList(uint64_t request);
+std::string EncodeClusterCommand(uint64_t request, wire::ClusterAction action, bool force);
 std::string EncodeWorkerDrain(uint64_t request, const std::string& worker);
 
 }  // namespace zsched

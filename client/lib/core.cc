@@ -55,8 +55,10 @@ absl::StatusOr<std::unique_ptr<Client::Core>> Client::Core::Create(ClientOptions
     return Error(ErrorCode::kInvalidArgument, "request_timeout_ms and resend_ms must be over 0");
   const Uuid id = RandomUuid();
   std::unique_ptr<Core> core(new Core(std::move(options), id));
-  ZS_RETURN_IF_ERROR(core->Start(
-      {.kind = SessionKind::kClient, .brokers = std::move(brokers), .seed = RandomUuid().lo}));
+  ZS_RETURN_IF_ERROR(core->Start({.kind = SessionKind::kClient,
+                                  .brokers = std::move(brokers),
+                                  .seed = RandomUuid().lo,
+                                  .observe = core->options().observe}));
   return core;
 }
 
@@ -70,7 +72,9 @@ Client::Core::Core(ClientOptions options, Uuid id)
 
 absl::Status Client::Core::Start(SessionOptions session) {
   SessionHooks hooks;
-  hooks.hello = [this] { return EncodeHello(id_, options_.name, ZSCHED_VERSION); };
+  hooks.hello = [this] {
+    return EncodeHello(id_, options_.name, ZSCHED_VERSION, options_.observe);
+  };
   ZS_ASSIGN_OR_RETURN(dealer_, Dealer::Create(std::move(session), std::move(hooks), this));
   try {
     // The thread waits for its own id, which callers compare with.
@@ -95,6 +99,7 @@ Client::Core::~Core() {
 
 absl::Status Client::Core::Put(std::span<const TaskSpec> tasks, Segment segment, bool notify,
                                int64_t block_ms) {
+  ZS_RETURN_IF_ERROR(CheckMaySend(MessageType::kSubmit));
   thread_local std::string records;
   records.clear();
   for (const TaskSpec& task : tasks) {
@@ -107,7 +112,16 @@ absl::Status Client::Core::Put(std::span<const TaskSpec> tasks, Segment segment,
   return intake_.Put(notify ? kNotifyLane : kPlainLane, &records, std::move(segment), block_ms);
 }
 
+absl::Status Client::Core::CheckMaySend(MessageType type) const {
+  if (!options_.observe || IsObservers(type)) return absl::OkStatus();
+  return Error(ErrorCode::kPermissionDenied, "this client only observes; make one that does not");
+}
+
 void Client::Core::AddWait(std::shared_ptr<WaitGroup> group) {
+  if (absl::Status status = CheckMaySend(MessageType::kWait); !status.ok()) {
+    if (group->on_done) group->on_done(std::move(status));
+    return;
+  }
   Hand([this, group]() mutable {
     if (stop_) {
       if (group->on_done) group->on_done(Error(ErrorCode::kUnavailable, "the client is closed"));
@@ -141,6 +155,7 @@ absl::Status Client::Core::AskRaw(MessageType type, MessageType reply_type, uint
                                   std::string body,
                                   absl::AnyInvocable<absl::Status(const FrameView&)> read) {
   ZS_RETURN_IF_ERROR(CheckMayWait());
+  ZS_RETURN_IF_ERROR(CheckMaySend(type));
   auto answered = std::make_shared<std::promise<absl::Status>>();
   std::future<absl::Status> answer = answered->get_future();
   Request request{.type = type,
@@ -160,6 +175,17 @@ absl::Status Client::Core::AskRaw(MessageType type, MessageType reply_type, uint
       requests_.Add(std::move(request));
   });
   return answer.get();
+}
+
+absl::Status Client::Core::AskCluster(wire::ClusterAction action, bool force) {
+  return Ask<wire::ItemReply>(
+      MessageType::kClusterCommand, MessageType::kItemReply,
+      [=](uint64_t number) { return EncodeClusterCommand(number, action, force); },
+      [](const wire::ItemReply& reply) {
+        if (reply.items() == nullptr || reply.items()->size() != 1)
+          return Error(ErrorCode::kMalformed, "the broker's answer says nothing");
+        return ReadItemStatus(*reply.items()->Get(0));
+      });
 }
 
 absl::Status Client::Core::WaitForBroker(int64_t timeout_ms) {

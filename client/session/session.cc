@@ -187,7 +187,9 @@ void Session::OnView(const FrameView& frame, Now now, SessionActions* out) {
   // In a partition two brokers may call themselves active; the one that answers is the one to take.
   const BrokerView* active = nullptr;
   for (const BrokerView& broker : brokers_)
-    if (IsActive(broker.role) && (active == nullptr || broker.self)) active = &broker;
+    if (options_.observe ? broker.self
+                         : IsActive(broker.role) && (active == nullptr || broker.self))
+      active = &broker;
   // Where none is, the one that answers is asked all the same: a standby takes over, without an arbiter, only when somebody
   // wants to be served who does not reach the active either (docs/ha.md).
   for (const BrokerView& broker : brokers_)

@@ -73,6 +73,7 @@ struct SessionOptions {
   SessionKind kind = SessionKind::kClient;
   std::vector<HostPort> brokers{};  // base addresses, at least one; tried in this order
   uint64_t seed = 0;                // of the back-off jitter
+  bool observe = false;             // of a client: stay with whoever answers; its HELLO says so too
   // The defaults are the protocol's; tests shorten them.
   uint32_t hello_timeout_ms = kHelloTimeoutMs;
   uint32_t reconnect_min_ms = kReconnectMinMs;

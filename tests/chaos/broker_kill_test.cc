@@ -247,6 +247,25 @@ TEST_F(BrokerChaos, SigtermOfTheActiveOfAPairHandsOver) {
   CheckPromises();
 }
 
+// Longer than every timeout: it goes on where it was, and has to find out that it is not the active any more.
+TEST_F(BrokerChaos, AnActiveThatStoodStillLosesNothing) {
+  StartPair("20s");
+  Rounds(FromEnvironment("ZSCHED_CHAOS_ROUNDS", 3), [&] {
+    StartSleeper();
+    const std::string active = cluster_.Active();
+    cluster_.node(active).Signal(SIGSTOP);
+    sleepers_.back().gone_ms = WallMs();
+    cluster_.AwaitRole(Cluster::Other(active), "kActive");
+    sleepers_.back().back_ms = WallMs();
+    std::this_thread::sleep_for(std::chrono::seconds(3));
+    cluster_.node(active).Signal(SIGCONT);
+    cluster_.AwaitRole(active, "kStandby");
+    cluster_.AwaitRole(Cluster::Other(active), "kActiveSync");
+  });
+  harness::WaitAll(*client_, Sleeping());
+  CheckPromises();
+}
+
 // The pair goes on alone, and takes the other in again.
 TEST_F(BrokerChaos, Kill9OfTheStandbyLosesNothing) {
   StartPair("20s");

@@ -78,8 +78,8 @@ class AtWitness final : public Place {
   }
   static std::string Missing() { return ""; }
   std::unique_ptr<RegisterStore> Open() override {
-    return OpenWitnessRegister(stores_.get(), {.address = server_->address(),
-                                               .timeout_ms = harness::kPatience.count()});
+    return OpenWitnessRegister(
+        stores_.get(), {.address = server_->address(), .timeout_ms = harness::kPatience.count()});
   }
   int rounds() const override { return 50; }
 

@@ -96,6 +96,7 @@ class Cluster {
   std::string StartWitness();
   // Waits until it says that it is ready, whatever its role.
   Process& StartNode(const std::string& node);
+  Process& node(const std::string& node) { return *nodes_.at(node); }
   void KillNode(const std::string& node) { nodes_.at(node)->Kill(); }
   // SIGTERM; the exit code.
   int StopNode(const std::string& node);
@@ -141,7 +142,7 @@ class Cluster {
   Args broker_flags_;
   std::unique_ptr<Process> broker_;
   bool paired_ = false;
-  std::optional<PortRange> more_ports_;     // of the backup
+  std::optional<PortRange> more_ports_;  // of the backup
   std::optional<PortRange> witness_ports_;
   std::map<std::string, std::unique_ptr<Process>> nodes_;
   std::map<std::string, std::unique_ptr<Process>> workers_;

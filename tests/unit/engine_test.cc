@@ -54,6 +54,13 @@ class EngineTest : public testing::Test, protected Outbox {
     Say(peer, MessageType::kHello, BodyOf([&](auto& b) { return wire::CreateHello(b, &id); }));
     EndRound();
   }
+  void Observe(const std::string& peer) {
+    wire::Uuid id(7, ++clients_);
+    streams_[peer] = {};
+    Say(peer, MessageType::kHello,
+        BodyOf([&](auto& b) { return wire::CreateHello(b, &id, 0, 0, /*observe=*/true); }));
+    EndRound();
+  }
   void Submit(const std::string& peer, size_t tasks = 1) {
     std::vector<flatbuffers::Offset<wire::TaskSpec>> specs;
     Say(peer, MessageType::kSubmit, BodyOf([&](auto& b) {
@@ -561,6 +568,80 @@ TEST_F(StandbyEngine, RefusesSessionsAndCountsThemAsVotes) {
   EXPECT_TRUE(engine_->TakeVote());
   EXPECT_FALSE(engine_->TakeVote());
   EXPECT_EQ(engine_->core().appended(), followed) << "it decides nothing";
+}
+
+TEST_F(StandbyEngine, AnObserverIsToldWhatItHas) {
+  Hello("c");
+  Commit();
+  Submit("c", 3);
+  Commit();
+  CatchUp();
+  const Lsn followed = standby_->core().appended();
+  TakeOver();
+  engine_->SetCluster(wire::Role::kStandby, std::nullopt);
+  Observe("o");
+  ASSERT_EQ(sent_["o"].size(), 1u);
+  ASSERT_EQ(sent_["o"][0].type, MessageType::kWelcome);
+  EXPECT_FALSE(engine_->TakeVote()) << "it does not want to be served";
+
+  Say("o", MessageType::kStatus,
+      BodyOf([&](auto& b) { return wire::CreateStatus(b, /*request=*/7); }));
+  ASSERT_EQ(sent_["o"].size(), 2u);
+  const std::string status_body = sent_["o"][1].body;
+  const auto* status = flatbuffers::GetRoot<wire::StatusReply>(status_body.data());
+  EXPECT_EQ(status->request(), 7u);
+  EXPECT_EQ(status->role(), wire::Role::kStandby);
+  EXPECT_EQ(status->lsn(), followed.value());
+
+  AskFor("o", MessageType::kGet, 8, {1});
+  EndRound();
+  EXPECT_EQ(engine_->TakeQueries().size(), 1u);
+
+  Submit("o");
+  EXPECT_EQ(sent_["o"].back().type, MessageType::kError);
+  EXPECT_EQ(engine_->core().appended(), followed) << "it decides nothing";
+
+  Say("o", MessageType::kHeartbeat, "");
+  EXPECT_EQ(sent_["o"].back().type, MessageType::kHeartbeatAck);
+  Say("o", MessageType::kGoodbye, "");
+  EXPECT_EQ(sent_["o"].back().type, MessageType::kGoodbye);
+}
+
+TEST_F(StandbyEngine, ObserversAreBoundedAndEndWhenTheyAreSilent) {
+  TakeOver();
+  for (size_t i = 0; i < kMaxObservers; ++i) Observe("o" + std::to_string(i));
+  Observe("one too many");
+  EXPECT_EQ(sent_["one too many"].back().type, MessageType::kError);
+  // The place of a connection that says hello again is its own.
+  Observe("o3");
+  EXPECT_EQ(sent_["o3"].back().type, MessageType::kWelcome);
+  now_.mono_ms += kClientTimeoutMs - 1;
+  Say("o3", MessageType::kHeartbeat, "");
+  now_.mono_ms += 2;
+  engine_->OnTick(now_);
+  Observe("one too many");
+  EXPECT_EQ(sent_["one too many"].back().type, MessageType::kWelcome);
+  Say("o3", MessageType::kHeartbeat, "");
+  EXPECT_EQ(sent_["o3"].back().type, MessageType::kHeartbeatAck);
+  Say("o4", MessageType::kHeartbeat, "");
+  EXPECT_EQ(sent_["o4"].back().type, MessageType::kError);
+}
+
+TEST_F(StandbyEngine, ACommandToTheClusterIsForItsOwner) {
+  TakeOver();
+  Observe("o");
+  Say("o", MessageType::kClusterCommand, BodyOf([&](auto& b) {
+        return wire::CreateClusterCommand(b, 9, wire::ClusterAction::kPromote, true);
+      }));
+  const std::vector<ClusterCommand> commands = engine_->TakeClusterCommands();
+  ASSERT_EQ(commands.size(), 1u);
+  EXPECT_EQ(commands[0].action, wire::ClusterAction::kPromote);
+  EXPECT_TRUE(commands[0].force);
+  engine_->Answer(commands[0], Error(ErrorCode::kConflict, "no"));
+  const std::string body = sent_["o"].back().body;
+  const auto* reply = flatbuffers::GetRoot<wire::ItemReply>(body.data());
+  EXPECT_EQ(reply->request(), 9u);
+  EXPECT_EQ(reply->items()->Get(0)->code(), static_cast<uint16_t>(ErrorCode::kConflict));
 }
 
 TEST_F(StandbyEngine, ServesWhatItHasFollowed) {

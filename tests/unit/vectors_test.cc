@@ -68,6 +68,7 @@ enum class Empty { kNever, kMay, kMust };
   X("HISTORY_INFO", kHistoryInfo, HistoryInfo, kNever)          \
   X("LOGS", kLogs, Logs, kNever)                                \
   X("LOG_PAGES", kLogPages, LogPages, kNever)                   \
+  X("CLUSTER_COMMAND", kClusterCommand, ClusterCommand, kNever) \
   X("WORKER_HELLO", kWorkerHello, WorkerHello, kNever)          \
   X("WORKER_WELCOME", kWorkerWelcome, WorkerWelcome, kNever)    \
   X("CREDIT", kCredit, Credit, kNever)                          \

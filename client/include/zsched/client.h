@@ -64,6 +64,10 @@ struct ClientOptions {
   std::string brokers = "127.0.0.1:5570";  // HOST:PORT[,HOST:PORT…], base addresses
   std::string name{};                      // what people see in status; empty: "PROGRAM@HOST"
 
+  // It only asks, and takes what the first broker of the list that answers knows, active or not: a standby may be a moment
+  // behind. What would change something, or wait, is refused with PERMISSION_DENIED, but for Switchover and Promote.
+  bool observe = false;
+
   // Tasks and bytes of them that may wait here for the broker (not counting what it was sent); a
   // Submit beyond it blocks.
   size_t max_queued_tasks = 65'536;
@@ -249,6 +253,12 @@ class Client {
   // Asks a worker to leave: by name, by id (32 hex digits) or an unambiguous start of it.
   // NOT_FOUND, CONFLICT (ambiguous).
   absl::Status DrainWorker(const std::string& worker);
+  // Has the active broker of a pair and its standby change places. OK: it has begun, and Status of the other broker shows
+  // when it is done. CONFLICT: there is no standby that has everything.
+  absl::Status Switchover();
+  // Has the broker that this client observes take over from one that is gone. OK: it has begun. CONFLICT: the other one is
+  // there, or has what this one may not have; with `force` that is done, and what only the other one has is lost.
+  absl::Status Promote(bool force);
 
   // Takes no more submits, waits up to `timeout_ms` until all were acknowledged, says GOODBYE, ends
   // the background thread. Remaining acks and requests are answered UNAVAILABLE. TIMED_OUT when
