@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -31,12 +32,23 @@ constexpr std::string_view kFormatFile = "FORMAT";
 constexpr std::string_view kFormatTemporary = "FORMAT.new";
 // What may lie in a directory that is not finished: our own files, and what mkfs leaves in the root
 // of a file system.
-constexpr std::string_view kSetAsideFile = "set-aside";
-constexpr std::array<std::string_view, 12> kAllowedInNew = {
-    ".",          "..",       "lock",         "lock.mdb", "data.mdb",    "redo",
-    "lost+found", "register", "register.new", "archive",  kSetAsideFile, kFormatTemporary};
-// Of a journal, what is moved into the archive; and what goes.
-constexpr std::array<std::string_view, 3> kArchivedFiles = {kFormatFile, "data.mdb", "redo"};
+constexpr std::string_view kCopyFolder = "copy";
+constexpr std::string_view kTakingCopyFile = "taking-copy";
+constexpr std::array<std::string_view, 13> kAllowedInNew = {".",
+                                                            "..",
+                                                            "lock",
+                                                            "lock.mdb",
+                                                            "data.mdb",
+                                                            "redo",
+                                                            "lost+found",
+                                                            "register",
+                                                            "register.new",
+                                                            "archive",
+                                                            kCopyFolder,
+                                                            kTakingCopyFile,
+                                                            kFormatTemporary};
+// What makes a journal.
+constexpr std::array<std::string_view, 3> kJournalFiles = {"data.mdb", "redo", kFormatFile};
 
 // The errno of the failed call; `what` names it.
 absl::Status SystemError(const std::string& path, const std::string& what) {
@@ -131,17 +143,17 @@ absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
   ZS_RETURN_IF_ERROR(CheckNothingForeign(path));
   ZS_ASSIGN_OR_RETURN(int lock_fd, TakeLock(path));
   DataDirectory directory(path, lock_fd);
-  ZS_RETURN_IF_ERROR(directory.FinishSetAside());
+  ZS_RETURN_IF_ERROR(directory.FinishTakingCopy());
   ZS_RETURN_IF_ERROR(directory.CheckFormat());
   return directory;
 }
 
-// By names of the same files: nothing is copied, and the archive is whole before anything is removed.
+// By names of the same files: nothing is copied, and the archive is whole before anything is replaced.
 absl::Status DataDirectory::LinkInto(const std::string& archive) const {
   for (const std::string& folder : {path_ + "/archive", archive})
     if (mkdir(folder.c_str(), kDirectoryMode) != 0 && errno != EEXIST)
       return SystemError(path_, folder + " cannot be created");
-  for (std::string_view file : kArchivedFiles) {
+  for (std::string_view file : kJournalFiles) {
     const std::string name(file);
     if (link((path_ + "/" + name).c_str(), (archive + "/" + name).c_str()) != 0 && errno != EEXIST)
       return SystemError(path_, name + " cannot be set aside");
@@ -150,31 +162,51 @@ absl::Status DataDirectory::LinkInto(const std::string& archive) const {
   return SyncDirectory(path_ + "/archive");
 }
 
-absl::Status DataDirectory::FinishSetAside() const {
-  const std::string marker = path_ + "/" + std::string(kSetAsideFile);
-  if (access(marker.c_str(), F_OK) != 0) return absl::OkStatus();
-  auto remove = [&](std::string_view file) {
-    return unlink((path_ + "/" + std::string(file)).c_str()) == 0 || errno == ENOENT;
-  };
-  for (std::string_view file : kArchivedFiles)
-    if (!remove(file)) return SystemError(path_, std::string(file) + " cannot be removed");
-  if (!remove("lock.mdb")) return SystemError(path_, "lock.mdb cannot be removed");
-  ZS_RETURN_IF_ERROR(SyncDirectory(path_));
-  if (!remove(kSetAsideFile)) return SystemError(path_, "set-aside cannot be removed");
-  return SyncDirectory(path_);
+absl::StatusOr<std::string> DataDirectory::MakeCopy(const std::string& path) {
+  const std::string copy = path + "/" + std::string(kCopyFolder);
+  std::error_code error;
+  std::filesystem::remove_all(copy, error);
+  if (error) {
+    errno = error.value();
+    return SystemError(path, copy + " cannot be removed");
+  }
+  return copy;
 }
 
-absl::Status DataDirectory::SetAside(const std::string& path, const std::string& name) {
+// Each file takes the place of the own one at once, so that this can be done again from anywhere.
+absl::Status DataDirectory::FinishTakingCopy() const {
+  const std::string marker = path_ + "/" + std::string(kTakingCopyFile);
+  if (access(marker.c_str(), F_OK) != 0) return absl::OkStatus();
+  const std::string copy = path_ + "/" + std::string(kCopyFolder);
+  for (std::string_view file : kJournalFiles) {
+    const std::string name = "/" + std::string(file);
+    if (rename((copy + name).c_str(), (path_ + name).c_str()) != 0 && errno != ENOENT)
+      return SystemError(path_, std::string(file) + " cannot be replaced");
+  }
+  if (unlink((path_ + "/lock.mdb").c_str()) != 0 && errno != ENOENT)
+    return SystemError(path_, "lock.mdb cannot be removed");
+  ZS_RETURN_IF_ERROR(SyncDirectory(path_));
+  if (unlink(marker.c_str()) != 0) return SystemError(path_, "taking-copy cannot be removed");
+  ZS_RETURN_IF_ERROR(SyncDirectory(path_));
+  return MakeCopy(path_).status();
+}
+
+absl::Status DataDirectory::TakeCopy(const std::string& path, const std::string& archive) {
   ZS_ASSIGN_OR_RETURN(const DataDirectory directory, Open(path));
-  if (directory.is_new()) return absl::OkStatus();
-  ZS_RETURN_IF_ERROR(directory.LinkInto(path + "/archive/" + name));
+  // Whole, or it would not have its FORMAT.
+  ZS_RETURN_IF_ERROR(Open(path + "/" + std::string(kCopyFolder)).status());
+  if (access((path + "/" + std::string(kCopyFolder) + "/" + std::string(kFormatFile)).c_str(),
+             F_OK) != 0)
+    return SystemError(path, "there is no whole copy");
+  if (!archive.empty() && !directory.is_new())
+    ZS_RETURN_IF_ERROR(directory.LinkInto(path + "/archive/" + archive));
   {
-    const Fd marker(open((path + "/" + std::string(kSetAsideFile)).c_str(),
+    const Fd marker(open((path + "/" + std::string(kTakingCopyFile)).c_str(),
                          O_WRONLY | O_CREAT | O_CLOEXEC, kFileMode));
-    if (!marker.ok() || fsync(marker.get()) != 0) return SystemError(path, "set-aside");
+    if (!marker.ok() || fsync(marker.get()) != 0) return SystemError(path, "taking-copy");
   }
   ZS_RETURN_IF_ERROR(SyncDirectory(path));
-  return directory.FinishSetAside();
+  return directory.FinishTakingCopy();
 }
 
 DataDirectory::DataDirectory(DataDirectory&& other) noexcept

@@ -7,7 +7,8 @@
 //   redo      commits on their way into LMDB (redo_file.h)
 //   register  of a pair without an arbiter (broker/replication/file_register.h)
 //   archive   what was set aside: each folder of it is a data directory
-//   set-aside there while the files are removed that the archive has now
+//   copy      another journal's contents on their way: a data directory
+//   taking-copy  there while the copy's files take the place of the own
 //
 // Example:
 //   ZS_ASSIGN_OR_RETURN(DataDirectory directory, DataDirectory::Open("/var/lib/zsched"));
@@ -34,10 +35,12 @@ class DataDirectory {
   // UNAVAILABLE: the system refused. DATA_LOSS: FORMAT is there and data.mdb is not.
   static absl::StatusOr<DataDirectory> Open(const std::string& path);
 
-  // Moves all of a journal into archive/`name` and leaves a new directory; what is in the archive can be opened as a
-  // data directory. Cut off anywhere, it has happened or not, or the next Open finishes it. Nobody may use the directory.
-  // Errors as Open's.
-  static absl::Status SetAside(const std::string& path, const std::string& name);
+  // Removes what there is of an earlier copy. The path of the directory for a new one, which is not there yet.
+  static absl::StatusOr<std::string> MakeCopy(const std::string& path);
+  // Puts the journal of the copy into the place of the own, which is kept as archive/`archive` unless that is empty: a data
+  // directory that can be opened. Cut off anywhere, it has happened or not, or the next Open finishes it. Nobody may use
+  // the directory or the copy. Errors as Open's.
+  static absl::Status TakeCopy(const std::string& path, const std::string& archive);
 
   DataDirectory(DataDirectory&& other) noexcept;
   DataDirectory& operator=(DataDirectory&&) = delete;
@@ -60,7 +63,7 @@ class DataDirectory {
   DataDirectory(std::string path, int lock_fd) : path_(std::move(path)), lock_fd_(lock_fd) {}
   absl::Status CheckFormat();
   absl::Status LinkInto(const std::string& archive) const;
-  absl::Status FinishSetAside() const;
+  absl::Status FinishTakingCopy() const;
 
   std::string path_;
   int lock_fd_ = -1;

@@ -42,7 +42,7 @@ struct LogBounds {
 };
 
 // A consistent snapshot of everything committed before View() was called. Keep it short (under a
-// second): while it lives, LMDB cannot reuse the pages freed after it. Every row read is verified
+// second; a follower's copy of all tables takes longer): while it lives, LMDB cannot reuse the pages freed after it. Every row read is verified
 // against its checksum: DATA_LOSS names table and key, and means that the disk gave back other
 // bytes than were written.
 class JournalView {
@@ -71,6 +71,8 @@ struct JournalUsage {
   uint64_t disk_free_bytes = 0;  // on the file system that holds the directory
 };
 
+inline constexpr uint64_t kHeldLogFactor = 4;
+
 class Journal {
  public:
   virtual ~Journal() = default;
@@ -82,6 +84,10 @@ class Journal {
   virtual absl::Status Commit(Batch& batch) = 0;
 
   virtual absl::StatusOr<std::unique_ptr<JournalView>> View() = 0;
+
+  // The log from `from` on is needed by somebody: it is kept, up to kHeldLogFactor times its bound. Lsn(): it is not. Any
+  // thread.
+  virtual void HoldLog(Lsn from) = 0;
 
   // As of the last commit. Any thread.
   virtual absl::StatusOr<JournalUsage> Usage() = 0;

@@ -58,6 +58,8 @@ class LmdbJournal final : public Journal {
 
   absl::StatusOr<std::unique_ptr<JournalView>> View() override { return views_->View(); }
 
+  void HoldLog(Lsn from) override { writer_->HoldLog(from); }
+
   absl::StatusOr<JournalUsage> Usage() override {
     ZS_ASSIGN_OR_RETURN(uint64_t disk_free_bytes, directory_.FreeBytes());
     ZS_ASSIGN_OR_RETURN(std::unique_ptr<LmdbReader> reader, views_->Take());

@@ -145,10 +145,20 @@ absl::Status LmdbWriter::TrimLog(MDB_txn* txn, const WriteCursor& cursor) {
     int rc = mdb_stat(txn, log, &stat);
     if (rc == 0 && stat.ms_entries <= 1) break;
     if (rc == 0) rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_FIRST);
+    if (rc == 0 && IsHeld(key, value) &&
+        env_.DatabaseBytes(txn, log) <= keep_log_bytes_ * kHeldLogFactor)
+      break;
     if (rc == 0) rc = mdb_cursor_del(cursor.get(), 0);
     if (rc != 0) return LmdbError(rc, "cannot trim the log");
   }
   return absl::OkStatus();
+}
+
+bool LmdbWriter::IsHeld(const MDB_val& key, const MDB_val& value) const {
+  const uint64_t from = held_from_.load(std::memory_order_relaxed);
+  if (from == 0) return false;
+  const absl::StatusOr<LogSegment> first = LoadLogSegment(key, value);
+  return first.ok() && LastLsn(*first).value() >= from;
 }
 
 absl::Status LmdbWriter::WriteLayers(MDB_txn* txn) {

@@ -10,6 +10,7 @@
 // Threads: one at a time.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -32,6 +33,9 @@ class LmdbWriter {
   // again.
   absl::Status Commit(Batch& batch);
 
+  // See journal.h. Any thread.
+  void HoldLog(Lsn from) { held_from_.store(from.value(), std::memory_order_relaxed); }
+
   Lsn last_lsn() const { return last_lsn_; }
   // LMDB's last transaction, and what lies over it since.
   size_t txn_id() const { return txn_id_; }
@@ -52,6 +56,8 @@ class LmdbWriter {
   absl::Status AppendSegment(WriteCursor& cursor, const LogSegment& segment);
   absl::Status WriteTable(MDB_txn* txn, Table table, Batch& batch);
   absl::Status TrimLog(MDB_txn* txn, const WriteCursor& cursor);
+  // Whether somebody needs the segment.
+  bool IsHeld(const MDB_val& key, const MDB_val& value) const;
   // Runs `write` in a transaction and makes it durable.
   template <class Write>
   absl::Status InTransaction(Write write);
@@ -59,6 +65,7 @@ class LmdbWriter {
   const LmdbEnv& env_;
   RedoFile& redo_;
   const uint64_t keep_log_bytes_;
+  std::atomic<uint64_t> held_from_{0};  // LSN; 0: none
   Lsn last_lsn_;
   size_t txn_id_ = 0;
   std::shared_ptr<const RedoLayers> layers_ = std::make_shared<const RedoLayers>();

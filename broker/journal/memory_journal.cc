@@ -89,6 +89,7 @@ class MemoryJournal final : public Journal {
     std::lock_guard lock(disk_->mutex_);
     ZS_CHECK(*views_ == 0);
     disk_->in_use_ = false;
+    disk_->held_from_ = Lsn();
   }
 
   absl::Status Commit(Batch& batch) override {
@@ -100,6 +101,11 @@ class MemoryJournal final : public Journal {
 
   absl::StatusOr<std::unique_ptr<JournalView>> View() override {
     return std::unique_ptr<JournalView>(new MemoryView(disk_, views_));
+  }
+
+  void HoldLog(Lsn from) override {
+    std::lock_guard lock(disk_->mutex_);
+    disk_->held_from_ = from;
   }
 
   absl::StatusOr<JournalUsage> Usage() override {
@@ -136,6 +142,23 @@ void MemoryDisk::SetCapacityBytes(uint64_t bytes) {
   capacity_bytes_ = bytes;
 }
 
+void MemoryDisk::KeepLog(uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  keep_log_bytes_ = bytes;
+}
+
+// Never the last segment: it tells the next LSN.
+void MemoryDisk::TrimLogLocked() {
+  while (log_bytes_ > keep_log_bytes_ && state_.log->size() > 1) {
+    const auto first = state_.log->begin();
+    const uint64_t last = first->first.value() + first->second.count - 1;
+    const bool held = held_from_ && last >= held_from_.value();
+    if (held && log_bytes_ <= keep_log_bytes_ * kHeldLogFactor) return;
+    log_bytes_ -= kSegmentHeaderBytes + first->second.records.size();
+    Mutable(state_.log).erase(first->first);
+  }
+}
+
 Lsn MemoryDisk::LastLsnLocked() const {
   if (state_.log->empty()) return Lsn();
   const auto& [first_lsn, segment] = *state_.log->rbegin();
@@ -166,6 +189,7 @@ void MemoryDisk::ApplyLocked(Batch& batch) {
           Segment{segment.count, segment.epoch, segment.hash_before, std::string(records)});
       return absl::OkStatus();
     }));
+    TrimLogLocked();
   }
   for (size_t table = 0; table < kTables; ++table)
     ApplyTableLocked(static_cast<Table>(table), batch);

@@ -4,7 +4,7 @@
 // A MemoryDisk holds what was committed; a MemoryJournal is one process's use of it. Views share
 // the committed tables, and a commit copies only the tables that it changes while a view is alive.
 //
-// Differences to LmdbJournal: the log is never trimmed, so that a test can replay all of it; stored
+// Differences to LmdbJournal: the log is trimmed only when it is asked for, so that a test can replay all of it; stored
 // bytes do not rot, so nothing ever reads as DATA_LOSS.
 //
 // Example:
@@ -43,6 +43,8 @@ class MemoryDisk {
   // A Commit that would take the stored bytes beyond this fails with RESOURCE_EXHAUSTED; Usage()
   // reports it as map_bytes. Any thread.
   void SetCapacityBytes(uint64_t bytes);
+  // Older segments are trimmed, as LmdbOptions::keep_log_bytes has it. At first nothing is. Any thread.
+  void KeepLog(uint64_t bytes);
 
  private:
   friend class MemoryJournal;
@@ -72,6 +74,7 @@ class MemoryDisk {
   Lsn LastLsnLocked() const;
   absl::Status CommitLocked(Batch& batch);
   void ApplyLocked(Batch& batch);
+  void TrimLogLocked();
   void ApplyTableLocked(Table table, Batch& batch);
 
   std::mutex mutex_;
@@ -79,6 +82,8 @@ class MemoryDisk {
   uint64_t row_bytes_ = 0;
   uint64_t log_bytes_ = 0;
   uint64_t capacity_bytes_ = kDefaultCapacityBytes;
+  uint64_t keep_log_bytes_ = UINT64_MAX;
+  Lsn held_from_;
   std::optional<Fault> fault_;
   bool in_use_ = false;  // by a MemoryJournal
 };

@@ -18,6 +18,8 @@ void Leader::Begin(Epoch epoch) {
 
 absl::Status Leader::OnFetch(Epoch epoch, uint64_t life, const LogEnd& end) {
   if (epoch != epoch_ || life == 0) return absl::OkStatus();
+  // It was long on its way: what a follower has in one life only grows.
+  if (life == life_ && end.lsn < acked_) return absl::OkStatus();
   at_tail_ = false;
   // What a follower has in memory counts once it says that it is on its disk.
   if (std::exchange(life_, 0) != life) acked_ = Lsn();
@@ -31,7 +33,7 @@ absl::Status Leader::OnFetch(Epoch epoch, uint64_t life, const LogEnd& end) {
     if (!hash && end.lsn >= made_first_ && end.lsn <= made_last_) return absl::OkStatus();
   }
   if (hash != end.hash) {
-    sink_.SendDiverged(epoch_, life);
+    sink_.SendDiverged(epoch_, life, end.lsn);
     return absl::OkStatus();
   }
   life_ = life;
@@ -89,7 +91,7 @@ absl::Status Leader::Pump() {
     if (!part->has_value()) {
       // All that is on the disk was sent; the next batch goes to it as it is made. Or what follows is not kept any more.
       if (next_ < made_first_) {
-        sink_.SendDiverged(epoch_, life_);
+        sink_.SendDiverged(epoch_, life_, last_sent_);
         life_ = 0;
       }
       at_tail_ = life_ != 0 && last_sent_ >= made_last_;  // there is nothing else yet

@@ -61,7 +61,8 @@ class LeaderSink {
  public:
   virtual ~LeaderSink() = default;
   virtual void SendAppend(Epoch epoch, uint64_t life, const LogPart& part) = 0;
-  virtual void SendDiverged(Epoch epoch, uint64_t life) = 0;
+  // What follows `lsn` in the follower's log is not in this one, or not kept any more.
+  virtual void SendDiverged(Epoch epoch, uint64_t life, Lsn lsn) = 0;
 };
 
 class Leader {

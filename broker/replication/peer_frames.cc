@@ -54,13 +54,35 @@ MessageType Write(const PeerFetch& message, FlatBufferBuilder& out) {
 }
 
 MessageType Write(const PeerDiverged& message, FlatBufferBuilder& out) {
-  out.Finish(wire::CreateDiverged(out, message.life, message.epoch.value()));
+  out.Finish(wire::CreateDiverged(out, message.life, message.epoch.value(), message.lsn.value()));
   return MessageType::kDiverged;
 }
 
 MessageType Write(const PeerHandover& message, FlatBufferBuilder& out) {
   out.Finish(wire::CreateHandover(out, message.epoch.value(), message.end.value()));
   return MessageType::kHandover;
+}
+
+MessageType Write(const PeerSnapshotFetch& message, FlatBufferBuilder& out) {
+  out.Finish(wire::CreateSnapshotFetch(out, message.life, message.epoch.value(), message.part,
+                                       message.again));
+  return MessageType::kSnapshotFetch;
+}
+
+flatbuffers::Offset<flatbuffers::Vector<uint8_t>> WireOf(std::string_view bytes,
+                                                         FlatBufferBuilder& out) {
+  return out.CreateVector(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+}
+
+MessageType Write(const PeerSnapshotPart& message, FlatBufferBuilder& out) {
+  const SnapshotPart& part = message.part;
+  const auto rows = WireOf(part.rows, out);
+  const auto records = part.last ? WireOf(part.tail.records, out) : 0;
+  out.Finish(wire::CreateSnapshotPart(out, message.life, message.epoch.value(), part.number,
+                                      part.hash, rows, part.last, part.tail.epoch.value(),
+                                      part.tail.first_lsn.value(), part.tail.count,
+                                      part.tail.hash_before, records));
+  return MessageType::kSnapshotPart;
 }
 
 MessageType Write(const PeerRegisterRead& message, FlatBufferBuilder& out) {
@@ -148,11 +170,35 @@ absl::StatusOr<PeerMessage> Read(const wire::Fetch& in) {
 }
 
 absl::StatusOr<PeerMessage> Read(const wire::Diverged& in) {
-  return PeerDiverged{Epoch(in.epoch()), in.life()};
+  return PeerDiverged{Epoch(in.epoch()), in.life(), Lsn(in.lsn())};
 }
 
 absl::StatusOr<PeerMessage> Read(const wire::Handover& in) {
   return PeerHandover{Epoch(in.epoch()), Lsn(in.lsn())};
+}
+
+absl::StatusOr<PeerMessage> Read(const wire::SnapshotFetch& in) {
+  if (in.life() == 0 || !IsEpoch(in.epoch())) return Malformed("a fetch of nobody's");
+  return PeerSnapshotFetch{Epoch(in.epoch()), in.life(), in.part(), in.again()};
+}
+
+absl::StatusOr<PeerMessage> Read(const wire::SnapshotPart& in) {
+  PeerSnapshotPart out{.epoch = Epoch(in.epoch()), .life = in.life(), .part = {}};
+  if (!IsEpoch(in.epoch()) || !IsEpoch(in.log_epoch()) || in.log_epoch() > in.epoch())
+    return Malformed("a snapshot of an epoch that none can be");
+  out.part.number = in.part();
+  out.part.hash = in.hash();
+  if (in.rows() != nullptr) out.part.rows = BytesOf(in.rows());
+  out.part.last = in.last();
+  if (!in.last()) return out;
+  if (in.first_lsn() == 0 || in.count() == 0 || in.records() == nullptr)
+    return Malformed("a snapshot without the end of the log");
+  out.part.tail = {.epoch = Epoch(in.log_epoch()),
+                   .first_lsn = Lsn(in.first_lsn()),
+                   .count = in.count(),
+                   .hash_before = in.hash_before(),
+                   .records = BytesOf(in.records())};
+  return out;
 }
 
 absl::StatusOr<PeerMessage> Read(const wire::RegisterRead& in) {
@@ -217,6 +263,10 @@ absl::StatusOr<PeerMessage> OpenPeerFrame(std::string_view bytes) {
       return ReadBody<wire::Diverged>(frame.body);
     case MessageType::kHandover:
       return ReadBody<wire::Handover>(frame.body);
+    case MessageType::kSnapshotFetch:
+      return ReadBody<wire::SnapshotFetch>(frame.body);
+    case MessageType::kSnapshotPart:
+      return ReadBody<wire::SnapshotPart>(frame.body);
     case MessageType::kRegisterRead:
       return ReadBody<wire::RegisterRead>(frame.body);
     case MessageType::kRegisterSwap:

@@ -20,6 +20,7 @@
 #include "broker/replication/leader.h"
 #include "broker/replication/register.h"
 #include "broker/replication/role.h"
+#include "broker/replication/snapshot.h"
 #include "schemas/ids.h"
 
 namespace zsched::broker {
@@ -51,10 +52,22 @@ struct PeerFetch {
 struct PeerDiverged {
   Epoch epoch;
   uint64_t life = 0;
+  Lsn lsn;
 };
 struct PeerHandover {
   Epoch epoch;
   Lsn end;
+};
+struct PeerSnapshotFetch {
+  Epoch epoch;
+  uint64_t life = 0;
+  uint32_t part = 0;
+  bool again = false;
+};
+struct PeerSnapshotPart {
+  Epoch epoch;
+  uint64_t life = 0;
+  SnapshotPart part;
 };
 // Of the register at a witness: docs/ha.md.
 struct PeerRegisterRead {
@@ -69,14 +82,14 @@ struct PeerRegisterAnswer {
   absl::StatusOr<Register> value;
 };
 
-using PeerMessage =
-    std::variant<PeerHeartbeat, PeerAppend, PeerAppended, PeerFetch, PeerDiverged, PeerHandover,
-                 PeerRegisterRead, PeerRegisterSwap, PeerRegisterAnswer>;
+using PeerMessage = std::variant<PeerHeartbeat, PeerAppend, PeerAppended, PeerFetch, PeerDiverged,
+                                 PeerHandover, PeerSnapshotFetch, PeerSnapshotPart,
+                                 PeerRegisterRead, PeerRegisterSwap, PeerRegisterAnswer>;
 
 // The whole frame, outside of any session.
 std::string SealPeerFrame(const PeerMessage& message);
 
-// Takes what SealPeerFrame writes. The bytes of an append point into `frame`, which starts at a multiple of 8.
+// Takes what SealPeerFrame writes. The bytes of an append or a snapshot point into `frame`, which starts at a multiple of 8.
 // TRUNCATED, BAD_MAGIC, …: as OpenFrame; UNKNOWN_MESSAGE: not of this endpoint; MALFORMED: its body is not what its
 // type says, or has a value that no broker sends.
 absl::StatusOr<PeerMessage> OpenPeerFrame(std::string_view frame);

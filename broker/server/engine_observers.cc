@@ -56,7 +56,8 @@ void Engine::OnClusterCommand(SessionId from, const wire::ClusterCommand& comman
 }
 
 void Engine::Answer(const ClusterCommand& command, const absl::Status& status) {
-  ItemReplyEffect reply{.to = command.from, .wait = Lsn(0), .request = command.request, .items = {}};
+  ItemReplyEffect reply{
+      .to = command.from, .wait = Lsn(0), .request = command.request, .items = {}};
   reply.items.push_back({0, CodeOf(status), MessageOf(status)});
   Send(command.from, MessageType::kItemReply, encoder_.ItemReply(reply));
 }

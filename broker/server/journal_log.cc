@@ -94,4 +94,25 @@ absl::StatusOr<std::optional<LogPart>> JournalLog::Read(Lsn from, size_t max_byt
   return std::optional<LogPart>(part);
 }
 
+absl::StatusOr<std::unique_ptr<SnapshotReader>> JournalSnapshot::Take(Journal& journal) {
+  ZS_ASSIGN_OR_RETURN(std::unique_ptr<JournalView> view, journal.View());
+  return std::unique_ptr<SnapshotReader>(new JournalSnapshot(std::move(view)));
+}
+
+absl::StatusOr<LogPart> JournalSnapshot::Tail() {
+  ZS_ASSIGN_OR_RETURN(const LogBounds bounds, view_->Bounds());
+  LogPart tail;
+  ZS_RETURN_IF_ERROR(view_->ScanLog(bounds.last, [&](const LogSegment& segment) {
+    records_ = segment.records;
+    tail = {.epoch = segment.epoch,
+            .first_lsn = segment.first_lsn,
+            .count = segment.count,
+            .hash_before = segment.hash_before,
+            .records = records_};
+    return false;
+  }));
+  if (tail.count == 0) return Damaged(bounds.last);
+  return tail;
+}
+
 }  // namespace zsched::broker

@@ -14,6 +14,8 @@ using wire::Role;
 constexpr size_t kHeldBytes = 2 * kAppendWindowBytes;
 // The active that leaves says so again as often: a frame may be lost.
 constexpr int64_t kTakeOverAgainMs = 50;
+// A follower that has a copy reads it before it follows again: a few seconds for millions of tasks.
+constexpr int64_t kHoldForCopyMs = 120'000;
 // For so long it waits until somebody else serves.
 constexpr int64_t kHandOverMs = 2'000;
 
@@ -25,7 +27,10 @@ Node::Node(NodeConfig config, Journal& journal, Outbox& outbox, PeerOutbox* peer
       log_(journal),
       engine_(config_.engine, journal, outbox),
       leader_(log_, *this),
-      follower_(*this) {
+      follower_(*this),
+      sender_(*this),
+      receiver_(*this),
+      journal_(journal) {
   ZS_CHECK(!config_.paired || peer_ != nullptr);
 }
 
@@ -116,21 +121,77 @@ absl::Status Node::On(const PeerAppended& acked, Now now) {
   return leader_.Pump();
 }
 
-absl::Status Node::On(const PeerDiverged& diverged, Now) {
-  if (follower_.IsAddressed(diverged.epoch, diverged.life))
-    Diverged("the active's log does not go on from the end of this one");
+absl::Status Node::On(const PeerDiverged& diverged, Now now) {
+  // What is said of an end that the log had before is not true any more.
+  const bool of_log = follower_.IsAddressed(diverged.epoch, diverged.life) &&
+                      diverged.lsn == engine_.core().appended();
+  if (of_log || receiver_.IsAddressed(diverged.epoch, diverged.life)) return AskForCopy(now);
   return absl::OkStatus();
+}
+
+absl::Status Node::On(const PeerSnapshotFetch& fetch, Now now) {
+  if (!role_->active() || fetch.epoch != role_->epoch()) return absl::OkStatus();
+  if (!sender_.IsAddressed(fetch.epoch, fetch.life)) {
+    if (fetch.part > 0) {  // it was given up
+      SendDiverged(fetch.epoch, fetch.life, Lsn());
+      return absl::OkStatus();
+    }
+    ZS_ASSIGN_OR_RETURN(std::unique_ptr<SnapshotReader> reader, JournalSnapshot::Take(journal_));
+    sender_.Begin(fetch.epoch, fetch.life, std::move(reader), now.mono_ms);
+    sent_copy_ = durable_.lsn;
+  }
+  sent_copy_ms_ = now.mono_ms;
+  HoldLog(now);
+  return sender_.OnFetch(fetch.part, fetch.again, now.mono_ms);
+}
+
+absl::Status Node::On(const PeerSnapshotPart& message, Now now) {
+  if (!receiver_.IsAddressed(message.epoch, message.life)) return absl::OkStatus();
+  ZS_ASSIGN_OR_RETURN(has_copy_, receiver_.OnPart(message.part, now.mono_ms));
+  if (!has_copy_) return absl::OkStatus();
+  receiver_.End();
+  over_ = "a copy of the active's tables is complete";
+  return absl::OkStatus();
+}
+
+absl::Status Node::AskForCopy(Now now) {
+  const Epoch epoch = role_->epoch();
+  // What is in sync is never replaced: it may be all that there is of something that was acknowledged.
+  if (role_->known().IsMember(config_.role.node))
+    return Error(ErrorCode::kDataLoss,
+                 "the log of this broker is another than the active's, although both are in sync; "
+                 "keep both data directories and report this");
+  ZS_CHECK(config_.open_copy != nullptr);
+  StopFollowing();
+  ZS_ASSIGN_OR_RETURN(std::unique_ptr<Journal> copy, config_.open_copy());
+  receiver_.Begin(epoch, config_.life + ++followings_,
+                  std::make_unique<JournalTarget>(std::move(copy)), now.mono_ms);
+  return absl::OkStatus();
+}
+
+void Node::StopFollowing() {
+  follower_.End();
+  receiver_.End();
+  held_.clear();
+  held_bytes_ = 0;
+}
+
+// What the follower will ask for next, so that it need not begin anew.
+void Node::HoldLog(Now now) {
+  Lsn from;
+  if (!role_->active() || leader_.at_tail() || now.mono_ms - sent_copy_ms_ > kHoldForCopyMs)
+    sent_copy_ = Lsn();
+  if (role_->active() && !leader_.at_tail()) {
+    if (sent_copy_.value() != 0) from = Next(sent_copy_);
+    if (leader_.has_follower() && leader_.acked() > sent_copy_ && role_->HearsPeer(now.mono_ms))
+      from = Next(leader_.acked());
+  }
+  if (std::exchange(held_from_, from) != from) journal_.HoldLog(from);
 }
 
 absl::Status Node::On(const PeerHandover& handover, Now now) {
   role_->OnHandover(handover.epoch, handover.end, now.mono_ms);
   return absl::OkStatus();
-}
-
-void Node::Diverged(std::string why) {
-  follower_.End();
-  diverged_ = true;
-  over_ = std::move(why);
 }
 
 // --- Following ------------------------------------------------------------------------------------
@@ -166,8 +227,7 @@ absl::Status Node::Follow(const PeerAppend& append, Now now) {
     case Follower::Verdict::kGap:
       return absl::OkStatus();
     case Follower::Verdict::kForeign:
-      Diverged("the active's log is another than this one");
-      return absl::OkStatus();
+      return AskForCopy(now);
     case Follower::Verdict::kTake:
       break;
   }
@@ -192,6 +252,9 @@ absl::Status Node::OnTick(Now now) {
   role_tick_ms_ = now.mono_ms + kRoleTickMs;
   role_->OnTick(now.mono_ms);
   if (follower_.following() && peer_said_) follower_.OnTick(peer_said_->state.end, now.mono_ms);
+  receiver_.OnTick(now.mono_ms);
+  sender_.OnTick(now.mono_ms);
+  HoldLog(now);
   return Advance(now);
 }
 
@@ -220,15 +283,12 @@ void Node::Do(const SwapRegister& swap, Now) {
 
 // From here on nothing of an older epoch is taken (rule 2).
 void Node::Do(const Promote& promote, Now) {
-  follower_.End();
-  held_.clear();
-  held_bytes_ = 0;
+  StopFollowing();
   promoting_ = promote.epoch;
 }
 
 void Node::Do(const broker::Follow& follow, Now now) {
-  held_.clear();
-  held_bytes_ = 0;
+  StopFollowing();
   // Another one each time, also over the lives of the process.
   follower_.Begin(follow.epoch, config_.life + ++followings_, EndInMemory(), now.mono_ms);
 }
@@ -370,7 +430,15 @@ absl::Status Node::TakeOver(bool force, Now now) {
 void Node::SendAppend(Epoch epoch, uint64_t life, const LogPart& part) {
   Send(PeerAppend{epoch, life, part});
 }
-void Node::SendDiverged(Epoch epoch, uint64_t life) { Send(PeerDiverged{epoch, life}); }
+void Node::SendDiverged(Epoch epoch, uint64_t life, Lsn lsn) {
+  Send(PeerDiverged{epoch, life, lsn});
+}
+void Node::SendSnapshotPart(Epoch epoch, uint64_t life, const SnapshotPart& part) {
+  Send(PeerSnapshotPart{epoch, life, part});
+}
+void Node::SendSnapshotFetch(Epoch epoch, uint64_t life, uint32_t part, bool again) {
+  Send(PeerSnapshotFetch{epoch, life, part, again});
+}
 void Node::SendFetch(Epoch epoch, uint64_t life, const LogEnd& end) {
   Send(PeerFetch{epoch, life, end});
 }

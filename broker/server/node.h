@@ -21,6 +21,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,6 +32,7 @@
 #include "broker/replication/leader.h"
 #include "broker/replication/peer_frames.h"
 #include "broker/replication/role.h"
+#include "broker/replication/snapshot.h"
 #include "broker/server/engine.h"
 #include "broker/server/journal_log.h"
 
@@ -51,6 +53,8 @@ struct NodeConfig {
   std::string peer_host;  // where this node reaches the peer
   // Where clients and workers reach it, until it says otherwise.
   std::string peer_address, peer_worker_address;
+  // An empty journal beside the one in use, for a copy of the active's; what was in it before is gone.
+  std::function<absl::StatusOr<std::unique_ptr<Journal>>()> open_copy{};
 };
 
 // What the register is to be asked.
@@ -59,7 +63,7 @@ struct RegisterQuestion {
   Register expected, wanted;  // of a swap
 };
 
-class Node : private LeaderSink, private FollowerSink {
+class Node : private LeaderSink, private FollowerSink, private SnapshotSink {
  public:
   // All outlive it. `peer` may be nullptr without a peer.
   Node(NodeConfig config, Journal& journal, Outbox& outbox, PeerOutbox* peer);
@@ -93,8 +97,8 @@ class Node : private LeaderSink, private FollowerSink {
 
   // Why this object is of no more use; "" while it is. Another one begins where the journal is then.
   const std::string& over() const { return over_; }
-  // The log has something that the active's has not: it must be replaced.
-  bool diverged() const { return diverged_; }
+  // The journal is to be replaced by the copy that NodeConfig::open_copy made room for, which is complete.
+  bool has_copy() const { return has_copy_; }
 
   Engine& engine() { return engine_; }
   const Engine& engine() const { return engine_; }
@@ -112,9 +116,11 @@ class Node : private LeaderSink, private FollowerSink {
   };
 
   void SendAppend(Epoch epoch, uint64_t life, const LogPart& part) override;
-  void SendDiverged(Epoch epoch, uint64_t life) override;
+  void SendDiverged(Epoch epoch, uint64_t life, Lsn lsn) override;
   void SendFetch(Epoch epoch, uint64_t life, const LogEnd& end) override;
   void SendAcked(Epoch epoch, uint64_t life, Lsn lsn) override;
+  void SendSnapshotPart(Epoch epoch, uint64_t life, const SnapshotPart& part) override;
+  void SendSnapshotFetch(Epoch epoch, uint64_t life, uint32_t part, bool again) override;
   void Send(const PeerMessage& message) { peer_->SendToPeer(SealPeerFrame(message)); }
 
   absl::Status On(const PeerHeartbeat& beat, Now now);
@@ -123,6 +129,8 @@ class Node : private LeaderSink, private FollowerSink {
   absl::Status On(const PeerFetch& fetch, Now now);
   absl::Status On(const PeerDiverged& diverged, Now now);
   absl::Status On(const PeerHandover& handover, Now now);
+  absl::Status On(const PeerSnapshotFetch& fetch, Now now);
+  absl::Status On(const PeerSnapshotPart& part, Now now);
   template <class Other>
   absl::Status On(const Other&, Now) {
     return absl::OkStatus();  // of the register: not for a broker's loop
@@ -132,7 +140,10 @@ class Node : private LeaderSink, private FollowerSink {
   bool MayFollow(const PeerAppend& append) const;
   absl::Status Follow(const PeerAppend& append, Now now);
   absl::Status FollowHeld(Now now);
-  void Diverged(std::string why);
+  // The log cannot be continued: a copy of the active's tables takes its place.
+  absl::Status AskForCopy(Now now);
+  void StopFollowing();
+  void HoldLog(Now now);
   // Carries out what the role machine wants, and what follows from it.
   absl::Status Advance(Now now);
   void Do(const ReadRegister&, Now now);
@@ -163,6 +174,12 @@ class Node : private LeaderSink, private FollowerSink {
   Epoch promoting_;                    // to be opened when all before it is durable
   std::deque<Held> held_;
   size_t held_bytes_ = 0;
+  SnapshotSender sender_;
+  SnapshotReceiver receiver_;
+  Journal& journal_;
+  Lsn sent_copy_;  // where the copy ends that was sent last, until its follower is here
+  int64_t sent_copy_ms_ = 0;
+  Lsn held_from_;            // what the journal keeps
   uint64_t followings_ = 0;  // begun in this life
   std::optional<RegisterQuestion> question_;
 
@@ -175,7 +192,7 @@ class Node : private LeaderSink, private FollowerSink {
   int64_t leave_until_ms_ = 0;
   int64_t take_over_again_ms_ = INT64_MIN;  // when HANDOVER is due again
   std::string over_;
-  bool diverged_ = false;
+  bool has_copy_ = false;
   std::optional<PeerHeartbeat> peer_said_;
 };
 

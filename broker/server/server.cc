@@ -100,6 +100,7 @@ absl::Status Server::OpenNode() {
   config.role.node = NodeOf(config_.node);
   config.role.cluster = fresh_cluster_;
   config.life = life_;
+  config.open_copy = [this] { return OpenCopy(); };
   Register own;
   if (config_.pair) {
     const PairConfig& pair = *config_.pair;
@@ -137,32 +138,36 @@ absl::Status Server::CloseNode() {
 
 // Another epoch is in force: the state is read again from what is durable here.
 absl::Status Server::Reopen() {
-  const bool diverged = node_->diverged();
+  const bool has_copy = node_->has_copy();
   const Lsn lsn = node_->engine().core().state().lsn();
   const Epoch epoch = node_->engine().core().state().epoch();
-  const Register known = node_->role()->known();
   Log(Level::kWarn, "begins anew as a follower",
       {{"why", node_->over()}, {"epoch", epoch.value()}, {"lsn", lsn.value()}});
   ZS_RETURN_IF_ERROR(CloseNode());
-  if (diverged) {
-    if (lsn.value() == 0)
-      return Error(ErrorCode::kUnavailable,
-                   "the active no longer has the beginning of its log; copy its data directory "
-                   "while it is stopped, or start it with a larger --keep-log");
-    if (known.IsMember(NodeOf(config_.node)))
-      return Error(ErrorCode::kDataLoss,
-                   "the log of this broker is another than the active's, although both are in "
-                   "sync; keep both data "
-                   "directories and report this");
-    const std::string name = "epoch-" + std::to_string(epoch.value()) + "-lsn-" +
-                             std::to_string(lsn.value()) + "-" +
-                             std::to_string(SystemNow().wall_ms);
-    ZS_RETURN_IF_ERROR(DataDirectory::SetAside(config_.journal.directory, name));
-    Log(Level::kWarn, "its log was set aside, as it is another than the active's",
-        {{"archive", config_.journal.directory + "/archive/" + name}});
-  }
+  if (has_copy) ZS_RETURN_IF_ERROR(TakeCopy(epoch, lsn));
   ZS_ASSIGN_OR_RETURN(journal_, OpenLmdbJournal(config_.journal));
   return OpenNode();
+}
+
+absl::StatusOr<std::unique_ptr<Journal>> Server::OpenCopy() const {
+  LmdbOptions options = config_.journal;
+  ZS_ASSIGN_OR_RETURN(options.directory, DataDirectory::MakeCopy(config_.journal.directory));
+  Log(Level::kWarn, "its log is not continued by the active's; takes a copy of the active's state",
+      {{"directory", options.directory}});
+  return OpenLmdbJournal(options);
+}
+
+// In the place of what there is, which is kept if it has anything.
+absl::Status Server::TakeCopy(Epoch epoch, Lsn lsn) {
+  std::string archive;
+  if (lsn.value() != 0)
+    archive = "epoch-" + std::to_string(epoch.value()) + "-lsn-" + std::to_string(lsn.value()) +
+              "-" + std::to_string(SystemNow().wall_ms);
+  ZS_RETURN_IF_ERROR(DataDirectory::TakeCopy(config_.journal.directory, archive));
+  if (!archive.empty())
+    Log(Level::kWarn, "its own log was set aside",
+        {{"archive", config_.journal.directory + "/archive/" + archive}});
+  return absl::OkStatus();
 }
 
 wire::Role Server::role() const {

@@ -95,6 +95,8 @@ class Server : private Outbox {
   absl::Status OpenNode();
   absl::Status CloseNode();
   absl::Status Reopen();
+  absl::StatusOr<std::unique_ptr<Journal>> OpenCopy() const;
+  absl::Status TakeCopy(Epoch epoch, Lsn lsn);
   void WaitForWork();
   absl::Status Round();
   absl::Status TakeDurable();

@@ -83,37 +83,73 @@ TEST_F(LmdbJournalTest, ANewerFormatIsRefused) {
   EXPECT_NE(MessageOf(status).find("newer"), std::string::npos);
 }
 
-TEST_F(LmdbJournalTest, SetAsideItBeginsAnewAndTheArchiveCanBeOpened) {
-  ASSERT_TRUE(Filler(4, 1)
-                  .Record("submit")
-                  .Put(Table::kTasks, 7, "ready")
-                  .CommitTo(*OpenOrDie(Options()))
-                  .ok());
-  Write(File("register"), "of a pair, and stays");
-  ASSERT_TRUE(DataDirectory::SetAside(path(), "first").ok());
-  EXPECT_EQ(BoundsOf(*OpenOrDie(Options())), std::make_pair(uint64_t{0}, uint64_t{0}));
-  EXPECT_EQ(Read(File("register")), "of a pair, and stays");
+// A copy that takes the place of the own journal, which is kept.
+class CopiedJournal : public LmdbJournalTest {
+ protected:
+  void SetUp() override {
+    LmdbJournalTest::SetUp();
+    ASSERT_TRUE(Filler(4, 1)
+                    .Record("submit")
+                    .Put(Table::kTasks, 7, "own")
+                    .CommitTo(*OpenOrDie(Options()))
+                    .ok());
+    Write(File("register"), "of a pair, and stays");
+    LmdbOptions copy = Options();
+    copy.directory = *DataDirectory::MakeCopy(path());
+    EXPECT_EQ(copy.directory, path() + "/copy");
+    ASSERT_TRUE(Filler(5, 40)
+                    .Record("epoch")
+                    .Put(Table::kTasks, 8, "copied")
+                    .CommitTo(*OpenOrDie(copy))
+                    .ok());
+  }
+  void ExpectCopied(const std::string& where) {
+    auto journal = OpenOrDie(Options());
+    EXPECT_EQ(RowOf(*journal, Table::kTasks, 8), "copied") << where;
+    EXPECT_EQ(RowOf(*journal, Table::kTasks, 7), std::nullopt) << where;
+    EXPECT_EQ(BoundsOf(*journal), std::make_pair(uint64_t{40}, uint64_t{40})) << where;
+    EXPECT_FALSE(std::filesystem::exists(File("taking-copy"))) << where;
+    EXPECT_FALSE(std::filesystem::exists(File("copy"))) << where;
+  }
+};
+
+TEST_F(CopiedJournal, TakesThePlaceAndTheArchiveCanBeOpened) {
   EXPECT_EQ(CodeOf([&] {
               auto journal = OpenOrDie(Options());
-              return DataDirectory::SetAside(path(), "in use");
+              return DataDirectory::TakeCopy(path(), "in use");
             }()),
             ErrorCode::kConflict);
+  ASSERT_TRUE(DataDirectory::TakeCopy(path(), "first").ok());
+  ExpectCopied("at once");
+  EXPECT_EQ(Read(File("register")), "of a pair, and stays");
   LmdbOptions archived = Options();
   archived.directory = path() + "/archive/first";
   auto journal = OpenOrDie(archived);
-  EXPECT_EQ(RowOf(*journal, Table::kTasks, 7), "ready");
+  EXPECT_EQ(RowOf(*journal, Table::kTasks, 7), "own");
   EXPECT_EQ(BoundsOf(*journal), std::make_pair(uint64_t{1}, uint64_t{1}));
 }
 
-// The process ends while the files are removed that the archive has.
-TEST_F(LmdbJournalTest, ASetAsideThatWasCutOffIsFinished) {
-  for (const char* gone : {"nothing", "FORMAT", "data.mdb", "redo"}) {
-    ASSERT_TRUE(Filler(4, 1).Record("submit").CommitTo(*OpenOrDie(Options())).ok()) << gone;
-    Write(File("set-aside"), "");
-    std::filesystem::remove(File(gone));
-    EXPECT_EQ(BoundsOf(*OpenOrDie(Options())), std::make_pair(uint64_t{0}, uint64_t{0})) << gone;
-    EXPECT_FALSE(std::filesystem::exists(File("set-aside")));
+// The process ends while files are replaced, in their order.
+TEST_F(CopiedJournal, IsTakenAlsoWhenThatWasCutOff) {
+  Write(File("taking-copy"), "");
+  ExpectCopied("before the first");
+  for (const int replaced : {1, 2, 3}) {
+    std::filesystem::remove_all(path());
+    SetUp();
+    Write(File("taking-copy"), "");
+    int count = 0;
+    for (const char* file : {"data.mdb", "redo", "FORMAT"})
+      if (count++ < replaced)
+        std::filesystem::rename(File("copy/" + std::string(file)), File(file));
+    ExpectCopied("after " + std::to_string(replaced));
   }
+}
+
+TEST_F(CopiedJournal, OneThatIsNotWholeIsNotTaken) {
+  std::filesystem::remove(File("copy/FORMAT"));
+  EXPECT_FALSE(DataDirectory::TakeCopy(path(), "first").ok());
+  EXPECT_EQ(RowOf(*OpenOrDie(Options()), Table::kTasks, 7), "own");
+  EXPECT_FALSE(std::filesystem::exists(*DataDirectory::MakeCopy(path())));
 }
 
 TEST_F(LmdbJournalTest, SomebodyElsesDirectoryIsRefusedAndLeftAlone) {

@@ -63,7 +63,8 @@ TEST_F(PairTest, TheyChangePlacesAndRunningTasksRunOn) {
   std::vector<TaskId> tasks;
   for (int round = 0; round < 4; ++round) {
     tasks.push_back(harness::SubmitOne(*client, {.type = "sleep", .payload = "{\"ms\":700}"}));
-    ASSERT_TRUE(harness::Await([&] { return harness::IsIn(*client, tasks.back(), TaskState::kLeased); }));
+    ASSERT_TRUE(
+        harness::Await([&] { return harness::IsIn(*client, tasks.back(), TaskState::kLeased); }));
     const std::string active = cluster_.Active();
     const CtlResult result = cluster_.Ctl({"cluster", "switchover"});
     EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -126,6 +127,33 @@ TEST_F(PairTest, OnlyForcePromotesABrokerThatMissesSomething) {
   cluster_.AwaitRole(active, "kStandby");
   EXPECT_THAT(cluster_.Log(active), HasSubstr("was set aside"));
   EXPECT_FALSE(client->Get(alone).ok());
+}
+
+// Its log ends where the active's does not begin any more.
+TEST(PairWithAShortLog, AStandbyThatWasAwayForLongGetsACopy) {
+  Cluster cluster;
+  cluster.StartPair({"--keep-log", "1MiB"});
+  auto client = cluster.NewClient();
+  std::vector<TaskId> tasks = {harness::SubmitOne(*client, {.type = "noop"})};
+  const std::string active = cluster.Active(), standby = Cluster::Other(active);
+  cluster.KillNode(standby);
+  cluster.AwaitRole(active, "kActiveSolo");
+  std::vector<std::future<absl::StatusOr<TaskId>>> submitted;
+  for (int i = 0; i < 10'000; ++i)
+    submitted.push_back(client->Submit({.type = "noop", .payload = std::string(1'000, 'p')}));
+  for (auto& task : submitted) tasks.push_back(*task.get());
+  cluster.StartNode(standby);
+  cluster.AwaitRole(standby, "kStandby");
+  EXPECT_THAT(cluster.Log(standby), HasSubstr("takes a copy of the active's state"));
+  const TaskId later = harness::SubmitOne(*client, {.type = "noop"});
+  tasks.push_back(later);
+  cluster.KillNode(active);
+  cluster.AwaitRole(standby, "kActive");
+  EXPECT_EQ(harness::GetAll(*client, tasks).size(), tasks.size());
+  EXPECT_GT(harness::SubmitOne(*client, {.type = "noop"}), later);
+  // And the one that has been replaced needs no copy: its log goes on.
+  cluster.StartNode(active);
+  cluster.AwaitRole(active, "kStandby");
 }
 
 TEST(OneBroker, HasNobodyToChangePlacesWith) {

@@ -28,7 +28,8 @@ struct Faults {
   double linger = 0;         // of messages: come again, up to 10 s later
   double lost_answers = 0;   // of the register's
   bool crashes = false, pauses = false, partitions = false;
-  bool blackouts = false;  // both crash at once
+  bool blackouts = false;          // both crash at once
+  uint64_t keep_log = UINT64_MAX;  // bytes
 };
 
 class Pair {
@@ -39,6 +40,7 @@ class Pair {
       hosts_[i].self = i;
       hosts_[i].pair = this;
       hosts_[i].disk = MakeMemoryDisk();
+      hosts_[i].disk->KeepLog(faults.keep_log);
       hosts_[i].own = std::make_shared<MemoryCell>();
       Boot(i);
     }
@@ -52,7 +54,7 @@ class Pair {
   }
   // Without faults from here on.
   void Heal(int64_t ms = 20'000) {
-    faults_ = {};
+    faults_ = {.keep_log = faults_.keep_log};
     cut_ = {};
     for (uint8_t i : {kPrimary, kBackup}) {
       hosts_[i].paused_until_ms = 0;
@@ -83,6 +85,7 @@ class Pair {
     config.paired = true;
     config.role = {.node = i, .cluster = Uuid{1, seed_ + i}, .arbitrated = arbitrated_};
     config.life = host.life << 20 | i;
+    config.open_copy = [this, &host] { return OpenCopy(host); };
     Outbox& outbox = host;
     PeerOutbox& peer = host;
     host.node = std::make_unique<Node>(config, *host.journal, outbox, &peer);
@@ -109,7 +112,7 @@ class Pair {
   struct Host final : Outbox, PeerOutbox {
     uint8_t self = 0;
     Pair* pair = nullptr;
-    std::shared_ptr<MemoryDisk> disk;
+    std::shared_ptr<MemoryDisk> disk, copy;
     std::shared_ptr<MemoryCell> own;  // the register without an arbiter
     std::unique_ptr<Journal> journal;
     std::unique_ptr<Node> node;
@@ -130,6 +133,12 @@ class Pair {
     void SendToPeer(std::string frame) override { pair->SendToPeer(self, std::move(frame)); }
   };
 
+  absl::StatusOr<std::unique_ptr<Journal>> OpenCopy(Host& host) {
+    if (arbitrated_ && register_->Read().IsMember(host.self)) Fail("a member diverged");
+    host.copy = MakeMemoryDisk();
+    host.copy->KeepLog(faults_.keep_log);
+    return OpenMemoryJournal(host.copy);
+  }
   Now Time() const { return {.wall_ms = 1'700'000'000'000 + now_ms_, .mono_ms = now_ms_}; }
   void Fail(const std::string& what) {
     if (!failure.empty()) return;
@@ -264,14 +273,12 @@ class Pair {
   void Reopen(Host& host) {
     if (host.busy) Write(host);
     host.busy = host.written = false;
-    const bool diverged = host.node->diverged();
+    const bool has_copy = host.node->has_copy();
     host.node.reset();
     host.journal.reset();
     host.inbox.clear();
-    if (diverged) {
-      // In the place of a snapshot: all of the log from its beginning.
-      if (arbitrated_ && register_->Read().IsMember(host.self)) return Fail("a member diverged");
-      host.disk = MakeMemoryDisk();
+    if (has_copy) {
+      host.disk = host.copy;
       ++copies_;
     }
     Boot(host.self);
@@ -472,6 +479,18 @@ TEST(Node, LosesNothingWithAnArbiter) {
             .pauses = true,
             .partitions = true},
            &sums);
+  // The log is hardly kept: who was away for long, or has something else, gets a copy of the tables.
+  const size_t copies = sums.copies;
+  RunSeeds(700, 20, true,
+           {.loss = 0.05,
+            .delay_max_ms = 40,
+            .linger = 0.02,
+            .crashes = true,
+            .pauses = true,
+            .partitions = true,
+            .keep_log = 60'000},
+           &sums);
+  EXPECT_GT(sums.copies, copies + 20);
   EXPECT_GT(sums.acknowledged, 10'000u);
   EXPECT_GT(sums.epochs, 300u);
   EXPECT_GT(sums.copies, 5u);

@@ -68,6 +68,29 @@ TEST(PeerFrames, AnAppendHasTheBytesOfTheLog) {
   EXPECT_EQ(back.part.records, records);
 }
 
+TEST(PeerFrames, APartOfASnapshotHasTheRowsAndTheLastOneTheEndOfTheLog) {
+  AlignedCopy aligned;
+  const std::string rows(2000, 'r'), records(300, 'l');
+  PeerSnapshotPart message{
+      .epoch = Epoch(9), .life = 5, .part = {.number = 7, .hash = 123, .rows = rows}};
+  PeerSnapshotPart back = Through(message, aligned);
+  EXPECT_EQ(back.life, 5u);
+  EXPECT_EQ(back.part.number, 7u);
+  EXPECT_EQ(back.part.hash, 123u);
+  EXPECT_EQ(back.part.rows, rows);
+  EXPECT_FALSE(back.part.last);
+  message.part.last = true;
+  message.part.tail = {
+      .epoch = Epoch(4), .first_lsn = Lsn(100), .count = 3, .hash_before = 77, .records = records};
+  back = Through(message, aligned);
+  EXPECT_TRUE(back.part.last);
+  EXPECT_EQ(back.part.tail.first_lsn, Lsn(100));
+  EXPECT_EQ(back.part.tail.records, records);
+  const PeerSnapshotFetch fetch = Through(PeerSnapshotFetch{Epoch(9), 5, 8, true}, aligned);
+  EXPECT_EQ(fetch.part, 8u);
+  EXPECT_TRUE(fetch.again);
+}
+
 TEST(PeerFrames, SmallOnesComeThrough) {
   AlignedCopy aligned;
   const PeerAppended appended = Through(PeerAppended{Epoch(4), 5, Lsn(6)}, aligned);
@@ -76,7 +99,7 @@ TEST(PeerFrames, SmallOnesComeThrough) {
   EXPECT_EQ(appended.lsn, Lsn(6));
   const LogEnd end{.lsn = Lsn(9), .epoch = Epoch(4), .hash = 77};
   EXPECT_EQ(Through(PeerFetch{Epoch(4), 5, end}, aligned).end, end);
-  EXPECT_EQ(Through(PeerDiverged{Epoch(4), 5}, aligned).life, 5u);
+  EXPECT_EQ(Through(PeerDiverged{Epoch(4), 5, Lsn(6)}, aligned).lsn, Lsn(6));
   EXPECT_EQ(Through(PeerHandover{Epoch(4), Lsn(6)}, aligned).end, Lsn(6));
   EXPECT_EQ(Through(PeerRegisterRead{5, 6}, aligned).number, 6u);
   const PeerRegisterSwap swap{5, 6, 7, Register{}, SomeRegister()};
@@ -126,6 +149,17 @@ TEST(PeerFrames, ValuesThatNoBrokerSendsAreRefused) {
   EXPECT_EQ(CodeOf(append(8, 4, 0, 1)), ErrorCode::kMalformed);
   EXPECT_EQ(CodeOf(append(8, 4, 1, 0)), ErrorCode::kMalformed);
   EXPECT_EQ(CodeOf(append(UINT64_MAX, 4, 1, 1)), ErrorCode::kMalformed);
+  auto last_part = [&](uint64_t log_epoch, uint64_t first, uint32_t count) {
+    return Opened(MessageType::kSnapshotPart, [&](auto& b) {
+      const auto bytes = b.CreateVector(std::vector<uint8_t>(8));
+      return wire::CreateSnapshotPart(b, 1, 8, 0, 0, bytes, true, log_epoch, first, count, 0,
+                                      bytes);
+    });
+  };
+  EXPECT_TRUE(last_part(8, 1, 1).ok());
+  EXPECT_EQ(CodeOf(last_part(12, 1, 1)), ErrorCode::kMalformed) << "records of a later epoch";
+  EXPECT_EQ(CodeOf(last_part(8, 0, 1)), ErrorCode::kMalformed);
+  EXPECT_EQ(CodeOf(last_part(8, 1, 0)), ErrorCode::kMalformed);
   EXPECT_EQ(
       CodeOf(Opened(MessageType::kHeartbeat, [](auto& b) { return wire::CreateHeartbeat(b); })),
       ErrorCode::kUnknownMessage);

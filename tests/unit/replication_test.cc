@@ -81,7 +81,7 @@ class Replication : public LeaderSink, public FollowerSink {
       Arrive(in, life, arrived);
     });
   }
-  void SendDiverged(Epoch, uint64_t) override { ++diverged; }
+  void SendDiverged(Epoch, uint64_t, Lsn) override { ++diverged; }
   void SendFetch(Epoch in, uint64_t life, const LogEnd& end) override {
     Over([=, this] { ASSERT_TRUE(leader.OnFetch(in, life, end).ok()); });
   }
