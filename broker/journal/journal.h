@@ -71,7 +71,11 @@ struct JournalUsage {
   uint64_t disk_free_bytes = 0;  // on the file system that holds the directory
 };
 
-inline constexpr uint64_t kHeldLogFactor = 4;
+// How much of the log is kept when somebody needs it: several times what is kept anyway, and the largest batch.
+constexpr uint64_t HeldLogBytes(uint64_t keep_log_bytes) {
+  constexpr uint64_t kLargestBatch = uint64_t{64} << 20;
+  return keep_log_bytes > UINT64_MAX / 8 ? UINT64_MAX : 4 * keep_log_bytes + kLargestBatch;
+}
 
 class Journal {
  public:
@@ -85,7 +89,7 @@ class Journal {
 
   virtual absl::StatusOr<std::unique_ptr<JournalView>> View() = 0;
 
-  // The log from `from` on is needed by somebody: it is kept, up to kHeldLogFactor times its bound. Lsn(): it is not. Any
+  // The log from `from` on is needed by somebody: it is kept, up to HeldLogBytes. Lsn(): it is not. Any
   // thread.
   virtual void HoldLog(Lsn from) = 0;
 

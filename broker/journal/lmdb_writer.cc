@@ -146,7 +146,7 @@ absl::Status LmdbWriter::TrimLog(MDB_txn* txn, const WriteCursor& cursor) {
     if (rc == 0 && stat.ms_entries <= 1) break;
     if (rc == 0) rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_FIRST);
     if (rc == 0 && IsHeld(key, value) &&
-        env_.DatabaseBytes(txn, log) <= keep_log_bytes_ * kHeldLogFactor)
+        env_.DatabaseBytes(txn, log) <= HeldLogBytes(keep_log_bytes_))
       break;
     if (rc == 0) rc = mdb_cursor_del(cursor.get(), 0);
     if (rc != 0) return LmdbError(rc, "cannot trim the log");

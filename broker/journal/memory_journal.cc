@@ -153,7 +153,7 @@ void MemoryDisk::TrimLogLocked() {
     const auto first = state_.log->begin();
     const uint64_t last = first->first.value() + first->second.count - 1;
     const bool held = held_from_ && last >= held_from_.value();
-    if (held && log_bytes_ <= keep_log_bytes_ * kHeldLogFactor) return;
+    if (held && log_bytes_ <= HeldLogBytes(keep_log_bytes_)) return;
     log_bytes_ -= kSegmentHeaderBytes + first->second.records.size();
     Mutable(state_.log).erase(first->first);
   }

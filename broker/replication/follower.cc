@@ -42,14 +42,12 @@ void Follower::OnDurable(Lsn lsn) {
   if (following()) sink_.SendAcked(epoch_, life_, lsn);
 }
 
-void Follower::OnTick(const LogEnd& active, int64_t mono_ms) {
+void Follower::OnTick(int64_t mono_ms) {
   if (!following() || mono_ms - quiet_since_ms_ < kFetchAgainMs) return;
-  // A lost acknowledgement is as good as a lost part: saying it again costs a frame.
-  if (active.lsn > end_.lsn)
-    Fetch(mono_ms);
-  else if (durable_ == end_.lsn)
-    sink_.SendAcked(epoch_, life_, durable_);
-  quiet_since_ms_ = mono_ms;
+  // Also when nothing seems to be missing: a leader that has not heard of this following would not count its
+  // acknowledgements. One of them that was lost is said again.
+  Fetch(mono_ms);
+  if (durable_ == end_.lsn) sink_.SendAcked(epoch_, life_, durable_);
 }
 
 }  // namespace zsched::broker

@@ -9,7 +9,7 @@
 //   follower.Begin(epoch, life, end, now);
 //   switch (follower.Judge(append, now)) { case Verdict::kTake: core.Follow(…); follower.Taken(end); … }
 //   … follower.OnDurable(lsn);                       // the acknowledgement
-//   … follower.OnTick(active_end, now);
+//   … follower.OnTick(now);
 //
 // Threads: one owner, the loop.
 #pragma once
@@ -31,7 +31,7 @@ class FollowerSink {
 
 class Follower {
  public:
-  // After so long without anything new a follower that is behind asks again.
+  // After so long without anything new a follower asks whether there is.
   static constexpr int64_t kFetchAgainMs = 200;
 
   explicit Follower(FollowerSink& sink) : sink_(sink) {}
@@ -57,8 +57,7 @@ class Follower {
   void Taken(const LogEnd& end, int64_t mono_ms);
   // The log on disk ends here.
   void OnDurable(Lsn lsn);
-  // `active`: where the active's log on disk ends, as it last said.
-  void OnTick(const LogEnd& active, int64_t mono_ms);
+  void OnTick(int64_t mono_ms);
 
  private:
   void Fetch(int64_t mono_ms);

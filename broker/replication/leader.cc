@@ -11,7 +11,7 @@ void Leader::Begin(Epoch epoch) {
   epoch_ = epoch;
   life_ = 0;
   at_tail_ = false;
-  acked_ = next_ = last_sent_ = made_first_ = made_last_ = Lsn();
+  acked_ = next_ = last_sent_ = most_sent_ = made_first_ = made_last_ = Lsn();
   unacked_.clear();
   unacked_bytes_ = 0;
 }
@@ -20,9 +20,11 @@ absl::Status Leader::OnFetch(Epoch epoch, uint64_t life, const LogEnd& end) {
   if (epoch != epoch_ || life == 0) return absl::OkStatus();
   // It was long on its way: what a follower has in one life only grows.
   if (life == life_ && end.lsn < acked_) return absl::OkStatus();
+  // It asks whether it is known.
+  if (life == life_ && at_tail_ && end.lsn == last_sent_) return absl::OkStatus();
   at_tail_ = false;
   // What a follower has in memory counts once it says that it is on its disk.
-  if (std::exchange(life_, 0) != life) acked_ = Lsn();
+  if (std::exchange(life_, 0) != life) acked_ = most_sent_ = Lsn();
   // An empty log is the beginning of any.
   std::optional<uint64_t> hash = 0;
   if (end.lsn.value() != 0) {
@@ -39,6 +41,7 @@ absl::Status Leader::OnFetch(Epoch epoch, uint64_t life, const LogEnd& end) {
   life_ = life;
   next_ = Next(end.lsn);
   last_sent_ = end.lsn;
+  most_sent_ = std::max(most_sent_, last_sent_);
   unacked_.clear();
   unacked_bytes_ = 0;
   return Pump();
@@ -48,6 +51,7 @@ void Leader::Send(const LogPart& part) {
   sink_.SendAppend(epoch_, life_, part);
   next_ = Next(part.last_lsn());
   last_sent_ = part.last_lsn();
+  most_sent_ = std::max(most_sent_, last_sent_);
   unacked_.emplace_back(last_sent_, part.records.size());
   unacked_bytes_ += part.records.size();
 }
@@ -77,7 +81,7 @@ void Leader::OnBatch(const Batch& batch) {
 }
 
 bool Leader::OnAcked(Epoch epoch, uint64_t life, Lsn lsn) {
-  if (epoch != epoch_ || life != life_ || life == 0 || lsn > last_sent_) return false;
+  if (epoch != epoch_ || life != life_ || life == 0 || lsn > most_sent_) return false;
   acked_ = std::max(acked_, lsn);
   for (; !unacked_.empty() && unacked_.front().first <= acked_; unacked_.pop_front())
     unacked_bytes_ -= unacked_.front().second;

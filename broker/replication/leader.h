@@ -100,6 +100,7 @@ class Leader {
   std::deque<std::pair<Lsn, size_t>> unacked_;  // last LSN and bytes of each part, oldest first
   size_t unacked_bytes_ = 0;
   Lsn last_sent_;
+  Lsn most_sent_;  // in this life of the follower, as it may be sent again
 };
 
 }  // namespace zsched::broker

@@ -527,6 +527,7 @@ absl::Status Engine::ReleaseCommitted() {
   for (Effect& effect : released_) failure_.Update(Release(effect));
   released_.clear();
   view_.reset();
+  failure_.Update(ReleaseReplies());
   return failure_;
 }
 

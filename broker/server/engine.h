@@ -54,6 +54,8 @@ struct EngineConfig {
   // As VIEW and WELCOME name this broker: ":5570" when peers shall use the host they know.
   std::string address, worker_address;
   IntakeLimits intake;
+  // What is in the journal may be undone as long as it is not committed: nobody is told of it before.
+  bool replicated = false;
 };
 
 // What a person wants of the pair; carried out by who owns the engine.
@@ -116,7 +118,7 @@ class Engine {
   // Sends what waited for the commit.
   absl::Status ReleaseCommitted();
 
-  // Queries that may run now. Each must be answered by OnReply.
+  // Queries that may run now, on what the journal has by then. Each must be answered by OnReply.
   std::vector<Query> TakeQueries() { return std::exchange(ready_queries_, {}); }
   absl::Status OnReply(QueryReply reply, Now now);
 
@@ -191,6 +193,8 @@ class Engine {
   void Enqueue(Query query);
   // Held until all that was decided so far is durable.
   void LookUp(Query query);
+  absl::Status Reply(QueryReply reply, Now now);
+  absl::Status ReleaseReplies();
   void OnCommandRows(const QueryReply& reply, Now now);
   void CancelAgain(const QueryReply& reply);
   void Answered(SessionId client);
@@ -242,6 +246,8 @@ class Engine {
   uint32_t open_queries_ = 0;                                  // asked by clients, not answered
   std::deque<Query> held_queries_;
   std::vector<Query> ready_queries_;
+  // That may have seen a batch which is not committed: with the last LSN of it. At most as many as there are queries.
+  std::deque<std::pair<Lsn, QueryReply>> held_replies_;
   std::deque<Query> commands_;  // that wait for the one before them
   bool command_running_ = false;
   bool finished_running_ = false;

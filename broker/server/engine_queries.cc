@@ -223,6 +223,23 @@ void Engine::AskForFinished(Now now) {
 }
 
 absl::Status Engine::OnReply(QueryReply reply, Now now) {
+  if (config_.replicated && serving_ && (in_flight_ > durable_ || !held_replies_.empty())) {
+    held_replies_.emplace_back(in_flight_, std::move(reply));
+    return absl::OkStatus();
+  }
+  return Reply(std::move(reply), now);
+}
+
+absl::Status Engine::ReleaseReplies() {
+  while (!held_replies_.empty() && held_replies_.front().first <= durable_) {
+    QueryReply reply = std::move(held_replies_.front().second);
+    held_replies_.pop_front();
+    ZS_RETURN_IF_ERROR(Reply(std::move(reply), now_));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Reply(QueryReply reply, Now now) {
   now_ = now;
   if (!reply.status.ok()) return reply.status;
   bool taken = true;

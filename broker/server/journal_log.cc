@@ -47,6 +47,7 @@ absl::StatusOr<std::optional<uint64_t>> JournalLog::HashAt(Lsn lsn) {
   std::optional<uint64_t> hash;
   absl::Status damaged;
   ZS_RETURN_IF_ERROR(view->ScanLog(lsn, [&](const LogSegment& segment) {
+    if (segment.first_lsn == Next(lsn)) hash = segment.hash_before;
     if (segment.first_lsn > lsn) return false;  // it is not kept
     for (Walk walk(segment); walk.lsn() < lsn;) {
       if (!walk.Step()) {

@@ -19,13 +19,19 @@ constexpr int64_t kHoldForCopyMs = 120'000;
 // For so long it waits until somebody else serves.
 constexpr int64_t kHandOverMs = 2'000;
 
+EngineConfig EngineConfigOf(const NodeConfig& config) {
+  EngineConfig engine = config.engine;
+  engine.replicated = config.paired;
+  return engine;
+}
+
 }  // namespace
 
 Node::Node(NodeConfig config, Journal& journal, Outbox& outbox, PeerOutbox* peer)
     : config_(std::move(config)),
       peer_(peer),
       log_(journal),
-      engine_(config_.engine, journal, outbox),
+      engine_(EngineConfigOf(config_), journal, outbox),
       leader_(log_, *this),
       follower_(*this),
       sender_(*this),
@@ -108,9 +114,11 @@ absl::Status Node::On(const PeerHeartbeat& beat, Now now) {
   return absl::OkStatus();
 }
 
-absl::Status Node::On(const PeerFetch& fetch, Now) {
+absl::Status Node::On(const PeerFetch& fetch, Now now) {
   if (!role_->active()) return absl::OkStatus();
-  return leader_.OnFetch(fetch.epoch, fetch.life, fetch.end);
+  ZS_RETURN_IF_ERROR(leader_.OnFetch(fetch.epoch, fetch.life, fetch.end));
+  HoldLog(now);
+  return absl::OkStatus();
 }
 
 absl::Status Node::On(const PeerAppended& acked, Now now) {
@@ -125,6 +133,8 @@ absl::Status Node::On(const PeerDiverged& diverged, Now now) {
   // What is said of an end that the log had before is not true any more.
   const bool of_log = follower_.IsAddressed(diverged.epoch, diverged.life) &&
                       diverged.lsn == engine_.core().appended();
+  // It was addressed to a follower that has become, or is about to become, something else.
+  if (role_->role() != Role::kCatchup && role_->role() != Role::kStandby) return absl::OkStatus();
   if (of_log || receiver_.IsAddressed(diverged.epoch, diverged.life)) return AskForCopy(now);
   return absl::OkStatus();
 }
@@ -156,11 +166,9 @@ absl::Status Node::On(const PeerSnapshotPart& message, Now now) {
 
 absl::Status Node::AskForCopy(Now now) {
   const Epoch epoch = role_->epoch();
-  // What is in sync is never replaced: it may be all that there is of something that was acknowledged.
-  if (role_->known().IsMember(config_.role.node))
-    return Error(ErrorCode::kDataLoss,
-                 "the log of this broker is another than the active's, although both are in sync; "
-                 "keep both data directories and report this");
+  // What is in sync is never replaced: it may be all that there is of something that was acknowledged. Word that it is not in
+  // sync any more may be on its way; it is told again.
+  if (role_->known().IsMember(config_.role.node)) return absl::OkStatus();
   ZS_CHECK(config_.open_copy != nullptr);
   StopFollowing();
   ZS_ASSIGN_OR_RETURN(std::unique_ptr<Journal> copy, config_.open_copy());
@@ -176,16 +184,17 @@ void Node::StopFollowing() {
   held_bytes_ = 0;
 }
 
-// What the follower will ask for next, so that it need not begin anew.
+// What the follower will ask for next, so that it need not begin anew; one that is in sync must not. A value that is a tick old
+// holds more.
 void Node::HoldLog(Now now) {
-  Lsn from;
-  if (!role_->active() || leader_.at_tail() || now.mono_ms - sent_copy_ms_ > kHoldForCopyMs)
+  const bool active = role_->active();
+  if (!active || leader_.acked() > sent_copy_ || now.mono_ms - sent_copy_ms_ > kHoldForCopyMs)
     sent_copy_ = Lsn();
-  if (role_->active() && !leader_.at_tail()) {
-    if (sent_copy_.value() != 0) from = Next(sent_copy_);
-    if (leader_.has_follower() && leader_.acked() > sent_copy_ && role_->HearsPeer(now.mono_ms))
-      from = Next(leader_.acked());
-  }
+  Lsn from;
+  if (active && leader_.has_follower() &&
+      (role_->waits_for_peer() || role_->HearsPeer(now.mono_ms)))
+    from = std::max(leader_.acked(), Lsn(1));
+  if (sent_copy_.value() != 0) from = sent_copy_;
   if (std::exchange(held_from_, from) != from) journal_.HoldLog(from);
 }
 
@@ -251,7 +260,7 @@ absl::Status Node::OnTick(Now now) {
   if (role_ == nullptr || !over_.empty()) return absl::OkStatus();
   role_tick_ms_ = now.mono_ms + kRoleTickMs;
   role_->OnTick(now.mono_ms);
-  if (follower_.following() && peer_said_) follower_.OnTick(peer_said_->state.end, now.mono_ms);
+  follower_.OnTick(now.mono_ms);
   receiver_.OnTick(now.mono_ms);
   sender_.OnTick(now.mono_ms);
   HoldLog(now);

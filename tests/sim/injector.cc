@@ -19,18 +19,44 @@ void Injector::Every(int64_t mean_ms, std::function<void()> strike) {
       });
 }
 
+SimBroker& Injector::AnyBroker() {
+  return parts_.brokers.size() == 1 ? *parts_.brokers[0] : Any(parts_.brokers);
+}
+
 Process& Injector::AnyProcess() {
-  uint64_t all = 1 + parts_.workers.size() + parts_.clients.size(), which = random_.Below(all);
-  if (which == 0) return *parts_.broker;
-  if (which <= parts_.workers.size()) return *parts_.workers[which - 1];
-  return *parts_.clients[which - 1 - parts_.workers.size()];
+  const uint64_t brokers = parts_.brokers.size(), workers = parts_.workers.size();
+  const uint64_t which = random_.Below(brokers + workers + parts_.clients.size());
+  if (which < brokers) return *parts_.brokers[which];
+  if (which < brokers + workers) return *parts_.workers[which - brokers];
+  return *parts_.clients[which - brokers - workers];
 }
 
 void Injector::Begin() {
+  broker_waits_.resize(parts_.brokers.size());
   worker_waits_.resize(parts_.workers.size());
   client_waits_.resize(parts_.clients.size());
   BeginNetworkAndBroker();
+  if (parts_.pair != nullptr) BeginPair();
   BeginPeers();
+}
+
+void Injector::BeginPair() {
+  const FaultProfile& faults = world_.faults;
+  Every(faults.peer_cut_every_ms, [this] {
+    const int64_t for_us = UpTo(world_.faults.peer_cut_max_ms);
+    if (random_.Chance(0.5))
+      parts_.pair->CutOneWay(for_us);
+    else
+      parts_.pair->CutBoth(for_us);
+  });
+  Every(faults.arbiter_away_every_ms,
+        [this] { parts_.pair->ArbiterAway(UpTo(world_.faults.arbiter_away_max_ms)); });
+  Every(faults.blackout_every_ms, [this] {
+    for (auto& broker : parts_.brokers) broker->Crash();
+  });
+  Every(faults.switchover_every_ms, [this] {
+    for (auto& broker : parts_.brokers) broker->HandOverToPeer();
+  });
 }
 
 void Injector::BeginNetworkAndBroker() {
@@ -38,15 +64,15 @@ void Injector::BeginNetworkAndBroker() {
   Every(faults.link_cut_every_ms, [this] { world_.network.CutOne(); });
   Every(faults.partition_every_ms,
         [this] { world_.network.Partition(UpTo(world_.faults.partition_max_ms)); });
-  Every(faults.broker_crash_every_ms, [this] { parts_.broker->Crash(); });
+  Every(faults.broker_crash_every_ms, [this] { AnyBroker().Crash(); });
   Every(faults.broker_pause_every_ms, [this] {
     world_.scheduler.Trace("broker pause");
-    parts_.broker->PauseFor(UpTo(world_.faults.broker_pause_max_ms));
+    AnyBroker().PauseFor(UpTo(world_.faults.broker_pause_max_ms));
   });
   Every(faults.disk_low_every_ms, [this] {
-    parts_.broker->SetDiskLow(true);
+    parts_.brokers[0]->SetDiskLow(true);
     world_.scheduler.After(UpTo(world_.faults.disk_low_max_ms), life_,
-                           [this] { parts_.broker->SetDiskLow(false); });
+                           [this] { parts_.brokers[0]->SetDiskLow(false); });
   });
 }
 
@@ -73,12 +99,17 @@ void Injector::BeginPeers() {
 
 void Injector::End() {
   faults_.reset();
+  const uint64_t keep_log_bytes = world_.faults.keep_log_bytes;
   world_.faults = *FindFaults("none");
+  world_.faults.keep_log_bytes = keep_log_bytes;
   world_.workload.fails = 0;
   world_.network.Heal();
-  parts_.broker->SetDiskLow(false);
-  parts_.broker->SetWallClock(0);
-  parts_.broker->Resume();
+  if (parts_.pair != nullptr) parts_.pair->Heal();
+  for (auto& broker : parts_.brokers) {
+    broker->SetDiskLow(false);
+    broker->SetWallClock(0);
+    broker->Resume();
+  }
   for (auto& worker : parts_.workers) {
     worker->SetWallClock(0);
     worker->Resume();
@@ -89,19 +120,22 @@ void Injector::End() {
   }
 }
 
-void Injector::BootBroker() {
-  broker_waits_ = false;
+void Injector::BootBroker(size_t number) {
+  broker_waits_[number] = false;
   ++broker_starts_;
-  parts_.broker->Boot();
+  SimBroker& broker = *parts_.brokers[number];
+  broker.Boot();
   if (faults_ == nullptr || !random_.Chance(world_.faults.broker_crash_again)) return;
   world_.scheduler.After(random_.LogBetween(1, world_.faults.broker_crash_again_ms * kMillisecond),
-                         faults_, [this] { parts_.broker->Crash(); });
+                         faults_, [&broker] { broker.Crash(); });
 }
 
 void Injector::Supervise() {
-  if (!parts_.broker->up() && !broker_waits_) {
-    broker_waits_ = true;
-    world_.scheduler.After(UpTo(world_.faults.broker_down_max_ms), life_, [this] { BootBroker(); });
+  for (size_t i = 0; i < parts_.brokers.size(); ++i) {
+    if (parts_.brokers[i]->up() || broker_waits_[i]) continue;
+    broker_waits_[i] = true;
+    world_.scheduler.After(UpTo(world_.faults.broker_down_max_ms), life_,
+                           [this, i] { BootBroker(i); });
   }
   for (size_t i = 0; i < parts_.workers.size(); ++i) {
     if (parts_.workers[i]->up() || worker_waits_[i]) continue;

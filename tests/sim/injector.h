@@ -9,13 +9,15 @@
 
 #include "tests/sim/process.h"
 #include "tests/sim/sim_broker.h"
+#include "tests/sim/sim_pair.h"
 #include "tests/sim/sim_client.h"
 #include "tests/sim/sim_worker.h"
 
 namespace zsched::sim {
 
 struct Parts {
-  std::unique_ptr<SimBroker> broker;
+  std::unique_ptr<SimPair> pair;  // of two brokers
+  std::vector<std::unique_ptr<SimBroker>> brokers;
   std::vector<std::unique_ptr<SimWorker>> workers;
   std::vector<std::unique_ptr<SimClient>> clients;
 };
@@ -35,7 +37,9 @@ class Injector {
 
  private:
   void Every(int64_t mean_ms, std::function<void()> strike);
-  void BootBroker();
+  void BootBroker(size_t number);
+  void BeginPair();
+  SimBroker& AnyBroker();
   void BeginNetworkAndBroker();
   void BeginPeers();
   Process& AnyProcess();
@@ -55,8 +59,7 @@ class Injector {
   double pace_ = 1;  // of this run's faults: 2 is half as often
   Life faults_ = NewLife();
   Life life_ = NewLife();
-  bool broker_waits_ = false;
-  std::vector<bool> worker_waits_, client_waits_;
+  std::vector<bool> broker_waits_, worker_waits_, client_waits_;
   int broker_starts_ = 0;
 };
 

@@ -28,7 +28,7 @@ struct Flags {
   uint64_t count = 100;
   double time_limit_s = 0;  // 0: none
   std::string faults, workload;
-  bool trace = false, verbose = false, list = false;
+  bool pair = false, trace = false, verbose = false, list = false;
   std::vector<std::string>
       reach;  // counters that the seeds together must have moved, or they prove little
 };
@@ -76,12 +76,15 @@ int Run(const Flags& flags) {
   if (flags.list) {
     for (const FaultProfile& profile : AllFaults())
       std::printf("faults    %s\n", std::string(profile.name).c_str());
+    for (const FaultProfile& profile : AllPairFaults())
+      std::printf("faults    %s\n", std::string(profile.name).c_str());
     for (const WorkloadProfile& profile : AllWorkloads())
       std::printf("workload  %s\n", std::string(profile.name).c_str());
     return 0;
   }
   SimOptions options;
   options.trace = flags.trace;
+  options.pair = flags.pair;
   options.faults = FindFaults(flags.faults);
   options.workload = FindWorkload(flags.workload);
   if ((!flags.faults.empty() && options.faults == nullptr) ||
@@ -117,6 +120,7 @@ int main(int argc, char** argv) {
   app.add_option("--time-limit", flags.time_limit_s, "stop after this many seconds");
   app.add_option("--faults", flags.faults, "fault profile; default: chosen by the seed");
   app.add_option("--workload", flags.workload, "workload profile; default: chosen by the seed");
+  app.add_flag("--pair", flags.pair, "two brokers, with the faults of pairs");
   app.add_flag("--trace", flags.trace, "print every event");
   app.add_flag("--verbose", flags.verbose, "print a line for each seed");
   app.add_option("--reach", flags.reach,

@@ -104,11 +104,16 @@ class Oracle {
   // A frame leaves the broker; `body` is 8-aligned.
   void FrameOut(broker::Endpoint endpoint, std::string_view routing_id, const FrameHeader& header,
                 std::string_view body);
+  // The same of a broker that is not the active one any more, and has not noticed: what it acknowledges and tells as over is
+  // true all the same.
+  void StaleFrameOut(std::string_view routing_id, const FrameHeader& header, std::string_view body);
   // It did not: the broker ends the session.
   void NotDelivered(uint64_t session);
   void BrokerStarted();
   // `wall_ms`: what the broker's clock showed.
   void RoundOver(int64_t wall_ms);
+  // A broker's clock showed this when it decided something.
+  void WallShown(int64_t wall_ms) { latest_wall_ms_ = std::max(latest_wall_ms_, wall_ms); }
   void DiskLow(bool low);
   // The open batch was handed to the journal.
   void BatchTaken();

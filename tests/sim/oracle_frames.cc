@@ -220,6 +220,31 @@ void Oracle::FrameOut(Endpoint, std::string_view routing_id, const FrameHeader& 
   }
 }
 
+void Oracle::StaleFrameOut(std::string_view routing_id, const FrameHeader& header,
+                           std::string_view body) {
+  scheduler_.Trace("out, stale", static_cast<uint64_t>(header.type),
+                   XXH3_64bits(body.data(), body.size()), header.session);
+  CheckNumber(routing_id, header);
+  body = aligned_.Align(body);
+  switch (header.type) {
+    case MessageType::kWelcome:
+      client_of_session_[header.session] = client_greeting_[std::string(routing_id)];
+      return;
+    case MessageType::kSubmitAck:
+      return CheckSubmitAck(header.session, Read<wire::SubmitAck>(body));
+    case MessageType::kOutcomes:
+      return CheckOutcomes(Read<wire::Outcomes>(body));
+    case MessageType::kTasks:
+      // Attempts that run in vain, unless the active one takes them over.
+      for (const wire::Assignment* task : *Read<wire::Tasks>(body).tasks())
+        leases_.try_emplace(task->lease_id(), LeaseFacts{task->task_id(), task->attempt(),
+                                                         task->timeout_ms(), scheduler_.now_us()});
+      return;
+    default:
+      return;
+  }
+}
+
 void Oracle::Cancelled(uint64_t session, const wire::Cancel& cancel) {
   auto worker = worker_sessions_.find(session);
   if (worker == worker_sessions_.end()) return Fail("CANCEL to a session that was not welcomed");

@@ -11,7 +11,9 @@
 #include <limits>
 #include <map>
 #include <string_view>
+#include <vector>
 
+#include "base/text.h"
 #include "schemas/ids.h"
 #include "tests/sim/network.h"
 #include "tests/sim/profile.h"
@@ -32,13 +34,14 @@ struct World {
   FaultProfile& faults;
   WorkloadProfile& workload;
   Reached& reached;
+  std::vector<HostPort> brokers;  // the list that clients and workers are given
 };
 
 // What wall clocks that are right show at the begin.
 inline constexpr int64_t kEpochWallMs = 1'700'000'000'000;
 
-inline constexpr char kClientEndpoint[] = "tcp://sim:5570";
-inline constexpr char kWorkerEndpoint[] = "tcp://sim:5571";
+// Of the brokers: the only one, or primary and backup.
+inline constexpr const char* kHosts[] = {"sim", "sim2"};
 
 class Process {
  public:

@@ -167,6 +167,100 @@ constexpr FaultProfile kFaults[] = {
      .clock_jump_max_ms = 30'000},
 };
 
+constexpr FaultProfile kPairFaults[] = {
+    {.name = "pair", .pair = true},
+    {.name = "pair-crash", .pair = true,
+     .delay_max_us = 5'000,
+     .broker_crash_every_ms = 2'500,
+     .broker_down_max_ms = 4'000,
+     .broker_crash_again = 0.3,
+     .broker_crash_again_ms = 500,
+     .commit_max_us = 20'000,
+     .commit_error = 0.001,
+     .blackout_every_ms = 12'000},
+    {.name = "pair-cut", .pair = true,
+     .delay_max_us = 10'000,
+     .delay_spike = 0.01,
+     .delay_spike_max_ms = 1'500,
+     .commit_max_us = 20'000,
+     .peer_lost = 0.01,
+     .peer_cut_every_ms = 2'500,
+     .peer_cut_max_ms = 5'000,
+     .answer_lost = 0.1},
+    // Paused for longer than every timeout, and back with what it was about to say.
+    {.name = "pair-pause", .pair = true,
+     .delay_max_us = 5'000,
+     .broker_pause_every_ms = 2'500,
+     .broker_pause_max_ms = 6'000,
+     .commit_max_us = 50'000,
+     .commit_stall = 0.01,
+     .commit_stall_max_ms = 4'000},
+    {.name = "pair-lossy", .pair = true,
+     .delay_max_us = 20'000,
+     .link_cut_every_ms = 1'000,
+     .half_open_max_ms = 2'000,
+     .broker_crash_every_ms = 8'000,
+     .broker_down_max_ms = 2'000,
+     .peer_lost = 0.1,
+     .peer_late = 0.1,
+     .peer_late_max_ms = 10'000,
+     .answer_lost = 0.3},
+    {.name = "pair-switchover", .pair = true,
+     .delay_max_us = 3'000,
+     .commit_max_us = 10'000,
+     .peer_late = 0.05,
+     .peer_late_max_ms = 3'000,
+     .switchover_every_ms = 1'500},
+    // The log is hardly kept: who was away gets a copy of the tables.
+    {.name = "pair-copy", .pair = true,
+     .delay_max_us = 5'000,
+     .broker_crash_every_ms = 4'000,
+     .broker_down_max_ms = 6'000,
+     .commit_max_us = 10'000,
+     .peer_lost = 0.02,
+     .peer_cut_every_ms = 5'000,
+     .peer_cut_max_ms = 4'000,
+     .keep_log_bytes = 20'000},
+    {.name = "pair-chaos", .pair = true,
+     .delay_max_us = 10'000,
+     .delay_spike = 0.005,
+     .delay_spike_max_ms = 1'000,
+     .link_cut_every_ms = 1'500,
+     .half_open_max_ms = 2'000,
+     .partition_every_ms = 20'000,
+     .partition_max_ms = 3'000,
+     .high_water = 50,
+     .broker_crash_every_ms = 4'000,
+     .broker_down_max_ms = 4'000,
+     .broker_crash_again = 0.3,
+     .broker_crash_again_ms = 500,
+     .broker_pause_every_ms = 6'000,
+     .broker_pause_max_ms = 5'000,
+     .commit_max_us = 30'000,
+     .commit_stall = 0.002,
+     .commit_stall_max_ms = 3'000,
+     .commit_error = 0.001,
+     .peer_lost = 0.02,
+     .peer_late = 0.02,
+     .peer_late_max_ms = 8'000,
+     .peer_cut_every_ms = 6'000,
+     .peer_cut_max_ms = 4'000,
+     .answer_lost = 0.1,
+     .arbiter_away_every_ms = 15'000,
+     .arbiter_away_max_ms = 4'000,
+     .blackout_every_ms = 20'000,
+     .switchover_every_ms = 8'000,
+     .keep_log_bytes = 100'000,
+     .worker_crash_every_ms = 4'000,
+     .worker_down_max_ms = 3'000,
+     .worker_pause_every_ms = 6'000,
+     .worker_pause_max_ms = 8'000,
+     .client_crash_every_ms = 8'000,
+     .client_down_max_ms = 1'000,
+     .clock_jump_every_ms = 6'000,
+     .clock_jump_max_ms = 30'000},
+};
+
 constexpr WorkloadProfile kWorkloads[] = {
     {.name = "mixed",
      .memory = 0.1,
@@ -361,8 +455,12 @@ auto* Find(const Profiles& profiles, std::string_view name) {
 }  // namespace
 
 std::span<const FaultProfile> AllFaults() { return kFaults; }
+std::span<const FaultProfile> AllPairFaults() { return kPairFaults; }
 std::span<const WorkloadProfile> AllWorkloads() { return kWorkloads; }
-const FaultProfile* FindFaults(std::string_view name) { return Find(kFaults, name); }
+const FaultProfile* FindFaults(std::string_view name) {
+  const FaultProfile* found = Find(kFaults, name);
+  return found != nullptr ? found : Find(kPairFaults, name);
+}
 const WorkloadProfile* FindWorkload(std::string_view name) { return Find(kWorkloads, name); }
 
 }  // namespace zsched::sim

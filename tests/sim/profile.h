@@ -17,6 +17,7 @@ namespace zsched::sim {
 
 struct FaultProfile {
   std::string_view name;
+  bool pair = false;  // two brokers, with an arbiter
   // Of everything that comes "every" so often: each seed draws how much faster or slower, up to this factor.
   double intensity_spread = 3;
 
@@ -50,6 +51,19 @@ struct FaultProfile {
   int64_t query_max_us = 5'000;
   int64_t disk_low_every_ms = 0;
   int64_t disk_low_max_ms = 0;
+
+  // A pair, with an arbiter: the link between the two, which any frame may leave late or never, and the arbiter.
+  double peer_lost = 0;
+  double peer_late = 0;  // once more, up to peer_late_max_ms later
+  int64_t peer_late_max_ms = 0;
+  int64_t peer_cut_every_ms = 0;  // one way or both
+  int64_t peer_cut_max_ms = 0;
+  double answer_lost = 0;  // of the arbiter's; of these every second question is not heard either
+  int64_t arbiter_away_every_ms = 0;
+  int64_t arbiter_away_max_ms = 0;
+  int64_t blackout_every_ms = 0;    // both brokers crash
+  int64_t switchover_every_ms = 0;  // the active is to hand over
+  uint64_t keep_log_bytes = UINT64_MAX;
 
   // Workers.
   int64_t worker_crash_every_ms = 0;
@@ -135,6 +149,8 @@ struct WorkloadProfile {
 };
 
 std::span<const FaultProfile> AllFaults();
+// Of pairs.
+std::span<const FaultProfile> AllPairFaults();
 std::span<const WorkloadProfile> AllWorkloads();
 // nullptr: no preset of that name.
 const FaultProfile* FindFaults(std::string_view name);

@@ -1,10 +1,11 @@
 // A broker process: the real engine and query runner on a simulated loop, disk and network. Owned by tests/sim.
 //
-//   inbox ──▶ Engine ──▶ Network          TakeBatch ──(commit time)──▶ MemoryDisk ──▶ OnCommitted
-//                └──▶ QueryRunner ──(query time)──▶ OnReply
+//   inbox ──▶ Node, Engine ──▶ Network      TakeBatch ──(commit time)──▶ MemoryDisk ──▶ OnDurable
+//    peer ──▶    │    └──▶ QueryRunner ──(query time)──▶ OnReply
+//                └──▶ SimPair: frames for the peer, questions to the register
 //
 // A crash throws everything away but the MemoryDisk; the batch at the journal is on it or not, depending on when the crash
-// comes. After every round the core's invariants are checked, at times that the state rebuilt from the tables, and the
+// comes. Of a pair the oracle is told by SimPair what was committed, and by the broker that serves what it hears and says. After every round the core's invariants are checked, at times that the state rebuilt from the tables, and the
 // state replayed from the log, equal the live one.
 //
 // Threads: one.
@@ -17,15 +18,19 @@
 
 #include "broker/journal/journal.h"
 #include "broker/journal/memory_journal.h"
-#include "broker/server/engine.h"
+#include "broker/server/node.h"
 #include "broker/server/query.h"
 #include "tests/sim/process.h"
 
 namespace zsched::sim {
 
-class SimBroker final : public Process, private broker::Outbox {
+class SimPair;
+
+class SimBroker final : public Process, private broker::Outbox, private broker::PeerOutbox {
  public:
-  explicit SimBroker(World& world);
+  explicit SimBroker(World& world) : SimBroker(world, 0, nullptr) {}
+  // One of a pair: 0 is the primary.
+  SimBroker(World& world, uint8_t number, SimPair* pair);
   ~SimBroker() override;
 
   void Boot();
@@ -36,6 +41,13 @@ class SimBroker final : public Process, private broker::Outbox {
   // Compares the state on disk, from its tables and from its log. The broker must be down.
   void CompareDiskWithLog();
 
+  // --- Of a pair
+  void FromPeer(std::string frame);
+  void OnRegister(absl::StatusOr<broker::Register> value);
+  // If it is active: the other one is to take its place.
+  void HandOverToPeer();
+  wire::Role role() const;
+
  private:
   struct Arrival {
     broker::Endpoint endpoint;
@@ -44,7 +56,20 @@ class SimBroker final : public Process, private broker::Outbox {
   };
 
   void Round() override;
-  void Listen(const char* endpoint, broker::Endpoint kind);
+  void Listen(broker::Endpoint kind);
+  std::string EndpointOf(broker::Endpoint kind) const;
+  void OpenNode();
+  void CloseNode();
+  void Reopen();
+  absl::StatusOr<std::unique_ptr<broker::Journal>> OpenCopy();
+  void SendToPeer(std::string frame) override;
+  // Whether what it hears and says is the one active broker's.
+  bool IsTheActive() const;
+  broker::Engine& engine() { return node_->engine(); }
+  bool TakeFromPeer();
+  bool NoteServing();
+  void Beat();
+  void ReportCommitted();
   bool TakeCommit();
   bool TakeReplies();
   void ReadInbox();
@@ -59,9 +84,17 @@ class SimBroker final : public Process, private broker::Outbox {
                         const FrameHeader& header, std::string_view body) override;
   bool HasRoom(broker::Endpoint endpoint, std::string_view routing_id) override;
 
-  std::shared_ptr<broker::MemoryDisk> disk_;
+  const uint8_t number_;
+  SimPair* const pair_;  // nullptr: it serves alone
+  std::shared_ptr<broker::MemoryDisk> disk_, copy_;
   std::unique_ptr<broker::Journal> journal_;
-  std::unique_ptr<broker::Engine> engine_;
+  std::unique_ptr<broker::Node> node_;
+  Life node_life_;  // of node_: a broker of a pair may have several in one process
+  uint64_t lives_ = 0;
+  bool known_to_serve_ = false;  // by the oracle
+  int64_t beat_ms_ = 0;
+  std::deque<std::string> from_peer_;
+  std::deque<absl::StatusOr<broker::Register>> answers_;
   std::unique_ptr<broker::QueryRunner> runner_;
   std::deque<Arrival> inbox_;
 

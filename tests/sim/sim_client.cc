@@ -58,7 +58,7 @@ void SimClient::Boot(int tasks) {
   requests_ = std::make_unique<RequestTable>();
   session_ = std::make_unique<Session>(
       SessionOptions{
-          .kind = SessionKind::kClient, .brokers = {{"sim", kDefaultPort}}, .seed = random_.Next()},
+          .kind = SessionKind::kClient, .brokers = world_.brokers, .seed = random_.Next()},
       SessionHooks{.hello = [this] { return EncodeHello(id_, "client", "sim"); }});
   world_.scheduler.Trace("client up", static_cast<uint64_t>(number_), id_.hi);
   for (int index = 0; tasks > 0 && index < world_.workload.schedules; ++index) SetSchedule(index);

@@ -70,7 +70,7 @@ void SimWorker::Boot() {
   };
   session_ = std::make_unique<Session>(
       SessionOptions{
-          .kind = SessionKind::kWorker, .brokers = {{"sim", kDefaultPort}}, .seed = random_.Next()},
+          .kind = SessionKind::kWorker, .brokers = world_.brokers, .seed = random_.Next()},
       std::move(hooks));
   world_.scheduler.Trace("worker up", static_cast<uint64_t>(number_), identity_.id.hi);
 }

@@ -1,5 +1,6 @@
 #include "tests/sim/simulation.h"
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -28,11 +29,12 @@ class Simulation {
   explicit Simulation(const SimOptions& options)
       : scheduler_(options.seed, options.trace),
         oracle_(scheduler_),
-        faults_(options.faults != nullptr ? *options.faults : Choose(AllFaults())),
+        faults_(options.faults != nullptr ? *options.faults
+                                          : Choose(options.pair ? AllPairFaults() : AllFaults())),
         workload_(options.workload != nullptr ? *options.workload : Choose(AllWorkloads())),
         network_(scheduler_, faults_),
-        world_{scheduler_, network_, oracle_, faults_, workload_, reached_} {
-    parts_.broker = std::make_unique<SimBroker>(world_);
+        world_{scheduler_, network_, oracle_, faults_, workload_, reached_, {}} {
+    MakeBrokers();
     for (int i = 0; i < workload_.workers; ++i)
       parts_.workers.push_back(std::make_unique<SimWorker>(world_, i));
     for (int i = 0; i < workload_.clients; ++i)
@@ -55,7 +57,7 @@ class Simulation {
     result.simulated_s = static_cast<double>(scheduler_.now_us()) / 1e6;
     result.tasks = oracle_.tasks().size();
     result.broker_starts = injector_->broker_starts();
-    parts_.broker->Crash();
+    for (auto& broker : parts_.brokers) broker->Crash();
     for (auto& worker : parts_.workers) worker->Crash();
     for (auto& client : parts_.clients) client->Crash();
     result.reached = reached_;
@@ -67,6 +69,28 @@ class Simulation {
   template <class Profile>
   const Profile& Choose(std::span<const Profile> profiles) {
     return profiles[scheduler_.random().Below(profiles.size())];
+  }
+
+  void MakeBrokers() {
+    for (const char* host : kHosts) {
+      world_.brokers.push_back({host, kDefaultPort});
+      if (!faults_.pair) break;
+    }
+    if (!faults_.pair) {
+      parts_.brokers.push_back(std::make_unique<SimBroker>(world_));
+      return;
+    }
+    parts_.pair = std::make_unique<SimPair>(world_);
+    for (uint8_t number : {broker::kPrimary, broker::kBackup})
+      parts_.brokers.push_back(std::make_unique<SimBroker>(world_, number, parts_.pair.get()));
+    parts_.pair->SetBrokers({parts_.brokers[0].get(), parts_.brokers[1].get()});
+  }
+
+  // Both of a pair are there again.
+  bool HasHealed() const {
+    if (parts_.pair == nullptr) return true;
+    const wire::Role one = parts_.brokers[0]->role(), other = parts_.brokers[1]->role();
+    return std::minmax(one, other) == std::minmax(wire::Role::kStandby, wire::Role::kActiveSync);
   }
 
   // Steps until `done`, a failure, or `until_us`. False: it was the time.
@@ -109,7 +133,7 @@ class Simulation {
 
   void Settle() {
     auto settled = [this] {
-      if (oracle_.unfinished() > 0 || !oracle_.schedules_rest()) return false;
+      if (oracle_.unfinished() > 0 || !oracle_.schedules_rest() || !HasHealed()) return false;
       for (auto& client : parts_.clients)
         if (!client->idle() || client->tasks_left() > 0) return false;
       return true;
@@ -124,6 +148,9 @@ class Simulation {
                         std::string(wire::EnumNameTaskState(task.row.state)), ")");
         break;
       }
+    for (auto& broker : parts_.brokers)
+      if (parts_.pair != nullptr)
+        absl::StrAppend(&what, "; a broker is ", std::string(wire::EnumNameRole(broker->role())));
     if (!oracle_.schedules_rest()) absl::StrAppend(&what, "; a schedule is not paused");
     for (auto& client : parts_.clients)
       if (!client->idle()) absl::StrAppend(&what, "; ", client->Waiting());
@@ -132,8 +159,8 @@ class Simulation {
 
   void LastLook() {
     scheduler_.Trace("last look");
-    parts_.broker->Crash();
-    parts_.broker->CompareDiskWithLog();
+    for (auto& broker : parts_.brokers) broker->Crash();
+    for (auto& broker : parts_.brokers) broker->CompareDiskWithLog();
     std::vector<TaskId> ids;
     for (const auto& [id, task] : oracle_.tasks())
       if (task.acked) ids.emplace_back(id);
@@ -172,6 +199,7 @@ SimResult RunSimulation(const SimOptions& options) { return Simulation(options).
 
 std::string ReplayCommand(const SimOptions& options) {
   std::string command = absl::StrCat("zsched-sim --seed ", options.seed);
+  if (options.pair && options.faults == nullptr) absl::StrAppend(&command, " --pair");
   if (options.faults != nullptr)
     absl::StrAppend(&command, " --faults ", std::string(options.faults->name));
   if (options.workload != nullptr)

@@ -22,6 +22,7 @@ namespace zsched::sim {
 
 struct SimOptions {
   uint64_t seed = 1;
+  bool pair = false;  // of fault profiles, choose among those of pairs
   // nullptr: chosen by the seed.
   const FaultProfile* faults = nullptr;
   const WorkloadProfile* workload = nullptr;

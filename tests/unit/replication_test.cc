@@ -117,7 +117,7 @@ class Replication : public LeaderSink, public FollowerSink {
       theirs.durable = theirs.records.size();
       follower.OnDurable(Lsn(theirs.durable));
     }
-    if (now_ms % 25 == 0) follower.OnTick({Lsn(mine.durable), {}, 0}, now_ms);
+    if (now_ms % 25 == 0) follower.OnTick(now_ms);
     ASSERT_LE(leader.acked().value(), theirs.durable) << "acknowledged, and not on its disk";
   }
   void Commit() {

@@ -1,0 +1,204 @@
+#include "tests/sim/sim_pair.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "broker/core/record.h"
+#include "schemas/errors.h"
+#include "tests/sim/oracle.h"
+#include "tests/sim/sim_broker.h"
+
+namespace zsched::sim {
+namespace {
+
+using broker::Batch;
+using broker::LogSegment;
+
+// An answer of the arbiter: a little later than a frame.
+constexpr int64_t kAnswerMaxUs = 20 * kMillisecond;
+// As etcd's and the witness's: so long a broker waits for one.
+constexpr int64_t kAnswerTimeoutUs = 1'000 * kMillisecond;
+
+// Calls `visit` with each record of `records`, the first of which has `lsn`.
+template <class Visit>
+void ForEachRecord(Lsn lsn, std::string_view records, Visit visit) {
+  while (!records.empty()) {
+    broker::RecordHead head;
+    if (!broker::RowReader(records).Read(head) || head.bytes > records.size()) return;
+    visit(lsn, records.substr(0, head.bytes));
+    records.remove_prefix(head.bytes);
+    lsn = Next(lsn);
+  }
+}
+
+}  // namespace
+
+SimPair::SimPair(World& world) : world_(world), random_(world.scheduler.random().Fork()) {
+  truth_journal_ = broker::OpenMemoryJournal(broker::MakeMemoryDisk());
+  truth_ = std::make_unique<broker::Engine>(broker::EngineConfig(), *truth_journal_, no_peers_);
+  Failed(truth_->Load({}));
+}
+
+SimPair::~SimPair() { truth_.reset(); }
+
+bool SimPair::Failed(const absl::Status& status) {
+  if (!status.ok()) world_.oracle.Fail("what was committed cannot be applied: " + MessageOf(status));
+  return !status.ok();
+}
+
+// --- The link -----------------------------------------------------------------------------------------------------------
+
+int64_t SimPair::DelayUs() {
+  const FaultProfile& faults = world_.faults;
+  int64_t delay = random_.LogBetween(faults.delay_min_us, faults.delay_max_us);
+  if (random_.Chance(faults.delay_spike))
+    delay += random_.Between(0, faults.delay_spike_max_ms * kMillisecond);
+  return delay;
+}
+
+void SimPair::SendToPeer(uint8_t from, std::string frame) {
+  const FaultProfile& faults = world_.faults;
+  auto arrive = [this, from, frame = std::move(frame)] {
+    if (world_.scheduler.now_us() >= cut_until_us_[from]) brokers_[1 - from]->FromPeer(frame);
+  };
+  if (random_.Chance(faults.peer_late))
+    world_.scheduler.After(random_.Between(0, faults.peer_late_max_ms * kMillisecond), life_, arrive);
+  if (!random_.Chance(faults.peer_lost)) world_.scheduler.After(DelayUs(), life_, std::move(arrive));
+}
+
+void SimPair::CutOneWay(int64_t for_us) {
+  const uint64_t from = random_.Below(2);
+  world_.scheduler.Trace("peer cut", from, static_cast<uint64_t>(for_us));
+  cut_until_us_[from] = world_.scheduler.now_us() + for_us;
+}
+
+void SimPair::CutBoth(int64_t for_us) {
+  world_.scheduler.Trace("peers cut", static_cast<uint64_t>(for_us));
+  cut_until_us_.fill(world_.scheduler.now_us() + for_us);
+}
+
+void SimPair::ArbiterAway(int64_t for_us) {
+  world_.scheduler.Trace("arbiter away", static_cast<uint64_t>(for_us));
+  away_until_us_ = world_.scheduler.now_us() + for_us;
+}
+
+void SimPair::Heal() {
+  cut_until_us_ = {};
+  away_until_us_ = 0;
+}
+
+// --- The register -------------------------------------------------------------------------------------------------------
+
+void SimPair::Ask(uint8_t from, const Life& life, const broker::RegisterQuestion& question) {
+  const int64_t there_us = random_.Between(0, kAnswerMaxUs), back_us = random_.Between(0, kAnswerMaxUs);
+  const bool lost = random_.Chance(world_.faults.answer_lost);
+  const bool unheard = lost && random_.Chance(0.5);
+  // Weak: a life ends when nobody but the scheduler has it.
+  auto answer = [this, from, asked = std::weak_ptr<const int>(life)](
+                    int64_t after_us, absl::StatusOr<broker::Register> value) {
+    const Life asker = asked.lock();
+    if (asker == nullptr) return;
+    world_.scheduler.After(after_us, asker, [this, from, value = std::move(value)] {
+      brokers_[from]->OnRegister(value);
+    });
+  };
+  // Not the asker's life: what it has sent arrives though it has died.
+  world_.scheduler.After(there_us, life_, [=, this] {
+    const bool away = unheard || world_.scheduler.now_us() < away_until_us_;
+    absl::StatusOr<broker::Register> value = register_.Read();
+    if (question.swap && !away) value = register_.Swap(question.expected, question.wanted);
+    if (away || lost)
+      return answer(kAnswerTimeoutUs, Error(ErrorCode::kTimedOut, "the arbiter does not answer"));
+    answer(back_us, std::move(value));
+  });
+}
+
+bool SimPair::IsStale(const broker::Node& node) const {
+  return register_.Read().epoch != node.role()->epoch();
+}
+
+// --- The truth ----------------------------------------------------------------------------------------------------------
+
+void SimPair::CheckHash(Lsn lsn, uint64_t hash, const char* where) {
+  auto known = hashes_.find(lsn.value());
+  if (known != hashes_.end() && known->second != hash)
+    world_.oracle.Fail(absl::StrCat("record ", lsn.value(), " of ", where,
+                                    " is another than the one that was committed"));
+}
+
+// Of records that are known already it is looked that they are the same.
+void SimPair::Apply(Epoch epoch, Lsn first_lsn, uint64_t hash_before, std::string_view records) {
+  std::string news;
+  uint64_t hash = hash_before;
+  ForEachRecord(first_lsn, records, [&](Lsn lsn, std::string_view record) {
+    hash = broker::ChainHash(hash, record);
+    CheckHash(lsn, hash, "a log");
+    if (lsn <= this->lsn()) return;
+    hashes_[lsn.value()] = hash;
+    news += record;
+  });
+  if (news.empty() || world_.oracle.failed()) return;
+  if (Failed(truth_->Follow(epoch, news, {})) || !truth_->TakeBatch(truth_batch_) ||
+      Failed(truth_journal_->Commit(truth_batch_)))
+    return;
+  truth_->OnCommitted(truth_batch_, 1, {});
+  if (Failed(truth_->ReleaseCommitted())) return;
+  world_.oracle.Committed(truth_batch_);
+}
+
+void SimPair::Made(const Batch& batch) {
+  uint64_t hash = batch.hash_before();
+  ForEachRecord(batch.first_lsn(), batch.records(), [&](Lsn lsn, std::string_view record) {
+    const uint64_t before = std::exchange(hash, broker::ChainHash(hash, record));
+    made_[{lsn.value(), hash}] = {batch.epoch(), before, std::string(record)};
+  });
+}
+
+// What lies between the truth and the record behind `before`, where the log's hash is `hash`.
+bool SimPair::FillGap(Lsn before, uint64_t hash) {
+  std::vector<std::pair<uint64_t, const Record*>> missing;
+  for (uint64_t at = before.value(); at > lsn().value(); --at) {
+    auto record = made_.find({at, hash});
+    if (record == made_.end()) {
+      world_.oracle.Fail(absl::StrCat("nobody has decided record ", at, " as a log has it"));
+      return false;
+    }
+    missing.emplace_back(at, &record->second);
+    hash = record->second.hash_before;
+  }
+  for (; !missing.empty() && !world_.oracle.failed(); missing.pop_back()) {
+    const auto& [at, record] = missing.back();
+    Apply(record->epoch, Lsn(at), record->hash_before, record->bytes);
+  }
+  return !world_.oracle.failed();
+}
+
+void SimPair::Serves(uint8_t node, Epoch epoch, broker::JournalView& view) {
+  const broker::LogBounds bounds = *view.Bounds();
+  if (bounds.last < lsn())
+    return world_.oracle.Fail(absl::StrCat("broker ", node, " serves in epoch ", epoch.value(),
+                                           " with a log that ends at ", bounds.last.value(),
+                                           ", and record ", lsn().value(), " was committed"));
+  // From the last one on that is known, which must be the same.
+  const Lsn from = std::max(lsn(), bounds.first);
+  Failed(view.ScanLog(from, [&](const LogSegment& segment) {
+    if (segment.first_lsn > Next(lsn()) &&
+        !FillGap(Lsn(segment.first_lsn.value() - 1), segment.hash_before))
+      return false;
+    Apply(segment.epoch, segment.first_lsn, segment.hash_before, segment.records);
+    return !world_.oracle.failed();
+  }));
+}
+
+void SimPair::Committed(uint8_t node, const Batch& batch) {
+  const auto [committer, first] = committers_.emplace(batch.epoch(), node);
+  if (committer->second != node)
+    return world_.oracle.Fail(absl::StrCat("two brokers commit in epoch ", batch.epoch().value()));
+  if (batch.first_lsn() > Next(lsn()))
+    return world_.oracle.Fail(absl::StrCat("records before ", batch.first_lsn().value(),
+                                           " were never committed"));
+  Apply(batch.epoch(), batch.first_lsn(), batch.hash_before(), batch.records());
+}
+
+}  // namespace zsched::sim
