@@ -1,6 +1,7 @@
 #include "broker/replication/follower.h"
 
 #include "base/check.h"
+#include "base/planted.h"
 
 namespace zsched::broker {
 
@@ -27,6 +28,7 @@ Follower::Verdict Follower::Judge(Epoch epoch, uint64_t life, const LogPart& par
     if (mono_ms - quiet_since_ms_ >= kFetchAgainMs) Fetch(mono_ms);
     return Verdict::kGap;
   }
+  if (ZS_PLANTED("logs-not-compared")) return Verdict::kTake;
   return part.hash_before == end_.hash && part.epoch <= epoch_ && part.epoch >= end_.epoch
              ? Verdict::kTake
              : Verdict::kForeign;
@@ -35,6 +37,7 @@ Follower::Verdict Follower::Judge(Epoch epoch, uint64_t life, const LogPart& par
 void Follower::Taken(const LogEnd& end, int64_t mono_ms) {
   end_ = end;
   quiet_since_ms_ = mono_ms;
+  if (ZS_PLANTED("acked-not-durable")) OnDurable(end.lsn);
 }
 
 void Follower::OnDurable(Lsn lsn) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/planted.h"
 
 namespace zsched::broker {
 
@@ -34,7 +35,7 @@ absl::Status Leader::OnFetch(Epoch epoch, uint64_t life, const LogEnd& end) {
     // It has a part of the batch that is on its way to the own disk: it will ask again.
     if (!hash && end.lsn >= made_first_ && end.lsn <= made_last_) return absl::OkStatus();
   }
-  if (hash != end.hash) {
+  if (hash != end.hash && !(hash && ZS_PLANTED("logs-not-compared"))) {
     sink_.SendDiverged(epoch_, life, end.lsn);
     return absl::OkStatus();
   }

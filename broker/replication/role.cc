@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "base/check.h"
+#include "base/planted.h"
 
 namespace zsched::broker {
 namespace {
@@ -131,7 +132,7 @@ void RoleMachine::Read(int64_t mono_ms) {
 void RoleMachine::Swap(const Register& wanted, int64_t mono_ms) {
   if (asked_ != Asked::kNothing || mono_ms < ask_again_ms_) return;
   asked_ = Asked::kSwap;
-  certain_ = false;
+  certain_ = ZS_PLANTED("register-not-settled");
   Act(SwapRegister{known_, wanted});
 }
 
@@ -148,6 +149,7 @@ void RoleMachine::OnRegister(const absl::StatusOr<Register>& value, int64_t mono
   if (!value.ok()) {
     // Nothing is assumed until it is settled (rule 6).
     trouble_ = "the arbiter does not answer";
+    if (ZS_PLANTED("lost-answer-assumed") && active() && asked == Asked::kSwap) SetWait(!waits_);
     ask_again_ms_ = mono_ms + kAskAgainMs;
     return;
   }
@@ -156,7 +158,8 @@ void RoleMachine::OnRegister(const absl::StatusOr<Register>& value, int64_t mono
   ask_again_ms_ = asked == Asked::kRead ? mono_ms + kAskAgainMs : INT64_MIN;
   known_ = *value;
   if (active()) {
-    if (known_.epoch != epoch_) return Fence("another broker was promoted");
+    if (known_.epoch != epoch_ && !ZS_PLANTED("never-steps-back"))
+      return Fence("another broker was promoted");
     // The wait set contains the in-sync set, whatever it was (rule 1).
     SetWait(known_.IsMember(peer()));
     Become(known_.IsMember(peer()) ? Role::kActiveSync : Role::kActiveSolo);
@@ -227,7 +230,8 @@ void RoleMachine::TickRecovering(int64_t mono_ms) {
       BeginPromotion(mono_ms);
   } else if (options_.arbitrated) {
     if (!ActiveSilentFor(options_.failover_ms, mono_ms)) return;
-    if (IsMember()) BeginPromotion(mono_ms);
+    const bool unentitled = ZS_PLANTED("promoted-not-in-sync");
+    if (IsMember() || unentitled) BeginPromotion(mono_ms, unentitled);
     // Somebody else may have been promoted where this node does not hear it.
     else
       Read(mono_ms);
@@ -294,13 +298,16 @@ void RoleMachine::TickActive(int64_t mono_ms) {
   if (!Settle(mono_ms)) return;  // rule 1 needs it, for all below
   if (role_ == Role::kActiveSync) {
     if (!lost) return;
+    if (ZS_PLANTED("solo-on-a-timer")) SetWait(false);
     return Swap(Mine(epoch_, /*with_peer=*/false),
                 mono_ms);  // rule 1: the wait set shrinks after it
   }
   if (waits_ && lost) return SetWait(false);
   if (lost || !follower_at_tail_ || peer_.known.epoch != epoch_) return;
-  if (!waits_) return SetWait(true);  // rule 1: grows before it is asked for
-  if (acked_ >= join_lsn_ && acked_.value() != 0) Swap(Mine(epoch_, /*with_peer=*/true), mono_ms);
+  if (!waits_ && !ZS_PLANTED("joins-unawaited"))
+    return SetWait(true);  // rule 1: grows before it is asked for
+  if ((acked_ >= join_lsn_ || ZS_PLANTED("joins-behind")) && acked_.value() != 0)
+    Swap(Mine(epoch_, /*with_peer=*/true), mono_ms);
 }
 
 }  // namespace zsched::broker

@@ -58,7 +58,8 @@ class SnapshotTarget {
 
 struct SnapshotPart {
   uint32_t number = 0;
-  uint64_t hash = 0;      // XXH3_64 of the rows, seeded with that of the part before: 0 before the first
+  uint64_t hash =
+      0;  // XXH3_64 of the rows, seeded with that of the part before: 0 before the first
   std::string_view rows;  // table (1 byte), key (8), size (4), bytes; one after the other
   bool last = false;
   LogPart tail{};  // of the last part

@@ -223,7 +223,8 @@ void Engine::AskForFinished(Now now) {
 }
 
 absl::Status Engine::OnReply(QueryReply reply, Now now) {
-  if (config_.replicated && serving_ && (in_flight_ > durable_ || !held_replies_.empty())) {
+  if (config_.replicated && serving_ && !ZS_PLANTED("answers-uncommitted") &&
+      (in_flight_ > durable_ || !held_replies_.empty())) {
     held_replies_.emplace_back(in_flight_, std::move(reply));
     return absl::OkStatus();
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/planted.h"
 #include "schemas/errors.h"
 
 namespace zsched::broker {
@@ -195,6 +196,7 @@ void Node::HoldLog(Now now) {
       (role_->waits_for_peer() || role_->HearsPeer(now.mono_ms)))
     from = std::max(leader_.acked(), Lsn(1));
   if (sent_copy_.value() != 0) from = sent_copy_;
+  if (ZS_PLANTED("log-not-held")) return;
   if (std::exchange(held_from_, from) != from) journal_.HoldLog(from);
 }
 
@@ -361,7 +363,7 @@ absl::Status Node::OnDurable(const Batch& batch, uint64_t commit_us, Now now) {
 void Node::CommitWhenReady(Now now) {
   if (waiting_ == nullptr || !over_.empty()) return;
   if (role_ != nullptr && engine_.serving() && role_->waits_for_peer() &&
-      leader_.acked() < waiting_->last_lsn())
+      !ZS_PLANTED("commits-alone") && leader_.acked() < waiting_->last_lsn())
     return;
   engine_.OnCommitted(*std::exchange(waiting_, nullptr), waiting_commit_us_, now);
   committed_ = true;

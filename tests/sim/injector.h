@@ -9,8 +9,8 @@
 
 #include "tests/sim/process.h"
 #include "tests/sim/sim_broker.h"
-#include "tests/sim/sim_pair.h"
 #include "tests/sim/sim_client.h"
+#include "tests/sim/sim_pair.h"
 #include "tests/sim/sim_worker.h"
 
 namespace zsched::sim {

@@ -197,6 +197,25 @@ constexpr PlantedBug kBugs[] = {
     {"new-lane-unserved", "workers that are there get no tasks of a new queue", 10, "none"},
     {"restart-loses-waits", "after a restart nothing wakes the tasks that wait", 20, "broker",
      "mixed"},
+
+    // --- Pairs
+    {"commits-alone", "a commit does not wait for the standby's disk", 50, "pair-cut"},
+    {"acked-not-durable", "a standby acknowledges what is not on its disk", 120, "pair-slow"},
+    {"solo-on-a-timer", "an active that does not hear its standby goes on without the arbiter", 90,
+     "pair-cut"},
+    {"lost-answer-assumed", "an answer of the arbiter that was lost is taken for a yes", 120,
+     "pair-arbiter"},
+    {"promoted-not-in-sync", "a broker that is not in sync takes over", 25, "pair-crash"},
+    {"joins-behind", "a follower is in sync before it has everything", 180, "pair-slow"},
+    {"joins-unawaited", "a follower is in sync before the active waits for it", 130, "pair-cut"},
+    {"logs-not-compared", "a follower goes on from another log than the active's", 60, "pair-slow"},
+    {"never-steps-back", "an active that was replaced does not step back", 40, "pair-cut"},
+    {"register-not-settled", "a swap whose answer was lost is not looked at again", 15,
+     "pair-arbiter"},
+    {"log-not-held", "the log is trimmed before the standby has it", 120, "pair-copy"},
+    {"copy-misses-rows", "a copy of the tables lacks rows", 10, "pair-copy"},
+    {"answers-uncommitted", "questions are answered with what the standby has not got", 60,
+     "pair-slow"},
 };
 
 }  // namespace

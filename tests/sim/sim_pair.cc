@@ -43,7 +43,8 @@ SimPair::SimPair(World& world) : world_(world), random_(world.scheduler.random()
 SimPair::~SimPair() { truth_.reset(); }
 
 bool SimPair::Failed(const absl::Status& status) {
-  if (!status.ok()) world_.oracle.Fail("what was committed cannot be applied: " + MessageOf(status));
+  if (!status.ok())
+    world_.oracle.Fail("what was committed cannot be applied: " + MessageOf(status));
   return !status.ok();
 }
 
@@ -57,14 +58,28 @@ int64_t SimPair::DelayUs() {
   return delay;
 }
 
+// Who is in sync is never told that its log cannot be continued. Where frames come late it may have been asked long ago.
+void SimPair::CheckToPeer(uint8_t from, const std::string& frame) {
+  if (world_.faults.peer_late > 0) return;
+  const auto message = broker::OpenPeerFrame(aligned_.Align(frame));
+  const auto* diverged = message.ok() ? std::get_if<broker::PeerDiverged>(&*message) : nullptr;
+  const broker::Register now = register_.Read();
+  if (diverged != nullptr && diverged->epoch == now.epoch &&
+      now.IsMember(static_cast<uint8_t>(1 - from)))
+    world_.oracle.Fail("a broker that is in sync is told that its log is not continued");
+}
+
 void SimPair::SendToPeer(uint8_t from, std::string frame) {
+  CheckToPeer(from, frame);
   const FaultProfile& faults = world_.faults;
   auto arrive = [this, from, frame = std::move(frame)] {
     if (world_.scheduler.now_us() >= cut_until_us_[from]) brokers_[1 - from]->FromPeer(frame);
   };
   if (random_.Chance(faults.peer_late))
-    world_.scheduler.After(random_.Between(0, faults.peer_late_max_ms * kMillisecond), life_, arrive);
-  if (!random_.Chance(faults.peer_lost)) world_.scheduler.After(DelayUs(), life_, std::move(arrive));
+    world_.scheduler.After(random_.Between(0, faults.peer_late_max_ms * kMillisecond), life_,
+                           arrive);
+  if (!random_.Chance(faults.peer_lost))
+    world_.scheduler.After(DelayUs(), life_, std::move(arrive));
 }
 
 void SimPair::CutOneWay(int64_t for_us) {
@@ -91,7 +106,8 @@ void SimPair::Heal() {
 // --- The register -------------------------------------------------------------------------------------------------------
 
 void SimPair::Ask(uint8_t from, const Life& life, const broker::RegisterQuestion& question) {
-  const int64_t there_us = random_.Between(0, kAnswerMaxUs), back_us = random_.Between(0, kAnswerMaxUs);
+  const int64_t there_us = random_.Between(0, kAnswerMaxUs),
+                back_us = random_.Between(0, kAnswerMaxUs);
   const bool lost = random_.Chance(world_.faults.answer_lost);
   const bool unheard = lost && random_.Chance(0.5);
   // Weak: a life ends when nobody but the scheduler has it.
@@ -196,8 +212,8 @@ void SimPair::Committed(uint8_t node, const Batch& batch) {
   if (committer->second != node)
     return world_.oracle.Fail(absl::StrCat("two brokers commit in epoch ", batch.epoch().value()));
   if (batch.first_lsn() > Next(lsn()))
-    return world_.oracle.Fail(absl::StrCat("records before ", batch.first_lsn().value(),
-                                           " were never committed"));
+    return world_.oracle.Fail(
+        absl::StrCat("records before ", batch.first_lsn().value(), " were never committed"));
   Apply(batch.epoch(), batch.first_lsn(), batch.hash_before(), batch.records());
 }
 

@@ -70,6 +70,7 @@ class SimPair {
     bool HasRoom(broker::Endpoint, std::string_view) override { return false; }
   };
 
+  void CheckToPeer(uint8_t from, const std::string& frame);
   int64_t DelayUs();
   void Apply(Epoch epoch, Lsn first_lsn, uint64_t hash_before, std::string_view records);
   bool FillGap(Lsn before, uint64_t hash);
@@ -90,6 +91,7 @@ class SimPair {
   broker::Batch truth_batch_;
   std::map<uint64_t, uint64_t> hashes_;  // of the log that was committed, by LSN
   std::map<Epoch, uint8_t> committers_;
+  AlignedCopy aligned_;
   // All that was ever decided, by LSN and the log's hash behind it: a broker that serves with a copy of another's tables may
   // not have the records themselves.
   struct Record {

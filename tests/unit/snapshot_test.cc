@@ -35,11 +35,8 @@ class Reader final : public SnapshotReader {
     return absl::OkStatus();
   }
   absl::StatusOr<LogPart> Tail() override {
-    return LogPart{.epoch = Epoch(4),
-                   .first_lsn = Lsn(900),
-                   .count = 2,
-                   .hash_before = 55,
-                   .records = tail_};
+    return LogPart{
+        .epoch = Epoch(4), .first_lsn = Lsn(900), .count = 2, .hash_before = 55, .records = tail_};
   }
 
  private:
@@ -113,9 +110,8 @@ class SnapshotTest : public testing::Test, protected SnapshotSink {
     Rows rows;
     for (size_t i = 0; i < count; ++i) {
       const auto table = static_cast<Table>(random_.Between(0, kTables - 1));
-      rows[{table, static_cast<uint64_t>(random_.LogBetween(1, 1'000'000'000))}] =
-          std::string(static_cast<size_t>(random_.LogBetween(1, most_bytes)),
-                      static_cast<char>('a' + i % 26));
+      rows[{table, static_cast<uint64_t>(random_.LogBetween(1, 1'000'000'000))}] = std::string(
+          static_cast<size_t>(random_.LogBetween(1, most_bytes)), static_cast<char>('a' + i % 26));
     }
     return rows;
   }
