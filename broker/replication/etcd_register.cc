@@ -105,30 +105,26 @@ class EtcdRegister final : public RegisterStore {
   std::string token_;
   bool auth_is_off_ = false;  // etcd wants no token
   HttpClock::time_point deadline_;
-  std::optional<Standing> known_;  // what stood there last; a swap that begins there saves a read
   std::optional<Standing> unsettled_;  // what a swap began with that has no answer
 };
 
 absl::StatusOr<Register> EtcdRegister::Read() {
   Begin();
-  ZS_ASSIGN_OR_RETURN(known_, ReadSettled());
-  return known_->value;
+  ZS_ASSIGN_OR_RETURN(const Standing now, ReadSettled());
+  return now.value;
 }
 
 absl::StatusOr<Register> EtcdRegister::Swap(const Register& expected, const Register& wanted) {
   ZS_CHECK(!wanted.empty());
   ZS_CHECK_OK(CheckRegister(wanted));
   Begin();
-  std::optional<Standing> now = std::exchange(known_, std::nullopt);
-  if (!now || now->value != expected || unsettled_) {
-    ZS_ASSIGN_OR_RETURN(now, ReadSettled());
-  }
+  // See register.h: whoever cannot hear the answer does not get to swap.
+  ZS_ASSIGN_OR_RETURN(Standing now, ReadSettled());
   // More than one turn only when the value was rewritten meanwhile, here or elsewhere.
-  while (now->value == expected && now->value != wanted) {
-    ZS_ASSIGN_OR_RETURN(now, Try(*now, wanted));
+  while (now.value == expected && now.value != wanted) {
+    ZS_ASSIGN_OR_RETURN(now, Try(now, wanted));
   }
-  known_ = now;
-  return now->value;
+  return now.value;
 }
 
 absl::StatusOr<EtcdRegister::Standing> EtcdRegister::ReadSettled() {

@@ -89,6 +89,9 @@ class RegisterStore {
   // The value that stands now; empty() when there is none yet.
   virtual absl::StatusOr<Register> Read() = 0;
 
+  // A register over a network is read just before, so that somebody who is heard and does not hear changes nothing: a broker
+  // in a network that has failed one way must not be given what it then cannot use.
+  //
   // Puts `wanted` in the place of `expected`, and returns the value that stands afterwards: `wanted`
   // when it was won, anything else when it was lost. Requires that `wanted` is not empty, and that
   // CheckRegister takes it.

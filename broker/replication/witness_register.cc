@@ -71,7 +71,8 @@ absl::StatusOr<Register> WitnessRegister::Swap(const Register& expected, const R
   ZS_CHECK(!wanted.empty());
   ZS_CHECK_OK(CheckRegister(wanted));
   const int64_t until_ms = Deadline();
-  if (witness_life_ == 0) ZS_RETURN_IF_ERROR(AskToRead(until_ms).status());
+  // See register.h: whoever cannot hear the answer does not get to swap.
+  ZS_RETURN_IF_ERROR(AskToRead(until_ms).status());
   while (true) {
     const PeerRegisterSwap swap{life_, ++number_, witness_life_, expected, wanted};
     ZS_ASSIGN_OR_RETURN(PeerRegisterAnswer answer, Ask(swap, until_ms));

@@ -65,7 +65,7 @@ class AppliedAndLost : public EtcdFaults, public testing::WithParamInterface<Moo
 
 TEST_P(AppliedAndLost, IsWon) {
   auto store = OpenAtFirst();
-  etcd_.Next(GetParam());
+  etcd_.NextTxn(GetParam());
   auto stands = store->Swap(kFirst, kSecond);
   ASSERT_TRUE(stands.ok()) << stands.status();
   EXPECT_EQ(*stands, kSecond);
@@ -79,7 +79,7 @@ TEST_P(AppliedAndLost, IsWon) {
 TEST_P(AppliedAndLost, IsWonOnTheEmptyRegister) {
   auto store = OpenOrDie(Options());
   ASSERT_EQ(*store->Read(), Register{});
-  etcd_.Next(GetParam());
+  etcd_.NextTxn(GetParam());
   auto stands = store->Swap(Register{}, kFirst);
   ASSERT_TRUE(stands.ok()) << stands.status();
   EXPECT_EQ(*stands, kFirst);
@@ -89,7 +89,7 @@ TEST_P(AppliedAndLost, IsWonOnTheEmptyRegister) {
 TEST_P(AppliedAndLost, IsLostWhenSomebodyWasFaster) {
   auto store = OpenAtFirst();
   ASSERT_EQ(*OpenOrDie(Options())->Swap(kFirst, Joined(kFirst)), Joined(kFirst));
-  etcd_.Next(GetParam());
+  etcd_.NextTxn(GetParam());
   auto stands = store->Swap(kFirst, kSecond);
   ASSERT_TRUE(stands.ok()) << stands.status();
   EXPECT_EQ(*stands, Joined(kFirst));
@@ -107,7 +107,7 @@ class Lost : public EtcdFaults, public testing::WithParamInterface<Mood> {};
 
 TEST_P(Lost, SwapIsTriedAgainWhenItIsSettledThatItNeverHappens) {
   auto store = OpenAtFirst();
-  etcd_.Next(GetParam());
+  etcd_.NextTxn(GetParam());
   auto stands = store->Swap(kFirst, kSecond);
   ASSERT_TRUE(stands.ok()) << stands.status();
   EXPECT_EQ(*stands, kSecond);
@@ -117,7 +117,7 @@ TEST_P(Lost, SwapIsTriedAgainWhenItIsSettledThatItNeverHappens) {
 
 TEST_P(Lost, SwapIsUnknownWhileNothingComesBack) {
   auto store = OpenAtFirst();
-  etcd_.Always(GetParam());
+  etcd_.AlwaysTxn(GetParam());
   absl::Status status = store->Swap(kFirst, kSecond).status();
   EXPECT_EQ(CodeOf(status), ErrorCode::kUnavailable);
   ExpectOneLine(status);
@@ -146,7 +146,7 @@ INSTANTIATE_TEST_SUITE_P(, Lost,
 
 TEST_F(EtcdFaults, SwapThatIsLateIsNeverAppliedAfterARead) {
   auto store = OpenAtFirst(Options(kImpatient));
-  etcd_.Next(Mood::kHold);
+  etcd_.NextTxn(Mood::kHold);
   // To add the backup: were it applied behind the primary's back, the backup could be promoted
   // without what the primary commits meanwhile.
   absl::Status status = store->Swap(kFirst, Joined(kFirst)).status();
@@ -162,7 +162,7 @@ TEST_F(EtcdFaults, SwapThatIsLateIsNeverAppliedAfterARead) {
 TEST_F(EtcdFaults, FirstSwapThatIsLateIsNeverAppliedAfterARead) {
   auto store = OpenOrDie(Options(kImpatient));
   ASSERT_EQ(ReadAtLast(*store), Register{});
-  etcd_.Next(Mood::kHold);
+  etcd_.NextTxn(Mood::kHold);
   EXPECT_EQ(CodeOf(store->Swap(Register{}, kFirst).status()), ErrorCode::kTimedOut);
   etcd_.AwaitHeld(1);
   EXPECT_EQ(ReadAtLast(*store), Register{});
@@ -174,7 +174,7 @@ TEST_F(EtcdFaults, FirstSwapThatIsLateIsNeverAppliedAfterARead) {
 
 TEST_F(EtcdFaults, SwapThatIsLateIsWonWhenItComesFirst) {
   auto store = OpenAtFirst(Options(kImpatient));
-  etcd_.Next(Mood::kHold);
+  etcd_.NextTxn(Mood::kHold);
   EXPECT_EQ(CodeOf(store->Swap(kFirst, kSecond).status()), ErrorCode::kTimedOut);
   etcd_.AwaitHeld(1);
   etcd_.Release();
@@ -183,8 +183,8 @@ TEST_F(EtcdFaults, SwapThatIsLateIsWonWhenItComesFirst) {
 
 TEST_F(EtcdFaults, QuestionThatIsLateHarmsNobody) {
   auto store = OpenAtFirst(Options(kImpatient));
-  etcd_.Next(Mood::kDrop);
-  etcd_.Next(Mood::kHold);  // the question
+  etcd_.NextTxn(Mood::kDrop);
+  etcd_.NextTxn(Mood::kHold);  // the question
   EXPECT_EQ(CodeOf(store->Swap(kFirst, Joined(kFirst)).status()), ErrorCode::kTimedOut);
   etcd_.AwaitHeld(1);
   auto other = OpenOrDie(Options());
@@ -250,7 +250,7 @@ TEST_P(SeveralServers, NextOneIsAskedAboutASwapBeforeAnythingElse) {
   options.urls = {broken.url(), good.url()};
   auto store = OpenOrDie(options);
   ASSERT_EQ(ReadAtLast(*store), kFirst);
-  broken.Next(GetParam());
+  broken.NextTxn(GetParam());
   auto stands = store->Swap(kFirst, kSecond);
   if (!stands.ok()) stands = ReadAtLast(*store);
   EXPECT_EQ(keys->Get(kTestKey).bytes, ToText(*stands));
@@ -277,7 +277,7 @@ TEST_F(EtcdFaults, TokenIsRenewedWhenItIsRefused) {
   options.password = "secret";
   auto store = OpenAtFirst(options);
   EXPECT_EQ(etcd_.last_token(), "token.1");
-  etcd_.Next(Mood::kRefuseToken);
+  etcd_.NextTxn(Mood::kRefuseToken);
   EXPECT_EQ(*store->Swap(kFirst, kSecond), kSecond);
   EXPECT_EQ(etcd_.last_token(), "token.2");
   // It was refused, so it is known that it was not done: nothing to settle.
@@ -312,7 +312,7 @@ TEST_F(EtcdFaults, WhatIsRefusedIsNotDoneAndNeedsNoSettling) {
   for (auto [mood, code] : {std::pair{Mood::kDeny, ErrorCode::kPermissionDenied},
                             std::pair{Mood::kNoSpace, ErrorCode::kResourceExhausted}}) {
     const int before = etcd_.transactions();
-    etcd_.Next(mood);
+    etcd_.NextTxn(mood);
     absl::Status status = store->Swap(kFirst, kSecond).status();
     EXPECT_EQ(CodeOf(status), code);
     ExpectOneLine(status);

@@ -216,9 +216,11 @@ FakeEtcd::Mood FakeEtcd::Take(const Request& request) {
   if (request.path == kEtcdAuthenticatePath) return Mood::kAnswer;
   token_ = request.token;
   if (request.path == kEtcdTxnPath) puts_.push_back(PutOf(request.body));
-  if (moods_.empty()) return always_;
-  const Mood mood = moods_.front();
-  moods_.pop_front();
+  const bool txn = request.path == kEtcdTxnPath;
+  std::deque<Mood>& moods = txn && moods_.empty() ? txn_moods_ : moods_;
+  if (moods.empty()) return txn ? txn_always_ : always_;
+  const Mood mood = moods.front();
+  moods.pop_front();
   return mood;
 }
 
@@ -310,7 +312,17 @@ void FakeEtcd::Next(Mood mood) {
 
 void FakeEtcd::Always(Mood mood) {
   std::lock_guard lock(mutex_);
-  always_ = mood;
+  always_ = txn_always_ = mood;
+}
+
+void FakeEtcd::NextTxn(Mood mood) {
+  std::lock_guard lock(mutex_);
+  txn_moods_.push_back(mood);
+}
+
+void FakeEtcd::AlwaysTxn(Mood mood) {
+  std::lock_guard lock(mutex_);
+  txn_always_ = mood;
 }
 
 void FakeEtcd::Hold() {

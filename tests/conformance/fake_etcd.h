@@ -6,7 +6,7 @@
 //
 // Example:
 //   FakeEtcd etcd;
-//   etcd.Next(FakeEtcd::Mood::kApplyAndDrop);      // what becomes of the next transaction
+//   etcd.NextTxn(FakeEtcd::Mood::kApplyAndDrop);   // what becomes of the next transaction
 //   store->Swap(expected, wanted);
 //   EXPECT_EQ(etcd.transactions(), 2);
 //
@@ -81,6 +81,9 @@ class FakeEtcd {
   void Next(Mood mood);
   // Of all of them.
   void Always(Mood mood);
+  // The same of transactions only: a swap begins with a read.
+  void NextTxn(Mood mood);
+  void AlwaysTxn(Mood mood);
   // Held requests are done, and all that come from now on are not held. Returns when each is done.
   void Release();
   // Waits until as many requests are held.
@@ -114,8 +117,8 @@ class FakeEtcd {
   int port_ = 0;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Mood> moods_;
-  Mood always_ = Mood::kAnswer;
+  std::deque<Mood> moods_, txn_moods_;
+  Mood always_ = Mood::kAnswer, txn_always_ = Mood::kAnswer;
   bool stopped_ = false, released_ = false;
   int held_ = 0, passed_ = 0;  // requests that were held, and that are done since
   std::map<std::string, int> counts_;

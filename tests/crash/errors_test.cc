@@ -34,6 +34,7 @@ class CopyingJournal final : public Journal {
     return journal_->Commit(batch);
   }
   absl::StatusOr<std::unique_ptr<broker::JournalView>> View() override { return journal_->View(); }
+  void HoldLog(Lsn from) override { journal_->HoldLog(from); }
   absl::StatusOr<broker::JournalUsage> Usage() override { return journal_->Usage(); }
 
  private:

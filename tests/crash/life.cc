@@ -43,6 +43,7 @@ class NotedJournal final : public broker::Journal {
     return absl::OkStatus();
   }
   absl::StatusOr<std::unique_ptr<broker::JournalView>> View() override { return journal_->View(); }
+  void HoldLog(Lsn from) override { journal_->HoldLog(from); }
   absl::StatusOr<broker::JournalUsage> Usage() override { return journal_->Usage(); }
 
  private:
