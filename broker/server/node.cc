@@ -93,7 +93,8 @@ void Node::TellEngine(Now now) {
     entry.address = whole(peer_said_->address);
     entry.worker_address = whole(peer_said_->worker_address);
   }
-  engine_.SetCluster(role_->role(), std::move(entry));
+  told_role_ = role_->role();
+  engine_.SetCluster(told_role_, std::move(entry));
 }
 
 // --- The peer -------------------------------------------------------------------------------------
@@ -112,6 +113,7 @@ absl::Status Node::On(const PeerHeartbeat& beat, Now now) {
   ZS_RETURN_IF_ERROR(CheckCluster(beat.state.known));
   peer_said_ = beat;
   role_->OnPeer(beat.state, now.mono_ms);
+  TellEngine(now);
   return absl::OkStatus();
 }
 
@@ -262,6 +264,7 @@ absl::Status Node::OnTick(Now now) {
   if (role_ == nullptr || !over_.empty()) return absl::OkStatus();
   role_tick_ms_ = now.mono_ms + kRoleTickMs;
   role_->OnTick(now.mono_ms);
+  TellEngine(now);
   follower_.OnTick(now.mono_ms);
   receiver_.OnTick(now.mono_ms);
   sender_.OnTick(now.mono_ms);
@@ -278,7 +281,7 @@ absl::Status Node::Advance(Now now) {
   if (role_->active()) role_->OnFollowerAtTail(leader_.at_tail());
   for (const RoleAction& action : role_->TakeActions())
     std::visit([&](const auto& a) { Do(a, now); }, action);
-  TellEngine(now);
+  if (role_->role() != told_role_) TellEngine(now);
   if (!over_.empty()) return absl::OkStatus();
   ZS_RETURN_IF_ERROR(ServeWhenReady(now));
   CommitWhenReady(now);

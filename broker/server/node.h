@@ -194,6 +194,7 @@ class Node : private LeaderSink, private FollowerSink, private SnapshotSink {
   std::string over_;
   bool has_copy_ = false;
   std::optional<PeerHeartbeat> peer_said_;
+  wire::Role told_role_ = wire::Role::kFenced;  // to the engine
 };
 
 }  // namespace zsched::broker

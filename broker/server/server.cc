@@ -28,6 +28,8 @@ constexpr size_t kTrimBytes = 64 << 20;
 // zmq's I/O thread: one is enough for a gigabyte a second, and there are two cores.
 constexpr int kIoThreads = 1;
 constexpr int kMaxSockets = 16;
+// What heartbeats say of the log's end may be so old: a fraction of the shortest interval between two.
+constexpr int64_t kPublishMs = 5;
 
 Uuid RandomUuid() {
   std::random_device device;
@@ -317,6 +319,13 @@ void Server::AskRegister() {
 
 void Server::Publish() {
   if (peer_ == nullptr) return;
+  const int64_t now_ms = SystemNow().mono_ms;
+  const RoleMachine& machine = *node_->role();
+  if (machine.role() == logged_role_ && machine.known() == published_ &&
+      now_ms - published_ms_ < kPublishMs)
+    return;
+  published_ = machine.known();
+  published_ms_ = now_ms;
   peer_->Publish(node_->Heartbeat());
   if (role() == logged_role_) return;
   logged_role_ = role();

@@ -125,6 +125,8 @@ class Server : private Outbox {
   std::unique_ptr<RegisterThread> register_;
   AlignedCopy aligned_;
   wire::Role logged_role_ = wire::Role::kFenced;
+  Register published_;
+  int64_t published_ms_ = 0;
   std::unique_ptr<JournalThread> journal_thread_;
   std::unique_ptr<QueryThread> query_thread_;
   Batch

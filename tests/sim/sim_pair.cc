@@ -34,7 +34,8 @@ void ForEachRecord(Lsn lsn, std::string_view records, Visit visit) {
 
 }  // namespace
 
-SimPair::SimPair(World& world) : world_(world), random_(world.scheduler.random().Fork()) {
+SimPair::SimPair(World& world)
+    : world_(world), random_(world.scheduler.random().Fork()), late_(world.faults.peer_late > 0) {
   truth_journal_ = broker::OpenMemoryJournal(broker::MakeMemoryDisk());
   truth_ = std::make_unique<broker::Engine>(broker::EngineConfig(), *truth_journal_, no_peers_);
   Failed(truth_->Load({}));
@@ -60,7 +61,7 @@ int64_t SimPair::DelayUs() {
 
 // Who is in sync is never told that its log cannot be continued. Where frames come late it may have been asked long ago.
 void SimPair::CheckToPeer(uint8_t from, const std::string& frame) {
-  if (world_.faults.peer_late > 0) return;
+  if (late_) return;
   const auto message = broker::OpenPeerFrame(aligned_.Align(frame));
   const auto* diverged = message.ok() ? std::get_if<broker::PeerDiverged>(&*message) : nullptr;
   const broker::Register now = register_.Read();

@@ -79,6 +79,7 @@ class SimPair {
 
   World& world_;
   Random random_;
+  const bool late_;  // some frames come when everything is different, also after the faults
   Life life_ = NewLife();
   std::array<SimBroker*, 2> brokers_{};
   std::array<int64_t, 2> cut_until_us_{};  // what this one sends does not arrive
