@@ -64,7 +64,9 @@ absl::Status MeasureLimit(const LatencyOptions& options, LmdbStore& store, Laten
 
 absl::StatusOr<LatencyResult> RunLatency(const LatencyOptions& options) {
   ZS_ASSIGN_OR_RETURN(auto store, LmdbStore::Make(options.data_root));
-  ZS_ASSIGN_OR_RETURN(auto cluster, Cluster::Start({.workers = 1, .data_root = options.data_root}));
+  ZS_ASSIGN_OR_RETURN(
+      auto cluster,
+      Cluster::Start({.workers = 1, .data_root = options.data_root, .standby = options.standby}));
   ZS_RETURN_IF_ERROR(cluster->WaitForWorkers(1));
   ZS_ASSIGN_OR_RETURN(auto client,
                       Client::Create({.brokers = cluster->brokers(), .name = "zsched-bench"}));

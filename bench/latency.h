@@ -10,6 +10,7 @@ namespace zsched::bench {
 
 struct LatencyOptions {
   int tasks = 2000;
+  bool standby = false;  // a pair of own processes
   uint32_t payload_bytes = 100;
   std::string data_root = "/var/tmp";
 };

@@ -205,6 +205,8 @@ void AddOthers(Flags& flags, Settings& settings) {
   Flags& latency =
       flags.Command("latency", "Single tasks on an idle broker: time to the ack and to the result");
   latency.Number("--tasks", &settings.latency.tasks, "Tasks, one after another", 10, 1'000'000);
+  latency.Switch("--standby", &settings.latency.standby,
+                 "With a second broker, whose disk every commit waits for");
   latency.Example("zsched-bench latency -o json");
   Flags& backlog =
       flags.Command("backlog", "Many waiting tasks: memory, disk, restart, working them off");

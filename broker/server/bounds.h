@@ -36,9 +36,6 @@ inline constexpr SocketLimits kWorkerSocket{.receive_frames = kReceiveFrames,
                                                      .total_bytes = size_t{2} << 30}};
 
 // --- The other broker of a pair
-// Frames that wait to be sent to it, and likewise those that the loop has not taken: a few windows of the log, or one
-// largest frame.
-inline constexpr size_t kPeerQueueBytes = 96 << 20;
 inline constexpr SocketLimits kPeerSocket{
     .receive_frames = kReceiveFrames,
     .frame_bytes = int64_t{64} << 20,  // kMaxPeerFrameBytes

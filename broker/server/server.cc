@@ -13,7 +13,8 @@
 #include "broker/replication/file_register.h"
 #include "broker/replication/witness_register.h"
 #include "broker/server/bounds.h"
-#include "broker/server/peer_thread.h"
+#include "broker/server/heartbeat_thread.h"
+#include "broker/server/peer_link.h"
 #include "broker/server/register_thread.h"
 
 namespace zsched::broker {
@@ -83,11 +84,9 @@ absl::Status Server::StartPair() {
   if (!store.ok()) return store.status();
   register_ = std::make_unique<RegisterThread>(*std::move(store), wake_);
   const HostPort peer{pair.peer.host, pair.peer.port + kPeerPortOffset};
-  ZS_ASSIGN_OR_RETURN(
-      peer_,
-      PeerThread::Start(
-          zmq_, {.listen = pair.peer_listen, .peer = peer, .heartbeat_ms = pair.heartbeat_ms},
-          wake_));
+  ZS_ASSIGN_OR_RETURN(peer_, PeerLink::Open(zmq_, pair.peer_listen, peer));
+  heart_ = std::make_unique<HeartbeatThread>(
+      zmq_, HeartbeatOptions{.peer = peer, .interval_ms = pair.heartbeat_ms});
   return absl::OkStatus();
 }
 
@@ -193,9 +192,10 @@ absl::Status Server::Bind() {
 Server::~Server() {
   query_thread_.reset();
   journal_thread_.reset();
-  peer_.reset();
+  heart_.reset();
   register_.reset();
   node_.reset();  // before the journal it reads
+  peer_.reset();
   clients_.reset();
   workers_.reset();
   if (zmq_ != nullptr) zmq_ctx_term(zmq_);  // waits for the sockets' linger
@@ -252,11 +252,13 @@ void Server::WaitForWork() {
   Now now = SystemNow();
   bool full = Serving().core().OpenBytes() > kMaxOpenBytes || node_->leaving();
   int64_t timeout = std::clamp<int64_t>(node_->next_tick_ms(now) - now.mono_ms, 0, 1000);
-  if (more_input_ && !full) timeout = 0;
-  zmq_pollitem_t items[] = {{nullptr, wake_.fd(), ZMQ_POLLIN, 0},
-                            {workers_->handle(), 0, ZMQ_POLLIN, 0},
-                            {clients_->handle(), 0, ZMQ_POLLIN, 0}};
-  zmq_poll(items, full ? 1 : 3, timeout);
+  if (more_from_peer_ || (more_input_ && !full)) timeout = 0;
+  zmq_pollitem_t items[4] = {{nullptr, wake_.fd(), ZMQ_POLLIN, 0}};
+  int count = 1;
+  if (peer_ != nullptr) items[count++] = {peer_->handle(), 0, ZMQ_POLLIN, 0};
+  if (!full) items[count++] = {workers_->handle(), 0, ZMQ_POLLIN, 0};
+  if (!full) items[count++] = {clients_->handle(), 0, ZMQ_POLLIN, 0};
+  zmq_poll(items, count, timeout);
   if (items[0].revents & ZMQ_POLLIN) wake_.Clear();
 }
 
@@ -292,16 +294,18 @@ absl::Status Server::TakeDurable() {
 
 absl::Status Server::TakeFromPeer() {
   const Now now = SystemNow();
-  peer_->OnRound(now.mono_ms);
-  for (const std::string& frame : peer_->TakeReceived()) {
-    absl::StatusOr<PeerMessage> message = OpenPeerFrame(aligned_.Align(frame));
-    if (!message.ok()) {
+  heart_->OnRound(now.mono_ms);
+  absl::Status status;
+  more_from_peer_ = peer_->Receive([&](std::string_view frame) {
+    const absl::StatusOr<PeerMessage> message = OpenPeerFrame(frame);
+    if (!message.ok())
       Log(Level::kWarn, "a frame on the peer endpoint was dropped",
           {{"error", MessageOf(message.status())}});
-      continue;
-    }
-    ZS_RETURN_IF_ERROR(node_->OnPeer(*message, now));
-  }
+    else
+      status = node_->OnPeer(*message, now);
+    return status.ok();
+  });
+  ZS_RETURN_IF_ERROR(status);
   if (auto answer = register_->TakeAnswer()) ZS_RETURN_IF_ERROR(node_->OnRegister(*answer, now));
   return absl::OkStatus();
 }
@@ -326,7 +330,7 @@ void Server::Publish() {
     return;
   published_ = machine.known();
   published_ms_ = now_ms;
-  peer_->Publish(node_->Heartbeat());
+  heart_->Publish(node_->Heartbeat());
   if (role() == logged_role_) return;
   logged_role_ = role();
   Log(Level::kInfo, "role",

@@ -30,7 +30,8 @@
 
 namespace zsched::broker {
 
-class PeerThread;
+class HeartbeatThread;
+class PeerLink;
 class RegisterThread;
 
 // The other broker, and how the two find out who serves.
@@ -121,9 +122,10 @@ class Server : private Outbox {
   WakeFd wake_;
   uint64_t life_ = 0;  // of the process
   Uuid fresh_cluster_;
-  std::unique_ptr<PeerThread> peer_;  // of a pair, as the next three
+  std::unique_ptr<PeerLink> peer_;  // of a pair, as the next ones
+  std::unique_ptr<HeartbeatThread> heart_;
   std::unique_ptr<RegisterThread> register_;
-  AlignedCopy aligned_;
+  bool more_from_peer_ = false;  // it was left with frames
   wire::Role logged_role_ = wire::Role::kFenced;
   Register published_;
   int64_t published_ms_ = 0;
