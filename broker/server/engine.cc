@@ -75,7 +75,8 @@ absl::Status Engine::Load(Now now) {
   now_ = now;
   started_ms_ = now.mono_ms;
   // So that those of an earlier life are not taken for later ones.
-  last_observer_ = kObserverBit | static_cast<uint64_t>(now.wall_ms) << 16;
+  last_observer_ =
+      kObserverBit | (static_cast<uint64_t>(now.wall_ms / 1000) << 16 & (kObserverBit - 1));
   auto view = journal_.View();
   if (!view.ok()) return view.status();
   auto scan = [&](Table table,

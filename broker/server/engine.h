@@ -226,8 +226,8 @@ class Engine {
   // The session of each connection, by routing id: a connection has one at most. By endpoint, because
   // each socket makes its own routing ids. As many entries as sessions.
   std::array<absl::flat_hash_map<std::string, SessionId>, 2> connections_;
-  // No session of the core has this bit.
-  static constexpr uint64_t kObserverBit = uint64_t{1} << 63;
+  // The highest bit of an id's counter: those of the core's sessions end before 2^32.
+  static constexpr uint64_t kObserverBit = uint64_t{1} << 39;
   absl::flat_hash_map<uint64_t, int64_t> observers_;  // when each was heard last (monotonic)
   uint64_t last_observer_ = 0;
   std::vector<ClusterCommand> cluster_commands_;
