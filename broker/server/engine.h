@@ -118,6 +118,8 @@ class Engine {
   // Sends what waited for the commit.
   absl::Status ReleaseCommitted();
 
+  // Answers that wait for a commit. The owner bounds them: it leaves further ones where they are made.
+  size_t held_replies() const { return held_replies_.size(); }
   // Queries that may run now, on what the journal has by then. Each must be answered by OnReply.
   std::vector<Query> TakeQueries() { return std::exchange(ready_queries_, {}); }
   absl::Status OnReply(QueryReply reply, Now now);
@@ -246,7 +248,7 @@ class Engine {
   uint32_t open_queries_ = 0;                                  // asked by clients, not answered
   std::deque<Query> held_queries_;
   std::vector<Query> ready_queries_;
-  // That may have seen a batch which is not committed: with the last LSN of it. At most as many as there are queries.
+  // That may have seen a batch which is not committed: with the last LSN of it.
   std::deque<std::pair<Lsn, QueryReply>> held_replies_;
   std::deque<Query> commands_;  // that wait for the one before them
   bool command_running_ = false;

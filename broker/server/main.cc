@@ -231,6 +231,7 @@ void Reload(int argc, char** argv) {
 }
 
 int RunWitness(const Settings& settings) {
+  signal(SIGHUP, SIG_IGN);  // it has no settings that could change
   const WitnessConfig config{.directory = settings.server.journal.directory,
                              .listen = settings.pair.peer_listen};
   auto witness = WitnessServer::Start(config);

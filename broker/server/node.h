@@ -100,6 +100,9 @@ class Node : private LeaderSink, private FollowerSink, private SnapshotSink {
   // The journal is to be replaced by the copy that NodeConfig::open_copy made room for, which is complete.
   bool has_copy() const { return has_copy_; }
 
+  // The journal has no room to keep what a copy for the follower reads.
+  void GiveUpCopy() { sender_.End(); }
+
   Engine& engine() { return engine_; }
   const Engine& engine() const { return engine_; }
   const RoleMachine* role() const { return role_.get(); }

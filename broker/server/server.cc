@@ -31,6 +31,8 @@ constexpr int kIoThreads = 1;
 constexpr int kMaxSockets = 16;
 // What heartbeats say of the log's end may be so old: a fraction of the shortest interval between two.
 constexpr int64_t kPublishMs = 5;
+// Frames of the peer are taken for so long in a round: each may be a part of a copy, and cost a flush.
+constexpr int64_t kPeerMs = 20;
 
 Uuid RandomUuid() {
   std::random_device device;
@@ -100,7 +102,7 @@ absl::Status Server::OpenNode() {
   config.engine.worker_address = Advertised(worker_address(), client_address());
   config.role.node = NodeOf(config_.node);
   config.role.cluster = fresh_cluster_;
-  config.life = life_;
+  config.life = life_ += uint64_t{1} << 20;  // of its own, with room for its followings
   config.open_copy = [this] { return OpenCopy(); };
   Register own;
   if (config_.pair) {
@@ -293,20 +295,23 @@ absl::Status Server::TakeDurable() {
 }
 
 absl::Status Server::TakeFromPeer() {
-  const Now now = SystemNow();
-  heart_->OnRound(now.mono_ms);
+  const int64_t began_ms = SystemNow().mono_ms;
+  heart_->OnRound(began_ms);
   absl::Status status;
   more_from_peer_ = peer_->Receive([&](std::string_view frame) {
     const absl::StatusOr<PeerMessage> message = OpenPeerFrame(frame);
+    // A part of a copy is written here: time goes on.
+    const Now now = SystemNow();
     if (!message.ok())
       Log(Level::kWarn, "a frame on the peer endpoint was dropped",
           {{"error", MessageOf(message.status())}});
     else
       status = node_->OnPeer(*message, now);
-    return status.ok();
+    return status.ok() && now.mono_ms - began_ms < kPeerMs;
   });
   ZS_RETURN_IF_ERROR(status);
-  if (auto answer = register_->TakeAnswer()) ZS_RETURN_IF_ERROR(node_->OnRegister(*answer, now));
+  if (auto answer = register_->TakeAnswer())
+    ZS_RETURN_IF_ERROR(node_->OnRegister(*answer, SystemNow()));
   return absl::OkStatus();
 }
 
@@ -340,6 +345,7 @@ void Server::Publish() {
 }
 
 absl::Status Server::TakeReplies() {
+  if (Serving().held_replies() >= kMaxReplies) return absl::OkStatus();
   for (QueryReply& reply : query_thread_->TakeReplies())
     ZS_RETURN_IF_ERROR(Serving().OnReply(std::move(reply), SystemNow()));
   return absl::OkStatus();
@@ -349,6 +355,10 @@ void Server::WatchRoom() {
   std::optional<JournalUsage> usage = query_thread_->TakeUsage();
   if (!usage) return;
   ReturnMemory();
+  // What a copy reads is kept in the file, whatever becomes of it.
+  if (static_cast<double>(usage->used_bytes) >
+      config_.map_watermark * static_cast<double>(usage->map_bytes))
+    node_->GiveUpCopy();
   std::string reason;
   uint64_t in_use = usage->used_bytes - std::min(usage->used_bytes, usage->free_bytes);
   if (static_cast<double>(in_use) > config_.map_watermark * static_cast<double>(usage->map_bytes))
