@@ -286,6 +286,7 @@ void RoleMachine::BeginPromotion(int64_t mono_ms, bool may) {
   if (!may || mono_ms < ask_again_ms_ || !Settle(mono_ms)) return;  // rule 4
   Become(Role::kPromoting);
   epoch_ = Epoch();
+  handed_over_ = false;  // once for each word of the active
   Swap(Mine(NextEpoch(), /*with_peer=*/false), mono_ms);
 }
 
@@ -293,8 +294,9 @@ void RoleMachine::TickActive(int64_t mono_ms) {
   if (acked_ < appended_ && waits_ && ack_due_since_ms_ == INT64_MAX) ack_due_since_ms_ = mono_ms;
   const bool stalled =
       waits_ && ack_due_since_ms_ != INT64_MAX && mono_ms - ack_due_since_ms_ >= options_.stall_ms;
-  const bool lost = PeerSilentFor(options_.suspect_ms, mono_ms) || stalled ||
-                    (heard_peer_ && !IsFollower(peer_.role) && waits_);
+  const bool lost =
+      PeerSilentFor(options_.suspect_ms, mono_ms) || stalled ||
+      (heard_peer_ && !IsFollower(peer_.role) && peer_.role != Role::kPromoting && waits_);
   if (!Settle(mono_ms)) return;  // rule 1 needs it, for all below
   if (role_ == Role::kActiveSync) {
     if (!lost) return;
