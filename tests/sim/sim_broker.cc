@@ -244,7 +244,12 @@ void SimBroker::ReportCommitted() {
 void SimBroker::Beat() {
   if (auto question = node_->TakeQuestion()) pair_->Ask(number_, node_life_, *question);
   if (!node_->over().empty()) return Reopen();
-  if (now().mono_ms >= beat_ms_) {
+  // As HeartbeatThread: at once when the other one acts on the change.
+  const broker::RoleMachine& machine = *node_->role();
+  const bool acts = machine.role() != said_role_ || machine.known() != said_known_;
+  if (acts || now().mono_ms >= beat_ms_) {
+    said_role_ = machine.role();
+    said_known_ = machine.known();
     beat_ms_ = now().mono_ms + kHeartbeatMs;
     SendToPeer(broker::SealPeerFrame(node_->Heartbeat()));
   }

@@ -93,6 +93,8 @@ class SimBroker final : public Process, private broker::Outbox, private broker::
   uint64_t lives_ = 0;
   bool known_to_serve_ = false;  // by the oracle
   int64_t beat_ms_ = 0;
+  wire::Role said_role_{};
+  broker::Register said_known_;
   std::deque<std::string> from_peer_;
   std::deque<absl::StatusOr<broker::Register>> answers_;
   std::unique_ptr<broker::QueryRunner> runner_;
