@@ -623,7 +623,12 @@ void Engine::SendOrClose(SessionId to, MessageType type, std::string_view body) 
 }
 
 void Engine::Resign() {
-  for (const auto& [session, peer] : peers_)
+  // In an order that does not hang on addresses: a simulation with the same seed is the same run.
+  std::vector<uint64_t> sessions;
+  sessions.reserve(peers_.size());
+  for (const auto& [session, peer] : peers_) sessions.push_back(session);
+  std::sort(sessions.begin(), sessions.end());
+  for (const uint64_t session : sessions)
     Send(SessionId(session), MessageType::kError,
          encoder_.Error(ErrorCode::kNotActive, "the broker is shutting down", 0));
 }
