@@ -247,6 +247,9 @@ void SimBroker::Beat() {
   // As HeartbeatThread: at once when the other one acts on the change.
   const broker::RoleMachine& machine = *node_->role();
   const bool acts = machine.role() != said_role_ || machine.known() != said_known_;
+  if (machine.role() != said_role_)
+    world_.scheduler.Trace("role", number_, static_cast<uint64_t>(machine.role()),
+                           machine.epoch().value());
   if (acts || now().mono_ms >= beat_ms_) {
     said_role_ = machine.role();
     said_known_ = machine.known();

@@ -20,6 +20,22 @@ constexpr int64_t kAnswerMaxUs = 20 * kMillisecond;
 // As etcd's and the witness's: so long a broker waits for one.
 constexpr int64_t kAnswerTimeoutUs = 1'000 * kMillisecond;
 
+// What a peer's frame is about, for the trace.
+uint64_t LsnOf(const broker::PeerMessage& message) {
+  if (auto* beat = std::get_if<broker::PeerHeartbeat>(&message)) return beat->state.end.lsn.value();
+  if (auto* append = std::get_if<broker::PeerAppend>(&message))
+    return append->part.last_lsn().value();
+  if (auto* acked = std::get_if<broker::PeerAppended>(&message)) return acked->lsn.value();
+  if (auto* fetch = std::get_if<broker::PeerFetch>(&message)) return fetch->end.lsn.value();
+  if (auto* diverged = std::get_if<broker::PeerDiverged>(&message)) return diverged->lsn.value();
+  if (auto* handover = std::get_if<broker::PeerHandover>(&message)) return handover->end.value();
+  return 0;
+}
+
+uint64_t Bits(const broker::Register& value) {
+  return uint64_t{value.epoch.value()} << 16 | uint64_t{value.active} << 8 | value.in_sync;
+}
+
 // Calls `visit` with each record of `records`, the first of which has `lsn`.
 template <class Visit>
 void ForEachRecord(Lsn lsn, std::string_view records, Visit visit) {
@@ -59,13 +75,16 @@ int64_t SimPair::DelayUs() {
   return delay;
 }
 
-// Who is in sync is never told that its log cannot be continued. Where frames come late it may have been asked long ago.
+// Who is in sync is never told that its log cannot be continued. Where frames come late it may have been asked long ago. Of
+// LSN 0 it is the answer to a copy that was given up, which may have been asked for long ago too.
 void SimPair::CheckToPeer(uint8_t from, const std::string& frame) {
-  if (late_) return;
   const auto message = broker::OpenPeerFrame(aligned_.Align(frame));
-  const auto* diverged = message.ok() ? std::get_if<broker::PeerDiverged>(&*message) : nullptr;
+  if (!message.ok()) return world_.oracle.Fail("a broker sends what no broker takes");
+  world_.scheduler.Trace("to peer", from, message->index(), LsnOf(*message));
+  if (late_) return;
+  const auto* diverged = std::get_if<broker::PeerDiverged>(&*message);
   const broker::Register now = register_.Read();
-  if (diverged != nullptr && diverged->epoch == now.epoch &&
+  if (diverged != nullptr && diverged->lsn != Lsn() && diverged->epoch == now.epoch &&
       now.IsMember(static_cast<uint8_t>(1 - from)))
     world_.oracle.Fail("a broker that is in sync is told that its log is not continued");
 }
@@ -125,6 +144,9 @@ void SimPair::Ask(uint8_t from, const Life& life, const broker::RegisterQuestion
     const bool away = unheard || world_.scheduler.now_us() < away_until_us_;
     absl::StatusOr<broker::Register> value = register_.Read();
     if (question.swap && !away) value = register_.Swap(question.expected, question.wanted);
+    world_.scheduler.Trace("register asked", from,
+                           uint64_t{question.swap} << 2 | uint64_t{away} << 1 | uint64_t{lost},
+                           Bits(*value));
     if (away || lost)
       return answer(kAnswerTimeoutUs, Error(ErrorCode::kTimedOut, "the arbiter does not answer"));
     answer(back_us, std::move(value));

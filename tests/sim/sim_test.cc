@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "tests/sim/oracle.h"
 #include "tests/sim/simulation.h"
@@ -50,19 +51,22 @@ std::string Output(const std::string& arguments) {
   return text;
 }
 
-std::string TraceOf(const std::string& output) {
+// Trace hashes of all seeds, one a line.
+std::vector<std::string> TracesOf(const std::string& output) {
   constexpr size_t kTraceChars = 22;  // "trace " and 16 digits
-  size_t at = output.find("trace ");
-  return at == std::string::npos ? std::string() : output.substr(at, kTraceChars);
+  std::vector<std::string> traces;
+  for (size_t at = output.find("trace "); at != std::string::npos;
+       at = output.find("trace ", at + 1))
+    traces.push_back(output.substr(at, kTraceChars));
+  return traces;
 }
 
 TEST(Simulation, TheSameSeedIsTheSameRunInAnotherProcess) {
-  for (const char* seed : {"1", "2", "3"}) {
-    std::string arguments = "--faults chaos --seed ";
-    arguments += seed;
-    std::string first = TraceOf(Output(arguments));
-    EXPECT_NE(first, "");
-    EXPECT_EQ(first, TraceOf(Output(arguments)));
+  constexpr size_t kSeeds = 30;
+  for (const char* arguments : {"--count 30 --verbose", "--pair --count 30 --verbose"}) {
+    const std::vector<std::string> first = TracesOf(Output(arguments));
+    EXPECT_EQ(first.size(), kSeeds);
+    EXPECT_EQ(first, TracesOf(Output(arguments)));
   }
 }
 
