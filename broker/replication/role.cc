@@ -13,6 +13,8 @@ using wire::Role;
 
 // Between two questions to a register whose last answer was lost.
 constexpr int64_t kAskAgainMs = 50;
+// For so long a promotion by force is tried.
+constexpr int64_t kForceMs = 10'000;
 
 bool IsActive(Role role) { return role == Role::kActiveSolo || role == Role::kActiveSync; }
 bool IsFollower(Role role) { return role == Role::kCatchup || role == Role::kStandby; }
@@ -96,7 +98,9 @@ void RoleMachine::OnHandover(Epoch epoch, Lsn end, int64_t mono_ms) {
 
 void RoleMachine::OnForce(int64_t mono_ms) {
   if (active() || role_ == Role::kPromoting || role_ == Role::kFenced) return;
-  BeginPromotion(mono_ms, /*may=*/true);
+  // The register may have to be asked first.
+  forced_until_ms_ = mono_ms + kForceMs;
+  OnTick(mono_ms);
 }
 
 void RoleMachine::OnServing(int64_t mono_ms) {
@@ -196,6 +200,8 @@ void RoleMachine::Fence(std::string why) {
 // --- Time -----------------------------------------------------------------------------------------
 
 void RoleMachine::OnTick(int64_t mono_ms) {
+  const bool follows = !active() && role_ != Role::kPromoting && role_ != Role::kFenced;
+  if (follows && mono_ms < forced_until_ms_) BeginPromotion(mono_ms, /*may=*/true);
   switch (role_) {
     case Role::kRecovering:
       return TickRecovering(mono_ms);
@@ -286,7 +292,9 @@ void RoleMachine::BeginPromotion(int64_t mono_ms, bool may) {
   if (!may || mono_ms < ask_again_ms_ || !Settle(mono_ms)) return;  // rule 4
   Become(Role::kPromoting);
   epoch_ = Epoch();
-  handed_over_ = false;  // once for each word of the active
+  // Once for each word of the active, or of a person.
+  handed_over_ = false;
+  forced_until_ms_ = INT64_MIN;
   Swap(Mine(NextEpoch(), /*with_peer=*/false), mono_ms);
 }
 
@@ -305,6 +313,11 @@ void RoleMachine::TickActive(int64_t mono_ms) {
                 mono_ms);  // rule 1: the wait set shrinks after it
   }
   if (waits_ && lost) return SetWait(false);
+  // Where it cannot hear it, another one may have been promoted by a person.
+  if (lost && options_.arbitrated && mono_ms >= poll_again_ms_) {
+    poll_again_ms_ = mono_ms + options_.poll_ms;
+    return Read(mono_ms);
+  }
   if (lost || !follower_at_tail_ || peer_.known.epoch != epoch_) return;
   if (!waits_ && !ZS_PLANTED("joins-unawaited"))
     return SetWait(true);  // rule 1: grows before it is asked for

@@ -185,6 +185,8 @@ class RoleMachine {
   int64_t ack_due_since_ms_ = INT64_MAX;  // since when it owes an acknowledgement
   bool follower_at_tail_ = false;
   bool handed_over_ = false;
+  int64_t poll_again_ms_ = INT64_MIN;    // the register
+  int64_t forced_until_ms_ = INT64_MIN;  // a person wants this node to be promoted
 
   Asked asked_ = Asked::kNothing;
   int64_t ask_again_ms_ = INT64_MIN;

@@ -228,6 +228,14 @@ CtlResult Cluster::Ctl(const Args& args, const RunOptions& options) {
   return Run(argv, with_brokers);
 }
 
+CtlResult Cluster::CtlAt(const std::string& node, Args args) {
+  const std::string both = brokers();
+  const size_t comma = both.find(',');
+  args.insert(args.begin(),
+              {"--brokers", node == "primary" ? both.substr(0, comma) : both.substr(comma + 1)});
+  return Ctl(args);
+}
+
 CtlResult Cluster::Run(const Args& argv, const RunOptions& options) {
   std::string prefix = dir_ + "/run-" + std::to_string(runs_++);
   ProcessOptions process{.stdout_path = prefix + ".out",

@@ -117,6 +117,8 @@ class Cluster {
 
   // Runs zsched-ctl against this cluster to its end.
   CtlResult Ctl(const Args& args, const RunOptions& options = {});
+  // The same, naming one node of a pair only.
+  CtlResult CtlAt(const std::string& node, Args args);
   // Any program, by path, to its end; nothing is added to its arguments.
   CtlResult Run(const Args& argv, const RunOptions& options = {});
 

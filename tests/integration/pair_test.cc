@@ -16,16 +16,6 @@ class PairTest : public testing::Test {
  protected:
   void SetUp() override { cluster_.StartPair(); }
 
-  std::string AddressOf(const std::string& node) const {
-    const std::string both = cluster_.brokers();
-    const size_t comma = both.find(',');
-    return node == "primary" ? both.substr(0, comma) : both.substr(comma + 1);
-  }
-  CtlResult At(const std::string& node, Args args) {
-    args.insert(args.begin(), {"--brokers", AddressOf(node)});
-    return cluster_.Ctl(args);
-  }
-
   Cluster cluster_;
 };
 
@@ -33,10 +23,10 @@ TEST_F(PairTest, TheStandbyShowsWhatItHasAndSaysWhoItIs) {
   auto client = cluster_.NewClient();
   const TaskId task = harness::SubmitOne(*client, {.type = "noop"});
   const std::string standby = Cluster::Other(cluster_.Active());
-  const CtlResult list = At(standby, {"--stale", "task", "list", "-o", "id"});
+  const CtlResult list = cluster_.CtlAt(standby, {"--stale", "task", "list", "-o", "id"});
   EXPECT_EQ(list.exit_code, 0) << list.err;
   EXPECT_EQ(list.out, ToString(task) + "\n");
-  const CtlResult show = At(standby, {"--stale", "task", "get", ToString(task)});
+  const CtlResult show = cluster_.CtlAt(standby, {"--stale", "task", "get", ToString(task)});
   EXPECT_EQ(show.exit_code, 0) << show.err;
   EXPECT_THAT(show.err, HasSubstr("answered by the " + standby + ", which is standby"));
   for (const Args& question :
@@ -45,14 +35,14 @@ TEST_F(PairTest, TheStandbyShowsWhatItHasAndSaysWhoItIs) {
         Args{"task", "logs", ToString(task)}}) {
     Args args = {"--stale"};
     args.insert(args.end(), question.begin(), question.end());
-    const CtlResult answer = At(standby, args);
+    const CtlResult answer = cluster_.CtlAt(standby, args);
     EXPECT_EQ(answer.exit_code, 0) << question.back() << ": " << answer.err;
   }
-  const CtlResult submit = At(standby, {"--stale", "submit", "--type", "noop"});
+  const CtlResult submit = cluster_.CtlAt(standby, {"--stale", "submit", "--type", "noop"});
   EXPECT_EQ(submit.exit_code, 6) << submit.err;
   EXPECT_THAT(submit.err, HasSubstr("only observes"));
   // Without it the active one answers, whichever is named.
-  const CtlResult found = At(standby, {"task", "list", "-o", "id"});
+  const CtlResult found = cluster_.CtlAt(standby, {"task", "list", "-o", "id"});
   EXPECT_EQ(found.out, ToString(task) + "\n");
   EXPECT_EQ(found.err, "");
 }
@@ -90,10 +80,10 @@ TEST_F(PairTest, WithoutAStandbyNobodyChangesPlaces) {
 
 TEST_F(PairTest, PromotionByHandIsRefusedWhileTheActiveIsThere) {
   const std::string active = cluster_.Active(), standby = Cluster::Other(active);
-  const CtlResult refused = At(standby, {"cluster", "promote"});
+  const CtlResult refused = cluster_.CtlAt(standby, {"cluster", "promote"});
   EXPECT_EQ(refused.exit_code, 4) << refused.err;
   EXPECT_THAT(refused.err, HasSubstr("cluster switchover"));
-  const CtlResult already = At(active, {"cluster", "promote"});
+  const CtlResult already = cluster_.CtlAt(active, {"cluster", "promote"});
   EXPECT_EQ(already.exit_code, 4);
   EXPECT_THAT(already.err, HasSubstr("active already"));
 }
@@ -118,7 +108,7 @@ TEST_F(PairTest, OnlyForcePromotesABrokerThatMissesSomething) {
   // The standby hears of it, and is told that it is not in sync, before the active is gone for good.
   cluster_.KillNode(active);
   cluster_.StartNode(standby);
-  const CtlResult forced = At(standby, {"cluster", "promote", "--force"});
+  const CtlResult forced = cluster_.CtlAt(standby, {"cluster", "promote", "--force"});
   EXPECT_EQ(forced.exit_code, 0) << forced.err;
   EXPECT_THAT(forced.err, HasSubstr("by force"));
   client = cluster_.NewClient();

@@ -75,17 +75,21 @@ int64_t SimPair::DelayUs() {
   return delay;
 }
 
-// Who is in sync is never told that its log cannot be continued. Where frames come late it may have been asked long ago. Of
-// LSN 0 it is the answer to a copy that was given up, which may have been asked for long ago too.
+// Who is in sync is never told that its log cannot be continued. Where frames come late it may have been asked long ago; and
+// what is told to a following that is over is heard by nobody.
 void SimPair::CheckToPeer(uint8_t from, const std::string& frame) {
   const auto message = broker::OpenPeerFrame(aligned_.Align(frame));
   if (!message.ok()) return world_.oracle.Fail("a broker sends what no broker takes");
   world_.scheduler.Trace("to peer", from, message->index(), LsnOf(*message));
+  if (auto* fetch = std::get_if<broker::PeerFetch>(&*message)) following_[from] = fetch->life;
+  if (auto* fetch = std::get_if<broker::PeerSnapshotFetch>(&*message))
+    following_[from] = fetch->life;
   if (late_) return;
   const auto* diverged = std::get_if<broker::PeerDiverged>(&*message);
   const broker::Register now = register_.Read();
-  if (diverged != nullptr && diverged->lsn != Lsn() && diverged->epoch == now.epoch &&
-      now.IsMember(static_cast<uint8_t>(1 - from)))
+  const auto to = static_cast<uint8_t>(1 - from);
+  if (diverged != nullptr && diverged->life == following_[to] && diverged->epoch == now.epoch &&
+      now.IsMember(to))
     world_.oracle.Fail("a broker that is in sync is told that its log is not continued");
 }
 

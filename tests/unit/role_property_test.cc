@@ -124,7 +124,6 @@ class Pair {
     Node& node = nodes_[i];
     node.log.resize(node.durable);
     node.up = true;
-    node.life = ++lives_;
     Reread(i);
   }
   // As a node that starts, or that drops its state.
@@ -136,7 +135,7 @@ class Pair {
     node.waits = false;
     node.acked.clear();
     node.committed = 0;
-    ++node.life;
+    node.life = ++lives_;
     RoleOptions options{.node = i, .cluster = Uuid{1, node.life}, .arbitrated = arbitrated_};
     node.role = std::make_unique<RoleMachine>(options, arbitrated_ ? Register{} : node.own,
                                               EndOf(node), now_ms_);
@@ -220,17 +219,17 @@ class Pair {
     if (arbitrated_ && (cut_off_[i] || random_->Chance(faults_.lost_answers))) {
       // Never asked, or asked when nobody waits for the answer any more, unless another question of this
       // life was answered by then: that settles it (register.h).
-      const uint64_t settled = settled_[i];
+      const uint64_t settled = settled_[life];
       if (random_->Chance(0.5))
-        At(random_->LogBetween(1, 3'000), [this, i, life, settled, question] {
-          if (nodes_[i].life != life || settled_[i] == settled) question();
+        At(random_->LogBetween(1, 3'000), [this, life, settled, question] {
+          if (settled_[life] == settled) question();
         });
       return At(100, [answer, lost] { answer(lost); });
     }
     const bool lost_back = arbitrated_ && random_->Chance(faults_.lost_answers);
     At(there_ms, [=, this] {
       const Register value = question();
-      ++settled_[i];
+      ++settled_[life];
       if (lost_back)
         At(100, [answer, lost] { answer(lost); });
       else
@@ -368,7 +367,7 @@ class Pair {
   std::array<bool, 2> cut_{}, cut_off_{};  // what it sends to the peer; the arbiter, for it
   std::array<std::function<bool()>, 2> serving_;
   Register register_;
-  std::array<uint64_t, 2> settled_{};  // questions of each that were carried out
+  std::map<uint64_t, uint64_t> settled_;  // by life: questions that were carried out
   uint64_t lives_ = 0, last_id_ = 0;
   std::set<Entry> acknowledged_;
   size_t checked_ = 0;

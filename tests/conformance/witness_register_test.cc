@@ -1,4 +1,4 @@
-// A pair of real brokers with a real witness; and the register at a witness that fails.
+// The register at a real witness that fails.
 #include <gtest/gtest.h>
 #include <zmq.h>
 
@@ -12,62 +12,6 @@ namespace zsched::broker {
 namespace {
 
 using harness::Cluster;
-
-class WitnessPair : public testing::Test {
- protected:
-  void SetUp() override {
-    cluster_.StartPair({"--arbiter", "witness=" + cluster_.StartWitness()});
-    client_ = cluster_.NewClient();
-  }
-
-  Cluster cluster_;
-  std::unique_ptr<Client> client_;
-};
-
-TEST_F(WitnessPair, TheStandbyTakesOverThoughNobodyAsksForIt) {
-  const TaskId task = harness::SubmitOne(*client_, {.type = "noop"});
-  client_.reset();
-  const std::string active = cluster_.Active();
-  cluster_.KillNode(active);
-  cluster_.AwaitRole(Cluster::Other(active), "kActive");
-  cluster_.StartNode(active);
-  cluster_.AwaitRole(active, "kStandby");
-  client_ = cluster_.NewClient();
-  EXPECT_EQ(harness::GetAll(*client_, {task}).size(), 1u);
-}
-
-// It could be that the other one was promoted: only the witness knows. It does after it was killed, too.
-TEST_F(WitnessPair, WithoutTheWitnessTheActiveDoesNotGoOnAlone) {
-  const std::string active = cluster_.Active(), standby = Cluster::Other(active);
-  cluster_.KillNode("witness");
-  // Both there: it is not needed.
-  harness::SubmitOne(*client_, {.type = "noop"});
-  cluster_.KillNode(standby);
-  std::future<absl::StatusOr<TaskId>> waits = client_->Submit({.type = "noop"});
-  EXPECT_EQ(waits.wait_for(std::chrono::seconds(3)), std::future_status::timeout);
-  EXPECT_EQ(cluster_.RoleOf(active), "kActiveSync");
-  cluster_.StartWitness();
-  cluster_.AwaitRole(active, "kActiveSolo");
-  EXPECT_TRUE(waits.get().ok());
-  cluster_.StartNode(standby);
-  cluster_.AwaitRole(standby, "kStandby");
-}
-
-TEST_F(WitnessPair, TheOneThatWasAheadAloneIsWaitedFor) {
-  const std::string active = cluster_.Active(), standby = Cluster::Other(active);
-  cluster_.KillNode(standby);
-  cluster_.AwaitRole(active, "kActiveSolo");
-  const TaskId task = harness::SubmitOne(*client_, {.type = "noop"});
-  cluster_.KillNode(active);
-  cluster_.StartNode(standby);
-  // It has not what was acknowledged alone.
-  std::this_thread::sleep_for(std::chrono::seconds(2));
-  EXPECT_EQ(cluster_.RoleOf(standby), "kRecovering");
-  cluster_.StartNode(active);
-  cluster_.AwaitRole(standby, "kStandby");
-  client_ = cluster_.NewClient();
-  EXPECT_EQ(harness::GetAll(*client_, {task}).size(), 1u);
-}
 
 class Context {
  public:
