@@ -108,6 +108,7 @@ enum class MessageType : uint8_t {
   kRegisterAnswer = 88,
   kSnapshotFetch = 89,
   kSnapshotPart = 90,
+  kMerge = 91,
 };
 
 // What a peer says before it has a session: such frames have no number.

@@ -75,6 +75,8 @@ class Applier {
         return Expired();
       case RecordKind::kTypeSet:
         return TypeSet();
+      case RecordKind::kMerged:
+        return Merged();
     }
     return Corrupt("its kind is unknown; a newer version wrote it");
   }
@@ -83,7 +85,7 @@ class Applier {
   absl::Status EpochStarted() {
     EpochStartedRecord record;
     if (!in_.Read(record)) return Corrupt("too short");
-    state_.EpochStarted(Epoch(record.epoch), record.cluster);
+    state_.EpochStarted(batch_, Epoch(record.epoch), record.cluster, now_ms_);
     return absl::OkStatus();
   }
 
@@ -146,8 +148,47 @@ class Applier {
     return absl::OkStatus();
   }
 
-  uint32_t FindOrCreateLane(const wire::TaskSpec& spec) {
-    const LaneNames names = LaneOf(spec);
+  absl::Status Merged() {
+    MergedRecord record;
+    if (!in_.Read(record) || record.number == 0) return Corrupt("too short");
+    ZS_RETURN_IF_ERROR(CheckMergeEntries(in_.rest()));
+    absl::Status status;
+    ForEachMergeEntry(in_.rest(), [&](const MergeView& entry) {
+      if (status.ok()) status = Merge(entry);
+    });
+    ZS_RETURN_IF_ERROR(status);
+    state_.FlushFinished(batch_, now_ms_);
+    state_.MergeDecided(batch_, record.number, record.row);
+    return absl::OkStatus();
+  }
+
+  absl::Status Merge(const MergeView& entry) {
+    const uint32_t slot = state_.tasks().Find(TaskId(entry.end.task));
+    const KeyRow& key = entry.task.key;
+    switch (entry.kind) {
+      case MergeKind::kTask:
+        if (IsTaken(entry.task.task)) return Corrupt("a task id is taken");
+        if (entry.task.row.state == TaskState::kLeased) return Corrupt("a lease without a worker");
+        if (key.version != 0 && state_.keys().Find({key.hash_low, key.hash_high}).any())
+          return Corrupt("a key is held by another task");
+        state_.Merged(batch_, entry, FindOrCreateLane(entry.lane), now_ms_);
+        return absl::OkStatus();
+      case MergeKind::kEnd:
+        if (slot == kNil) return Corrupt("an ended task is not there");
+        state_.MergedEnd(batch_, slot, entry.end, entry.outcome, now_ms_);
+        return absl::OkStatus();
+      case MergeKind::kSubmit:
+        state_.SubmitRemembered(entry.submit.client, MemoryOf(entry), entry.submit.acked_below,
+                                now_ms_);
+        return absl::OkStatus();
+      case MergeKind::kSchedule:
+        break;
+    }
+    return Corrupt("an entry is none of a record");
+  }
+
+  uint32_t FindOrCreateLane(const wire::TaskSpec& spec) { return FindOrCreateLane(LaneOf(spec)); }
+  uint32_t FindOrCreateLane(const LaneNames& names) {
     const uint32_t lane = state_.lanes().Find(names);
     return lane != 0 ? lane : state_.CreateLane(batch_, names);
   }

@@ -54,12 +54,14 @@ enum class Table : uint8_t {
   kTrails = 17,     // task id → the number of its trail
   kFollows = 18,    // task id → templates of the tasks that follow it
   kExpiries = 19,   // task id → when its first attempt must have begun
+  kEpochs = 20,     // epoch → the counters as they were when it began
+  kMerges = 21,     // number → what became of what another broker did alone
 };
-inline constexpr size_t kTables = 20;
+inline constexpr size_t kTables = 22;
 inline constexpr std::array<const char*, kTables> kTableNames = {
     "meta",      "specs",  "tasks", "outcomes",  "finished", "lanes",   "workers",
     "producers", "queues", "keys",  "schedules", "ticks",    "types",   "history",
-    "dead",      "output", "notes", "trails",    "follows",  "expiries"};
+    "dead",      "output", "notes", "trails",    "follows",  "expiries", "epochs", "merges"};
 
 struct Mutation {
   static constexpr uint32_t kErase = UINT32_MAX;

@@ -41,7 +41,7 @@ absl::Status Core::Start(const Uuid& cluster, Epoch epoch, Now now) {
   batch_.Begin(epoch, Next(state_.lsn()), state_.meta().hash);
   EpochStartedRecord record{epoch.value(), state_.meta().cluster ? state_.meta().cluster : cluster};
   OpenedRecord opened = OpenRecord(RecordKind::kEpochStarted, record);
-  state_.EpochStarted(epoch, record.cluster);
+  state_.EpochStarted(batch_, epoch, record.cluster, now.wall_ms);
   CloseRecord(opened, record, now);
 
   expire_tasks_from_ms_ =

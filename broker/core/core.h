@@ -33,6 +33,7 @@
 #include "broker/core/batch.h"
 #include "broker/core/dispatcher.h"
 #include "broker/core/gates.h"
+#include "broker/core/merge.h"
 #include "broker/core/metrics.h"
 #include "broker/core/schedules.h"
 #include "broker/core/state.h"
@@ -355,6 +356,10 @@ class Core {
   // The SUBMIT_ACK of a frame left: its room in the client's window is free.
   void OnSubmitAckSent(const SubmitAckEffect& ack);
 
+  // --- What another broker did alone (docs/ha.md, "The merge"). A part that is not the next one of its merge changes nothing.
+  // MALFORMED: its entries are not what they should be; nothing happened.
+  absl::Status OnMerge(const MergePart& part, Now now);
+
   // --- Time. Fires timers, ends silent sessions and overdue attempts, forgets what is old; bounded work a call.
   void OnTick(Now now);
   // Monotonic time at which OnTick has something to do (wall-clock timers translated).
@@ -453,6 +458,15 @@ class Core {
   std::vector<uint64_t> CancelAll(const std::vector<uint64_t>& ids, Now now);
   const Lease* Cancel(uint32_t slot, Now now);
   void TellCancelled(const Worker& worker);
+
+  // on_merge.cc
+  struct Decided;
+  void MergeTaken(MergeView entry, Decided& decided, Now now);
+  void MergeEnded(const MergeView& entry, Decided& decided, Now now);
+  void MergeSubmitted(const MergeView& entry, Decided& decided, Now now);
+  void MergeSchedule(const MergeView& entry, MergeRow& row, Now now);
+  void LoseAttempt(MergeView& entry, uint32_t lane);
+  bool IsDecidedTick(const MergeView& entry) const;
 
   // on_dead.cc
   ItemCode JudgeDead(const RowItem& item) const;

@@ -28,21 +28,13 @@ void State::DropExpiry(Batch& batch, Task& task) {
 }
 
 void State::Expired(Batch& batch, uint32_t slot, uint64_t fingerprint, int64_t now_ms) {
-  Task& task = tasks_[slot];
-  const uint64_t id = task.id;
-  const bool chained = task.chained;
-  if (task.state == TaskState::kReady)
-    lanes_.Remove(slot);
-  else
-    timers_.Remove(slot);
-  DropExpiry(batch, task);
-  batch.Put(Table::kOutcomes, id, ExpiredOutcome());
-  SetState(task, TaskState::kDead);
-  if (chained) task.chained = chains_.Of(id).MayFireAfter(BranchesAt(TaskState::kDead));
-  PutDead(batch, task, fingerprint, ExpiredOutcome(), now_ms);
-  WriteTaskRow(batch, task, now_ms, 0);
-  Finish(batch, slot, now_ms);
-  if (chained) Follow(batch, id, TaskState::kDead, ExpiredOutcome(), now_ms);
+  RemoveWaiting(slot);
+  End(batch, slot,
+      {.state = TaskState::kDead,
+       .fingerprint = fingerprint,
+       .finished_ms = now_ms,
+       .outcome = ExpiredOutcome()},
+      now_ms);
 }
 
 absl::Status State::RebuildExpiries(const ScanTable& scan) {

@@ -18,14 +18,6 @@ constexpr uint32_t kFullRetryMs = 100;
 constexpr uint32_t kDrainingRetryMs = 1'000;  // a person ends it
 constexpr char kWindowUsedUp[] = "the submit window is used up; wait for acknowledgements";
 
-const SubmitMemory* FindSubmit(const Producer* producer, uint64_t seq) {
-  if (ZS_PLANTED("seq-taken-twice")) return nullptr;
-  if (producer == nullptr) return nullptr;
-  for (const SubmitMemory& submit : producer->submits)
-    if (submit.seq == seq) return &submit;
-  return nullptr;
-}
-
 // The stricter of a queue's own limit, if it has one, and the broker's.
 uint64_t LimitOf(uint64_t own, uint64_t general) {
   return own == 0 ? general : std::min(own, general);

@@ -44,20 +44,10 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<Ready
   uint32_t slot = tasks_.Insert(id);
   Task& task = tasks_[slot];
   task.order = row.order;
-  task.lane = row.lane;
-  task.priority = row.priority & 0xF;
-  task.durability = static_cast<uint8_t>(row.durability) & 3;
-  if (!ZS_PLANTED("once-not-stored")) task.at_most_once = row.at_most_once;
+  FillTask(task, row);
+  if (ZS_PLANTED("once-not-stored")) task.at_most_once = 0;
   if (!ZS_PLANTED("chains-not-stored")) task.chained = row.chained;
   if (!ZS_PLANTED("expiries-not-stored")) task.expires = row.expires;
-  task.timeout_ms = row.timeout_ms;
-  task.bytes = row.bytes;
-  task.retry_base_ms = row.retry_base_ms;
-  task.retry_cap_ms = row.retry_cap_ms;
-  task.attempt = row.attempt;
-  task.max_attempts = row.max_attempts;
-  task.failures = row.failures;
-  task.lost = row.lost;
   task.state = row.state;
   ++queue.unfinished;
   queue.bytes += row.bytes;
@@ -182,6 +172,7 @@ absl::Status State::Rebuild(const ScanTable& scan) {
       return BadRow("meta", key);
     return absl::OkStatus();
   }));
+  ZS_RETURN_IF_ERROR(RebuildEpochs(scan));
   ZS_RETURN_IF_ERROR(RebuildLanes(scan));
   ZS_RETURN_IF_ERROR(scan(Table::kTypes, [&](uint64_t key, std::string_view bytes) -> absl::Status {
     RowReader in(bytes);
@@ -381,6 +372,11 @@ std::string State::Fingerprint() const {
         num(row.cursor_ms), num(row.held_ms), num(row.task), num(row.fired), num(row.skipped),
         num(row.missed), num(row.held), num(row.paused), num(row.gap));
   }
+  for (const uint64_t epoch : epochs_) add("epoch", num(epoch));
+  for (const auto& [number, row] : merges_)
+    add("merge", num(number), num(row.log_hash), num(row.epoch), num(row.begun_ms),
+        num(row.decided_ms), num(row.taken), num(row.finished), num(row.ended), num(row.resent),
+        num(row.voided), num(row.schedules), num(row.parts), num(row.done));
   add("finished", num(finished_), num(unfinished_bytes_), num(schedule_bytes_));
   std::string text;
   for (const std::string& line : lines) text += line + "\n";

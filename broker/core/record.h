@@ -44,6 +44,7 @@ enum class RecordKind : uint8_t {
   kOutput = 22,         // IdsRecord, (OutputEntry, runs, bytes)*: pages of running attempts
   kTypeSet = 24,        // TypeRow, name: all rules of the type
   kExpired = 26,        // IdsRecord, ExpiredEntry*: dead, as no attempt began in time
+  kMerged = 27,         // MergedRecord, entries of merge.h as they were decided
 };
 
 struct RecordHead {
@@ -218,6 +219,12 @@ struct OutputEntry {
   uint32_t reserved = 0;
 };
 static_assert(sizeof(OutputEntry) == 24);
+
+struct MergedRecord {
+  uint64_t number = 0;  // key of kMerges
+  MergeRow row;         // as it is from now on
+};
+static_assert(sizeof(MergedRecord) == 104);
 
 struct PrunedRecord {
   uint64_t keys = 0;  // of kFinished, spent

@@ -413,6 +413,37 @@ struct MetaRow {
 };
 static_assert(sizeof(MetaRow) == 112);
 
+// kEpochs: the log and its counters as they were when the epoch began. So of two logs with a common beginning it can be said what
+// both of them know (docs/ha.md, "The merge").
+struct EpochRow {
+  uint64_t lsn = 0;          // of the epoch's first record
+  uint64_t hash_before = 0;  // the log's, before that
+  uint64_t epoch_before = 0;
+  uint64_t next_task = 1;  // in the epoch before
+  uint64_t next_letter = 1;
+  int64_t started_ms = 0;
+  uint64_t version = kRowVersion;
+};
+static_assert(sizeof(EpochRow) == 56);
+
+// kMerges: what became of what another broker did alone. Counts are of tasks, but for `schedules`.
+struct MergeRow {
+  uint64_t log_hash = 0;  // of that broker's log, at its end: which it is
+  uint64_t epoch = 0;     // in which that log ends
+  int64_t begun_ms = 0;
+  int64_t decided_ms = 0;  // the last part
+  uint64_t taken = 0;      // not over, or running there: they go on here
+  uint64_t finished = 0;   // taken and ended there
+  uint64_t ended = 0;      // known here, and ended there alone
+  uint64_t resent = 0;     // left out: their client has sent them here again
+  uint64_t voided = 0;     // cancelled, or left out for another reason
+  uint64_t schedules = 0;
+  uint32_t parts = 0;  // decided
+  uint32_t done = 0;   // that was all
+  uint64_t version = kRowVersion;
+};
+static_assert(sizeof(MergeRow) == 96);
+
 // --- Reading and writing rows with tails ---------------------------------------------------------
 template <class Row>
 void AppendStruct(std::string& out, const Row& row) {

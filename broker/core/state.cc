@@ -84,6 +84,14 @@ void JoinRuns(std::vector<OpenRun>& runs) {
 
 }  // namespace
 
+const SubmitMemory* FindSubmit(const Producer* producer, uint64_t seq) {
+  if (ZS_PLANTED("seq-taken-twice")) return nullptr;
+  if (producer == nullptr) return nullptr;
+  for (const SubmitMemory& submit : producer->submits)
+    if (submit.seq == seq) return &submit;
+  return nullptr;
+}
+
 Worker* State::FindWorker(const Uuid& id) {
   auto it = worker_by_id_.find(id);
   return it == worker_by_id_.end() ? nullptr : &workers_.at(it->second);
@@ -137,13 +145,6 @@ void State::WaitUntil(uint32_t slot, TaskState state, int64_t due_ms) {
   tasks_[slot].order = due_ms;
   timers_.Add(slot);
   MarkDirty(slot);
-}
-
-void State::EpochStarted(Epoch epoch, const Uuid& cluster) {
-  meta_.epoch = epoch.value();
-  meta_.cluster = cluster;
-  meta_.next_task = 1;
-  meta_.next_lease = 1;
 }
 
 uint32_t State::CreateLane(Batch& batch, const LaneNames& names) {
@@ -465,21 +466,53 @@ bool State::Cancelled(Batch& batch, uint32_t slot, int64_t now_ms) {
     MarkDirty(slot);
     return false;
   }
-  if (task.state == TaskState::kReady)
+  RemoveWaiting(slot);
+  End(batch, slot,
+      {.state = TaskState::kCancelled, .finished_ms = now_ms, .outcome = CancelledWaiting()},
+      now_ms);
+  return true;
+}
+
+// Out of its line, or off its timer.
+void State::RemoveWaiting(uint32_t slot) {
+  if (tasks_[slot].state == TaskState::kReady)
     lanes_.Remove(slot);
   else
     timers_.Remove(slot);
-  DropExpiry(batch, task);
-  batch.Put(Table::kOutcomes, task.id, CancelledWaiting());
+}
+
+// It is nowhere any more, but in the index. Its outcome row is the first one that this writes.
+void State::End(Batch& batch, uint32_t slot, const Close& close, int64_t now_ms) {
+  Task& task = tasks_[slot];
   const uint64_t id = task.id;
-  const bool chained = task.chained;
-  task.chained = 0;
-  SetState(task, TaskState::kCancelled);
-  WriteTaskRow(batch, task, now_ms, 0);
-  AddFinished(task, /*outcomes=*/true);
+  const bool chained = task.chained, dead = close.state == TaskState::kDead;
+  DropExpiry(batch, task);
+  if (!close.outcome.empty()) batch.Put(Table::kOutcomes, id, close.outcome);
+  if (close.trail_behind) BeginTrailBehind(batch, task);
+  SetState(task, close.state);
+  // A success is left to fire when a RETRY brings one.
+  if (chained) task.chained = dead && chains_.Of(id).MayFireAfter(BranchesAt(close.state));
+  if (dead) PutDead(batch, task, close.fingerprint, close.outcome, close.finished_ms);
+  WriteTaskRow(batch, task, close.finished_ms, close.run_us);
+  if (!dead) AddFinished(task, !close.outcome.empty() || task.attempt > 1);
   Finish(batch, slot, now_ms);
-  if (chained) Follow(batch, id, TaskState::kCancelled, CancelledWaiting(), now_ms);
-  return true;
+  if (chained) Follow(batch, id, close.state, close.outcome, now_ms);
+}
+
+// What a row and the index both have of a task, whatever its state.
+void State::FillTask(Task& task, const TaskRow& row) {
+  task.lane = row.lane;
+  task.priority = row.priority & 0xF;
+  task.durability = static_cast<uint8_t>(row.durability) & 3;
+  task.at_most_once = row.at_most_once;
+  task.timeout_ms = row.timeout_ms;
+  task.bytes = row.bytes;
+  task.retry_base_ms = row.retry_base_ms;
+  task.retry_cap_ms = row.retry_cap_ms;
+  task.attempt = row.attempt;
+  task.max_attempts = row.max_attempts;
+  task.failures = row.failures;
+  task.lost = row.lost;
 }
 
 void State::AddFinished(const Task& task, bool outcomes) {
@@ -507,18 +540,9 @@ void State::Retried(Batch& batch, const RetriedEntry& entry, int64_t now_ms) {
     PutKey(batch, entry.task, *key);
   }
   task.trailed = trails_.Find(entry.task) != nullptr;
-  const TaskRow& row = entry.row;
-  task.lane = row.lane;
-  task.priority = row.priority & 0xF;
-  task.durability = static_cast<uint8_t>(row.durability) & 3;
-  task.at_most_once = row.at_most_once;
+  FillTask(task, entry.row);
+  task.failures = task.lost = 0;  // they count since the RETRY
   task.chained = chains_.Has(entry.task);
-  task.attempt = row.attempt;
-  task.max_attempts = row.max_attempts;
-  task.timeout_ms = row.timeout_ms;
-  task.retry_base_ms = row.retry_base_ms;
-  task.retry_cap_ms = row.retry_cap_ms;
-  task.bytes = row.bytes;
   task.state = TaskState::kDead;
   Queue& queue = lanes_.queue_of(task.lane);
   ++queue.unfinished;

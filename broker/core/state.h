@@ -29,6 +29,7 @@
 #include "broker/core/expiries.h"
 #include "broker/core/keys.h"
 #include "broker/core/lanes.h"
+#include "broker/core/merge.h"
 #include "broker/core/ready_clock.h"
 #include "broker/core/record.h"
 #include "broker/core/rows.h"
@@ -98,6 +99,9 @@ struct SubmitMemory {
   std::vector<ProducerReject> rejected;
 };
 
+// Of an entry of kSubmit.
+SubmitMemory MemoryOf(const MergeView& entry);
+
 // A client as the broker remembers it for its resends.
 struct Producer {
   uint64_t number = 0;
@@ -107,6 +111,9 @@ struct Producer {
   std::deque<SubmitMemory> submits;  // by rising seq
   bool dirty = false;
 };
+
+// nullptr: it is not remembered, or there is no producer.
+const SubmitMemory* FindSubmit(const Producer* producer, uint64_t seq);
 
 // A time schedule: its definition, as it was set, and how far it has come.
 struct Schedule {
@@ -168,6 +175,11 @@ class State {
   const Expiries& expiries() const { return expiries_; }
   // False for 0.
   bool IsUnfinished(uint64_t task) const;
+  // By number, the latest last.
+  const std::map<uint64_t, MergeRow>& merges() const { return merges_; }
+  // nullptr: nothing of it has been decided. The number: that it has, or gets.
+  const MergeRow* FindMerge(uint64_t log_hash) const;
+  uint64_t MergeNumber(uint64_t log_hash) const;
   const MetaRow& meta() const { return meta_; }
   Epoch epoch() const { return Epoch(meta_.epoch); }
   Lsn lsn() const { return Lsn(meta_.lsn); }
@@ -180,7 +192,7 @@ class State {
 
   // --- Changing, one method a fact. `batch` is where the record stands as its last, still open record, so
   // batch.next_lsn() is its LSN.
-  void EpochStarted(Epoch epoch, const Uuid& cluster);
+  void EpochStarted(Batch& batch, Epoch epoch, const Uuid& cluster, int64_t now_ms);
   // A new task of a SUBMIT. Writes its spec row; returns its slot.
   // With `more_labels` behind its own.
   uint32_t Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::TaskSpec& spec,
@@ -227,6 +239,12 @@ class State {
   void KeyGone(Batch& batch, uint64_t task);
   // `keys`: uint64_t of kFinished; `runs`: FinishedRun. Checked by the caller.
   void Pruned(Batch& batch, std::string_view keys, std::string_view runs);
+  // A task that another broker took alone: one of kTask, ready, waiting or over.
+  void Merged(Batch& batch, const MergeView& entry, uint32_t lane, int64_t now_ms);
+  // One that ended there and not here. The caller has taken the timer off its attempt.
+  void MergedEnd(Batch& batch, uint32_t slot, const MergeEnd& end, std::string_view outcome,
+                 int64_t now_ms);
+  void MergeDecided(Batch& batch, uint64_t number, const MergeRow& row);
   void ProducerGone(Batch& batch, uint64_t number);
   void WorkerGone(Batch& batch, uint32_t number);
 
@@ -263,6 +281,20 @@ class State {
   void WaitUntil(uint32_t slot, TaskState state, int64_t due_ms);
   void ReleaseLease(Task& task);
   void Finish(Batch& batch, uint32_t slot, int64_t now_ms);
+  // How a task is over that no attempt ends. The views live until then.
+  struct Close {
+    TaskState state{};
+    uint64_t fingerprint = 0;  // of a dead one
+    int64_t finished_ms = 0;
+    uint32_t run_us = 0;
+    std::string_view outcome;
+    bool trail_behind = false;  // begin a trail behind its attempts, if it has none
+  };
+  void End(Batch& batch, uint32_t slot, const Close& close, int64_t now_ms);
+  void RemoveWaiting(uint32_t slot);
+  static void FillTask(Task& task, const TaskRow& row);
+  void BeginTrailBehind(Batch& batch, Task& task);
+  absl::Status RebuildEpochs(const ScanTable& scan);
   void AddLane(Batch& batch, const LaneNames& names);
   void LeaveLane(Batch& batch, uint32_t lane);
   void PutDead(Batch& batch, Task& task, uint64_t fingerprint, std::string_view outcome,
@@ -316,6 +348,8 @@ class State {
   absl::flat_hash_map<uint64_t, Producer> producers_;
   absl::flat_hash_map<Uuid, uint64_t> producer_by_client_;
   std::map<uint32_t, Schedule> schedules_;
+  std::deque<uint64_t> epochs_;  // with rows, the oldest first
+  std::map<uint64_t, MergeRow> merges_;
   uint64_t schedule_bytes_ = 0;
   absl::btree_map<std::string, uint32_t> schedule_by_name_;
   uint64_t finished_ = 0;

@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "base/check.h"
@@ -30,6 +31,7 @@ constexpr size_t kMaxSmallFileBytes = 64;  // lock and FORMAT hold one short lin
 constexpr std::string_view kFormatPrefix = "zsched-journal ";
 constexpr std::string_view kFormatFile = "FORMAT";
 constexpr std::string_view kFormatTemporary = "FORMAT.new";
+constexpr std::string_view kMergedFile = "merged";
 // What may lie in a directory that is not finished: our own files, and what mkfs leaves in the root
 // of a file system.
 constexpr std::string_view kCopyFolder = "copy";
@@ -71,6 +73,11 @@ class Fd {
  private:
   int fd_;
 };
+
+bool IsSameFile(const std::string& a, const std::string& b) {
+  std::error_code error;
+  return std::filesystem::equivalent(a, b, error) || error;
+}
 
 // Makes the names in a directory durable.
 absl::Status SyncDirectory(const std::string& path) {
@@ -207,6 +214,38 @@ absl::Status DataDirectory::TakeCopy(const std::string& path, const std::string&
   }
   ZS_RETURN_IF_ERROR(SyncDirectory(path));
   return directory.FinishTakingCopy();
+}
+
+absl::StatusOr<std::vector<std::string>> DataDirectory::UnmergedArchives(const std::string& path) {
+  std::vector<std::string> archives;
+  std::error_code error;
+  std::filesystem::directory_iterator folders(path + "/archive", error);
+  if (error == std::errc::no_such_file_or_directory) return archives;
+  for (; !error && folders != std::filesystem::directory_iterator(); folders.increment(error)) {
+    const std::string archive = folders->path().string();
+    // Taking a copy may have been cut off before there was all of it, or before it was another file than the own.
+    const bool whole = access((archive + "/" + std::string(kFormatFile)).c_str(), F_OK) == 0 &&
+                       !IsSameFile(archive + "/data.mdb", path + "/data.mdb");
+    if (whole && access((archive + "/" + std::string(kMergedFile)).c_str(), F_OK) != 0)
+      archives.push_back(archive);
+  }
+  if (error) {
+    errno = error.value();
+    return SystemError(path, "archive cannot be read");
+  }
+  // Names end in the time.
+  auto time_of = [](const std::string& name) { return name.substr(name.rfind('-') + 1); };
+  std::sort(archives.begin(), archives.end(), [&](const std::string& a, const std::string& b) {
+    return std::tuple(time_of(a), a) < std::tuple(time_of(b), b);
+  });
+  return archives;
+}
+
+absl::Status DataDirectory::MarkMerged(const std::string& archive) {
+  const Fd marker(open((archive + "/" + std::string(kMergedFile)).c_str(),
+                       O_WRONLY | O_CREAT | O_CLOEXEC, kFileMode));
+  if (!marker.ok() || fsync(marker.get()) != 0) return SystemError(archive, "merged");
+  return SyncDirectory(archive);
 }
 
 DataDirectory::DataDirectory(DataDirectory&& other) noexcept

@@ -6,7 +6,7 @@
 //   data.mdb, lock.mdb   LMDB's
 //   redo      commits on their way into LMDB (redo_file.h)
 //   register  of a pair without an arbiter (broker/replication/file_register.h)
-//   archive   what was set aside: each folder of it is a data directory
+//   archive   what was set aside: each folder of it is a data directory. `merged` in it: nothing of it is missing elsewhere
 //   copy      another journal's contents on their way: a data directory
 //   taking-copy  there while the copy's files take the place of the own
 //
@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -41,6 +42,10 @@ class DataDirectory {
   // directory that can be opened. Cut off anywhere, it has happened or not, or the next Open finishes it. Nobody may use
   // the directory or the copy. Errors as Open's.
   static absl::Status TakeCopy(const std::string& path, const std::string& archive);
+
+  // Paths of what TakeCopy has kept and nobody has marked as merged, the oldest first.
+  static absl::StatusOr<std::vector<std::string>> UnmergedArchives(const std::string& path);
+  static absl::Status MarkMerged(const std::string& archive);
 
   DataDirectory(DataDirectory&& other) noexcept;
   DataDirectory& operator=(DataDirectory&&) = delete;

@@ -85,6 +85,14 @@ MessageType Write(const PeerSnapshotPart& message, FlatBufferBuilder& out) {
   return MessageType::kSnapshotPart;
 }
 
+MessageType Write(const PeerMerge& message, FlatBufferBuilder& out) {
+  const MergePart& part = message.part;
+  const auto entries = WireOf(part.entries, out);
+  out.Finish(wire::CreateMerge(out, message.epoch.value(), part.log_hash, part.epoch, part.number,
+                               part.last, entries));
+  return MessageType::kMerge;
+}
+
 MessageType Write(const PeerRegisterRead& message, FlatBufferBuilder& out) {
   out.Finish(wire::CreateRegisterRead(out, message.life, message.number));
   return MessageType::kRegisterRead;
@@ -201,6 +209,17 @@ absl::StatusOr<PeerMessage> Read(const wire::SnapshotPart& in) {
   return out;
 }
 
+absl::StatusOr<PeerMessage> Read(const wire::Merge& in) {
+  if (!IsEpoch(in.epoch()) || !IsEpoch(in.log_epoch()))
+    return Malformed("a merge of an epoch that none can be");
+  return PeerMerge{Epoch(in.epoch()),
+                   {.log_hash = in.log_hash(),
+                    .epoch = in.log_epoch(),
+                    .number = in.part(),
+                    .last = in.last(),
+                    .entries = BytesOf(in.entries())}};
+}
+
 absl::StatusOr<PeerMessage> Read(const wire::RegisterRead& in) {
   return PeerRegisterRead{in.life(), in.number()};
 }
@@ -267,6 +286,8 @@ absl::StatusOr<PeerMessage> OpenPeerFrame(std::string_view bytes) {
       return ReadBody<wire::SnapshotFetch>(frame.body);
     case MessageType::kSnapshotPart:
       return ReadBody<wire::SnapshotPart>(frame.body);
+    case MessageType::kMerge:
+      return ReadBody<wire::Merge>(frame.body);
     case MessageType::kRegisterRead:
       return ReadBody<wire::RegisterRead>(frame.body);
     case MessageType::kRegisterSwap:

@@ -17,6 +17,7 @@
 #include <variant>
 
 #include "absl/status/statusor.h"
+#include "broker/core/merge.h"
 #include "broker/replication/leader.h"
 #include "broker/replication/register.h"
 #include "broker/replication/role.h"
@@ -69,6 +70,10 @@ struct PeerSnapshotPart {
   uint64_t life = 0;
   SnapshotPart part;
 };
+struct PeerMerge {
+  Epoch epoch;
+  MergePart part;
+};
 // Of the register at a witness: docs/ha.md.
 struct PeerRegisterRead {
   uint64_t life = 0, number = 0;
@@ -84,12 +89,12 @@ struct PeerRegisterAnswer {
 
 using PeerMessage = std::variant<PeerHeartbeat, PeerAppend, PeerAppended, PeerFetch, PeerDiverged,
                                  PeerHandover, PeerSnapshotFetch, PeerSnapshotPart,
-                                 PeerRegisterRead, PeerRegisterSwap, PeerRegisterAnswer>;
+                                 PeerMerge, PeerRegisterRead, PeerRegisterSwap, PeerRegisterAnswer>;
 
 // The whole frame, outside of any session.
 std::string SealPeerFrame(const PeerMessage& message);
 
-// Takes what SealPeerFrame writes. The bytes of an append or a snapshot point into `frame`, which starts at a multiple of 8.
+// Takes what SealPeerFrame writes. The bytes of an append, a snapshot or a merge point into `frame`, which starts at a multiple of 8.
 // TRUNCATED, BAD_MAGIC, …: as OpenFrame; UNKNOWN_MESSAGE: not of this endpoint; MALFORMED: its body is not what its
 // type says, or has a value that no broker sends.
 absl::StatusOr<PeerMessage> OpenPeerFrame(std::string_view frame);

@@ -130,6 +130,8 @@ class Engine {
 
   // Sends NOT_ACTIVE to every session: the broker leaves.
   void Resign();
+  // What the other broker of the pair did alone; as Core::OnMerge. Requires serving().
+  absl::Status Merge(const MergePart& part, Now now) { return core_.OnMerge(part, now); }
 
   void Reconfigure(const CoreConfig& config) {
     config_.core = config;

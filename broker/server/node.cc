@@ -273,6 +273,7 @@ absl::Status Node::OnTick(Now now) {
   receiver_.OnTick(now.mono_ms);
   sender_.OnTick(now.mono_ms);
   HoldLog(now);
+  ZS_RETURN_IF_ERROR(MergeWhenReady(now));
   return Advance(now);
 }
 
@@ -327,6 +328,11 @@ absl::Status Node::ServeWhenReady(Now now) {
 // --- Batches --------------------------------------------------------------------------------------
 
 absl::Status Node::EndRound(Now now) {
+  // What is malformed changes nothing; it will come again, as it is not acknowledged.
+  if (auto merge = std::exchange(held_merge_, std::nullopt); merge && engine_.serving()) {
+    merge->part.entries = merge->entries;
+    (void)engine_.Merge(merge->part, now);
+  }
   ZS_RETURN_IF_ERROR(engine_.EndRound(now));
   for (const ClusterCommand& command : engine_.TakeClusterCommands())
     engine_.Answer(command, Obey(command, now));

@@ -35,6 +35,7 @@
 #include "broker/replication/snapshot.h"
 #include "broker/server/engine.h"
 #include "broker/server/journal_log.h"
+#include "broker/server/merge_source.h"
 
 namespace zsched::broker {
 
@@ -55,6 +56,10 @@ struct NodeConfig {
   std::string peer_address, peer_worker_address;
   // An empty journal beside the one in use, for a copy of the active's; what was in it before is gone.
   std::function<absl::StatusOr<std::unique_ptr<Journal>>()> open_copy{};
+  // What was set aside and has to be merged, given the own tables: the oldest, or nullptr when there is none. Not set: nothing is.
+  std::function<absl::StatusOr<std::unique_ptr<MergeSource>>(JournalView& own)> open_merge{};
+  // It is merged, on both disks; or, with an error, it cannot be.
+  std::function<absl::Status(const absl::Status& merged)> close_merge{};
 };
 
 // What the register is to be asked.
@@ -134,6 +139,7 @@ class Node : private LeaderSink, private FollowerSink, private SnapshotSink {
   absl::Status On(const PeerHandover& handover, Now now);
   absl::Status On(const PeerSnapshotFetch& fetch, Now now);
   absl::Status On(const PeerSnapshotPart& part, Now now);
+  absl::Status On(const PeerMerge& merge, Now now);
   template <class Other>
   absl::Status On(const Other&, Now) {
     return absl::OkStatus();  // of the register: not for a broker's loop
@@ -147,6 +153,12 @@ class Node : private LeaderSink, private FollowerSink, private SnapshotSink {
   absl::Status AskForCopy(Now now);
   void StopFollowing();
   void HoldLog(Now now);
+  // node_merge.cc: what this node did alone, before it took a copy of another one's tables.
+  absl::Status MergeWhenReady(Now now);
+  absl::Status OpenMerge();
+  absl::Status CloseMerge(const absl::Status& merged);
+  absl::Status HandOverPart(Now now);
+  bool IsOnBothDisks(Lsn lsn) const;
   // Carries out what the role machine wants, and what follows from it.
   absl::Status Advance(Now now);
   void Do(const ReadRegister&, Now now);
@@ -185,6 +197,18 @@ class Node : private LeaderSink, private FollowerSink, private SnapshotSink {
   Lsn held_from_;            // what the journal keeps
   uint64_t followings_ = 0;  // begun in this life
   std::optional<RegisterQuestion> question_;
+
+  bool merges_over_ = false;  // there is nothing to merge
+  std::unique_ptr<MergeSource> merge_;
+  std::optional<uint32_t> merge_sent_;  // the part that was handed over last
+  int64_t merge_sent_ms_ = 0;
+  Lsn merge_done_;  // the last part is decided, at this LSN or before
+  // Of the other broker's, to be decided with the round.
+  struct HeldMerge {
+    MergePart part;
+    std::string entries;
+  };
+  std::optional<HeldMerge> held_merge_;
 
   // Of the batch that was taken last, while it is durable at home and not committed.
   const Batch* waiting_ = nullptr;

@@ -116,6 +116,8 @@ absl::Status Server::OpenNode() {
     config.peer_worker_address =
         ToString(HostPort{pair.peer.host, pair.peer.port + kWorkerPortOffset});
     if (!config.role.arbitrated) {
+      config.open_merge = [this](JournalView& own_tables) { return OpenMerge(own_tables); };
+      config.close_merge = [this](const absl::Status& merged) { return CloseMerge(merged); };
       ZS_ASSIGN_OR_RETURN(own, register_->Read());
     }
   }
@@ -171,6 +173,36 @@ absl::Status Server::TakeCopy(Epoch epoch, Lsn lsn) {
     Log(Level::kWarn, "its own log was set aside",
         {{"archive", config_.journal.directory + "/archive/" + archive}});
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<MergeSource>> Server::OpenMerge(JournalView& own) {
+  ZS_ASSIGN_OR_RETURN(const std::vector<std::string> archives,
+                      DataDirectory::UnmergedArchives(config_.journal.directory));
+  for (const std::string& archive : archives) {
+    merging_ = archive;
+    LmdbOptions options = config_.journal;
+    options.directory = archive;
+    ZS_ASSIGN_OR_RETURN(std::unique_ptr<Journal> journal, OpenLmdbJournal(options));
+    ZS_ASSIGN_OR_RETURN(std::unique_ptr<MergeSource> source,
+                        MergeSource::Open(std::move(journal), own));
+    if (source != nullptr) {
+      Log(Level::kWarn, "hands over what it did alone", {{"archive", archive}});
+      return source;
+    }
+    ZS_RETURN_IF_ERROR(DataDirectory::MarkMerged(archive));
+  }
+  return nullptr;
+}
+
+absl::Status Server::CloseMerge(const absl::Status& merged) {
+  if (!merged.ok()) {
+    Log(Level::kError, "what it did alone was not handed over; it is tried again at the next start",
+        {{"archive", merging_}, {"error", MessageOf(merged)}});
+    return absl::OkStatus();
+  }
+  Log(Level::kInfo, "what it did alone was handed over; see `zsched-ctl cluster status`",
+      {{"archive", merging_}});
+  return DataDirectory::MarkMerged(merging_);
 }
 
 wire::Role Server::role() const {

@@ -98,6 +98,8 @@ class Server : private Outbox {
   absl::Status Reopen();
   absl::StatusOr<std::unique_ptr<Journal>> OpenCopy() const;
   absl::Status TakeCopy(Epoch epoch, Lsn lsn);
+  absl::StatusOr<std::unique_ptr<MergeSource>> OpenMerge(JournalView& own);
+  absl::Status CloseMerge(const absl::Status& merged);
   void WaitForWork();
   absl::Status Round();
   absl::Status TakeDurable();
@@ -122,6 +124,7 @@ class Server : private Outbox {
   WakeFd wake_;
   uint64_t life_ = 0;  // of the process
   Uuid fresh_cluster_;
+  std::string merging_;  // the archive
   std::unique_ptr<PeerLink> peer_;  // of a pair, as the next ones
   std::unique_ptr<HeartbeatThread> heart_;
   std::unique_ptr<RegisterThread> register_;

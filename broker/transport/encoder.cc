@@ -274,6 +274,12 @@ std::string_view Encoder::Status(const StatusInput& input, const Core& core,
     auto name = Str(builder_, kMetricNames[i]);
     counters.push_back(wire::CreateCounter(builder_, name, core.metrics().values()[i]));
   }
+  std::vector<flatbuffers::Offset<wire::MergeReport>> merges;
+  for (const auto& [number, row] : core.state().merges())
+    merges.push_back(wire::CreateMergeReport(builder_, row.epoch, row.begun_ms, row.decided_ms,
+                                             row.done != 0, row.taken, row.finished, row.ended,
+                                             row.resent, row.voided, row.schedules));
+  auto merge_vector = builder_.CreateVector(merges);
   auto brokers = BrokerList(view);
   auto queue_vector = builder_.CreateVector(queue_list);
   auto counter_vector = builder_.CreateVector(counters);
@@ -284,7 +290,7 @@ std::string_view Encoder::Status(const StatusInput& input, const Core& core,
       builder_, input.request, node, role, view.epoch.value(), core.appended().value(),
       input.durable_lsn, input.uptime_ms, version, &cluster, brokers, queue_vector,
       static_cast<uint32_t>(core.worker_count()), static_cast<uint32_t>(core.client_count()),
-      counter_vector));
+      counter_vector, merge_vector));
 }
 
 // Indices of what the filter asks for, by name, and whether that is all there is.

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <thread>
 
+#include "base/text.h"
 #include "client/ctl/context.h"
 #include "client/ctl/json.h"
 #include "client/ctl/output.h"
@@ -47,6 +48,23 @@ std::string BrokerTable(const Context& context, const StatusInfo& status) {
                {std::string(NameOf(broker.role)), ColorOf(broker.role)},
                {broker.address},
                {broker.worker_address}});
+  return table.Render(context.width(), context.colors());
+}
+
+std::string MergeTable(const Context& context, const StatusInfo& status) {
+  std::vector<Column> columns = {{.title = "EPOCH"}, {.title = "MERGED", .elastic = true}};
+  for (const char* title : {"TAKEN", "FINISHED", "ENDED", "RESENT", "VOIDED", "SCHEDULES"})
+    columns.push_back({.title = title, .right = true});
+  Table table(std::move(columns));
+  for (const MergeSummary& merge : status.merges)
+    table.Row({{std::to_string(merge.epoch.value())},
+               {merge.done ? FormatTimeMs(merge.decided_ms) : std::string("under way")},
+               {std::to_string(merge.taken)},
+               {std::to_string(merge.finished)},
+               {std::to_string(merge.ended)},
+               {std::to_string(merge.resent)},
+               {std::to_string(merge.voided)},
+               {std::to_string(merge.schedules)}});
   return table.Render(context.width(), context.colors());
 }
 
@@ -101,10 +119,15 @@ int ClusterStatus(const Context& context) {
   if (int code = context.RefuseIdForm(); code != 0) return code;
   absl::StatusOr<StatusInfo> status = Ask(context, /*observe=*/true);
   if (!status.ok()) return context.Fail(status.status());
-  Print(context.form() == Form::kTable
-            ? BrokerTable(context, *status) + "\nepoch " + std::to_string(status->epoch.value()) +
-                  ", cluster " + ToString(status->cluster) + "\n"
-            : ClusterJson(*status) + "\n");
+  if (context.form() != Form::kTable) {
+    Print(ClusterJson(*status) + "\n");
+    return FinishOutput();
+  }
+  Print(BrokerTable(context, *status) + "\nepoch " + std::to_string(status->epoch.value()) +
+        ", cluster " + ToString(status->cluster) + "\n");
+  if (!status->merges.empty())
+    Print("\nwhat a broker did alone, and what became of it (tasks):\n" +
+          MergeTable(context, *status));
   return FinishOutput();
 }
 

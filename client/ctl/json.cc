@@ -44,6 +44,22 @@ Json BrokersJson(const StatusInfo& status) {
   return brokers;
 }
 
+Json MergesJson(const StatusInfo& status) {
+  Json merges = Json::array();
+  for (const MergeSummary& merge : status.merges)
+    merges.push_back({{"epoch", merge.epoch.value()},
+                      {"begun_at", FormatTimeMs(merge.begun_ms)},
+                      {"decided_at", FormatTimeMs(merge.decided_ms)},
+                      {"done", merge.done},
+                      {"taken", merge.taken},
+                      {"finished", merge.finished},
+                      {"ended", merge.ended},
+                      {"resent", merge.resent},
+                      {"voided", merge.voided},
+                      {"schedules", merge.schedules}});
+  return merges;
+}
+
 Json CountsJson(const std::array<uint64_t, kTaskStates>& counts) {
   Json json;
   for (size_t state = 0; state < counts.size(); ++state)
@@ -400,7 +416,8 @@ std::string ScheduleJson(const ScheduleInfo& schedule) {
 std::string ClusterJson(const StatusInfo& status) {
   return Dump({{"cluster", ToString(status.cluster)},
                {"epoch", status.epoch.value()},
-               {"brokers", BrokersJson(status)}});
+               {"brokers", BrokersJson(status)},
+               {"merges", MergesJson(status)}});
 }
 
 std::string ItemJson(const ItemResult& item) {

@@ -270,6 +270,18 @@ StatusInfo ReadStatus(const wire::StatusReply& from) {
   if (from.counters() != nullptr)
     for (const wire::Counter* counter : *from.counters())
       status.counters.push_back({.name = Text(counter->name()), .value = counter->value()});
+  if (from.merges() != nullptr)
+    for (const wire::MergeReport* merge : *from.merges())
+      status.merges.push_back({.epoch = Epoch(merge->epoch()),
+                               .begun_ms = merge->begun_ms(),
+                               .decided_ms = merge->decided_ms(),
+                               .done = merge->done(),
+                               .taken = merge->taken(),
+                               .finished = merge->finished(),
+                               .ended = merge->ended(),
+                               .resent = merge->resent(),
+                               .voided = merge->voided(),
+                               .schedules = merge->schedules()});
   return status;
 }
 

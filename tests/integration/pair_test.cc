@@ -96,7 +96,7 @@ TEST_F(PairTest, AStandbyWithoutAVoteIsPromotedByHand) {
   cluster_.AwaitRole(standby, "kActiveSolo");
 }
 
-// What only the other one has is lost to the service, and kept aside.
+// What only the other one has is out of reach until it comes back; then it is merged, and everybody is told.
 TEST_F(PairTest, OnlyForcePromotesABrokerThatMissesSomething) {
   auto client = cluster_.NewClient();
   const TaskId both = harness::SubmitOne(*client, {.type = "noop"});
@@ -116,7 +116,14 @@ TEST_F(PairTest, OnlyForcePromotesABrokerThatMissesSomething) {
   cluster_.StartNode(active);
   cluster_.AwaitRole(active, "kStandby");
   EXPECT_THAT(cluster_.Log(active), HasSubstr("was set aside"));
-  EXPECT_FALSE(client->Get(alone).ok());
+  EXPECT_TRUE(harness::Await([&] { return client->Get(alone).ok(); }));
+  EXPECT_TRUE(cluster_.AwaitLog(active, "was handed over"));
+  for (const std::string& node : {active, standby}) {
+    const CtlResult status = cluster_.CtlAt(node, {"cluster", "status", "-o", "json"});
+    EXPECT_THAT(status.out, HasSubstr("\"done\":true"));
+    EXPECT_THAT(status.out, HasSubstr("\"taken\":1"));
+  }
+  EXPECT_THAT(cluster_.Ctl({"cluster", "status"}).out, HasSubstr("TAKEN"));
 }
 
 // Its log ends where the active's does not begin any more.

@@ -487,6 +487,21 @@ struct CounterValue {
   uint64_t value = 0;
 };
 
+// What became of what one broker of a pair without an arbiter did alone, in a partition (docs/ha.md, "The merge"). Counts of
+// tasks, but for `schedules`.
+struct MergeSummary {
+  Epoch epoch{};           // the last one of that broker's log
+  int64_t begun_ms = 0;    // Unix ms
+  int64_t decided_ms = 0;  // so far
+  bool done = false;
+  uint64_t taken = 0;      // they go on
+  uint64_t finished = 0;   // taken and ended there
+  uint64_t ended = 0;      // known to both, ended there
+  uint64_t resent = 0;     // left out: their client has sent them to the other side again
+  uint64_t voided = 0;     // cancelled, or left out for another reason
+  uint64_t schedules = 0;
+};
+
 struct StatusInfo {
   std::string node{};
   BrokerRole role = BrokerRole::kRecovering;
@@ -501,6 +516,7 @@ struct StatusInfo {
   uint32_t workers = 0;
   uint32_t clients = 0;
   std::vector<CounterValue> counters{};
+  std::vector<MergeSummary> merges{};  // the latest last
 };
 
 struct WorkerSummary {

@@ -468,6 +468,7 @@ class CoreHarness {
   // The batch stays open, as while the journal is busy with the one before.
   bool hold_commits = false;
   uint32_t concurrency = 0;  // of workers that come
+  uint64_t node = 0;         // of epochs that it opens
   Now now{1'700'000'000'000, 5'000};
   std::unique_ptr<Journal> journal;
   std::unique_ptr<Core> core;
@@ -490,7 +491,7 @@ class CoreHarness {
     core = std::make_unique<Core>(config_);
     auto view = journal->View();
     ASSERT_TRUE(Rebuild(**view, core->state()).ok());
-    ASSERT_TRUE(core->Start(Uuid{1, 2}, core->NextEpoch(0), now).ok());
+    ASSERT_TRUE(core->Start(Uuid{1, 2}, core->NextEpoch(node), now).ok());
     view->reset();
     Commit();
   }

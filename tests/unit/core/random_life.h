@@ -66,6 +66,12 @@ class RandomLife {
     }
   }
 
+  // The next clients and workers are others than those of a life that goes on elsewhere.
+  void RenameAll() {
+    clients_ = worker_ids_ = 1'000'000;
+    client_ = SessionId(0);
+  }
+
   // Sessions and, half of the time, the open batch are lost.
   void Restart() {
     if (Chance(50)) h_.Commit();

@@ -210,7 +210,7 @@ TEST(FinishedRows, ARunHasAtMostAsManyTasksAsItsCountCanHold) {
     State state;
     Batch batch;
     batch.Begin(Epoch(1), Lsn(1));
-    state.EpochStarted(Epoch(1), Uuid{1, 2});
+    state.EpochStarted(batch, Epoch(1), Uuid{1, 2}, 1);
     Worker worker;
     worker.number = 1;
     state.WorkerSeen(batch, worker);

@@ -1,0 +1,216 @@
+// What another broker did alone becomes part of this one's log: docs/ha.md, "The merge".
+#include <algorithm>
+
+#include "base/text.h"
+#include "broker/core/core.h"
+#include "broker/core/fingerprint.h"
+#include "broker/core/merge.h"
+#include "broker/core/record_writer.h"
+#include "schemas/frame.h"
+#include "schemas/verify.h"
+
+namespace zsched::broker {
+namespace {
+
+constexpr char kRanThere[] = "it was running at the other broker of the pair, which was replaced";
+constexpr char kMayHaveRunThere[] =
+    "it was running at the other broker of the pair, which was replaced; it may have run, and is not run again";
+
+// The task never runs, and says why.
+void Void(MergeView& entry, std::string& outcome, std::string_view why, Now now) {
+  outcome = ErrorOutcome(ErrorCode::kCancelled, why);
+  entry.outcome = outcome;
+  entry.task.row.state = TaskState::kCancelled;
+  entry.task.row.finished_ms = now.wall_ms;
+  entry.task.start_by_ms = 0;
+  entry.chain = {};
+}
+
+}  // namespace
+
+// The record that is written, and what to tell when it is.
+struct Core::Decided {
+  MergeRow row;
+  std::string outcome;  // of the entry that is decided, if it is not its own
+  absl::btree_map<uint32_t, std::vector<uint64_t>> taken_away;  // leases, by session slot
+};
+
+absl::Status Core::OnMerge(const MergePart& part, Now now) {
+  const MergeRow* known = state_.FindMerge(part.log_hash);
+  if ((known == nullptr ? 0 : known->parts) != part.number || (known != nullptr && known->done))
+    return absl::OkStatus();
+  ZS_RETURN_IF_ERROR(CheckMergeEntries(part.entries));
+  Decided decided;
+  if (known != nullptr) decided.row = *known;
+  if (known == nullptr) decided.row.begun_ms = now.wall_ms;
+  decided.row.log_hash = part.log_hash;
+  decided.row.epoch = part.epoch;
+  // Records of their own, in front: they may come twice, if what follows does not become durable.
+  ForEachMergeEntry(part.entries, [&](const MergeView& entry) {
+    if (entry.kind == MergeKind::kSchedule) MergeSchedule(entry, decided.row, now);
+  });
+  MergedRecord record{state_.MergeNumber(part.log_hash), {}};
+  OpenedRecord opened = OpenRecord(RecordKind::kMerged, record);
+  ForEachMergeEntry(part.entries, [&](const MergeView& entry) {
+    if (entry.kind == MergeKind::kTask) MergeTaken(entry, decided, now);
+    if (entry.kind == MergeKind::kEnd) MergeEnded(entry, decided, now);
+    if (entry.kind == MergeKind::kSubmit) MergeSubmitted(entry, decided, now);
+  });
+  record.row = decided.row;
+  record.row.parts = part.number + 1;
+  record.row.done = part.last;
+  record.row.decided_ms = now.wall_ms;
+  state_.FlushFinished(batch_, now.wall_ms);
+  state_.MergeDecided(batch_, record.number, record.row);
+  const Lsn lsn = CloseRecord(opened, record, now);
+  for (auto& [session, leases] : decided.taken_away)
+    effects_.push_back(
+        CancelEffect{workers_[session].id, lsn, std::move(leases), ErrorCode::kCancelled});
+  return absl::OkStatus();
+}
+
+void Core::MergeTaken(MergeView entry, Decided& decided, Now now) {
+  const uint64_t id = entry.task.task;
+  // It has been decided under another name, or by somebody who had no right to.
+  if (state_.tasks().Find(TaskId(id)) != kNil || state_.chains().Has(id)) return;
+  if (const Producer* producer = state_.FindProducer(entry.task.client)) {
+    const SubmitMemory* memory = FindSubmit(producer, entry.task.seq);
+    if (memory != nullptr && memory->first_id != entry.task.first_id) {
+      ++decided.row.resent;
+      return;
+    }
+  }
+  uint32_t lane = state_.lanes().Find(entry.lane);
+  if (lane == 0) lane = state_.CreateLane(batch_, entry.lane);
+  const KeyRow& key = entry.task.key;
+  const bool over = IsFinished(entry.task.row.state);
+  const Keys::Holder holder = state_.keys().Find({key.hash_low, key.hash_high});
+  if (key.version != 0 && holder.any()) {
+    entry.task.key = {0, 0, 0, 0, 0};
+    if (!over)
+      Void(entry, decided.outcome,
+           "its idempotency key is held by task " + ToString(TaskId(holder.task)) +
+               ", which the other broker of the pair took at the same time",
+           now);
+  } else if (!over && entry.task.row.attempt == 0 && IsDecidedTick(entry)) {
+    Void(entry, decided.outcome, "the other broker of the pair decided the same tick", now);
+  } else if (entry.task.row.state == TaskState::kLeased) {
+    LoseAttempt(entry, lane);
+    if (IsFinished(entry.task.row.state)) {
+      entry.task.row.finished_ms = now.wall_ms;
+      decided.outcome = outcome_;
+      entry.outcome = decided.outcome;
+    }
+  }
+  const bool is_over = IsFinished(entry.task.row.state);
+  ++(!is_over ? decided.row.taken : over ? decided.row.finished : decided.row.voided);
+  if (!is_over) entry.outcome = {};
+  AppendMergeEntry(batch_.OpenRecord(), entry);
+  state_.Merged(batch_, entry, lane, now.wall_ms);
+}
+
+// Its worker was told that the lease is stale, or will be.
+void Core::LoseAttempt(MergeView& entry, uint32_t lane) {
+  TaskRow& row = entry.task.row;
+  Task task;
+  task.lane = lane;
+  task.at_most_once = row.at_most_once;
+  task.failures = row.failures;
+  task.lost = row.lost;
+  task.max_attempts = row.max_attempts;
+  const bool dies = JudgeFailure(task, Charge::kLost, ErrorCode::kWorkerLost, Now{}).ending == Ending::kDead;
+  ++row.lost;
+  entry.task.start_by_ms = 0;  // an attempt had begun in time
+  row.state = TaskState::kReady;
+  if (row.cancelling) {
+    row.state = TaskState::kCancelled;
+    BuildOutcome("the task was cancelled while it ran", {}, ErrorCode::kCancelled);
+  } else if (dies) {
+    row.state = TaskState::kDead;
+    BuildOutcome(row.at_most_once ? kMayHaveRunThere : kRanThere, {}, ErrorCode::kWorkerLost);
+    entry.task.fingerprint = FingerprintOfOutcome(task);
+  }
+  row.cancelling = 0;
+}
+
+// A tick that is decided here, as far as its schedule has come.
+bool Core::IsDecidedTick(const MergeView& entry) const {
+  const std::optional<SpecView> spec = ReadSpec(entry.spec);
+  std::string_view name, tick;
+  ReadLabels(*spec, [&](LabelView label) {
+    if (label.key == kScheduleLabel) name = label.value;
+    if (label.key == kTickLabel) tick = label.value;
+  });
+  const Schedule* schedule = name.empty() ? nullptr : state_.FindSchedule(name);
+  const absl::StatusOr<int64_t> tick_ms = ParseTimeMs(tick);
+  return schedule != nullptr && tick_ms.ok() && *tick_ms <= schedule->row.cursor_ms;
+}
+
+void Core::MergeEnded(const MergeView& entry, Decided& decided, Now now) {
+  const uint64_t id = entry.end.task;
+  const uint32_t slot = state_.tasks().Find(TaskId(id));
+  if (slot == kNil) return;  // over here too
+  Task& task = state_.tasks()[slot];
+  const bool leased = task.state == TaskState::kLeased;
+  const LaneGates gates = GatesOf(state_.lanes()[task.lane]);  // it may go with the task
+  if (leased) {
+    const Lease& lease = state_.LeaseOf(task);
+    if (uint32_t session = state_.workers().at(lease.worker).session; session != kNil)
+      decided.taken_away[session].push_back(lease.id);
+    StopTimer(task);
+  }
+  AppendMergeEntry(batch_.OpenRecord(), entry);
+  const TaskState end = entry.end.state;
+  const bool empty =
+      end == TaskState::kSucceeded && entry.outcome.size() <= sizeof(OutcomeRow);
+  // State::MergedEnd puts the outcome row first.
+  Notify(task, end, static_cast<uint32_t>(batch_.rows().size()),
+         empty ? 0 : static_cast<uint32_t>(entry.outcome.size()));
+  metrics_.Add(end == TaskState::kSucceeded ? Metric::kTasksSucceeded
+               : end == TaskState::kDead    ? Metric::kTasksDead
+                                            : Metric::kTasksCancelled);
+  state_.MergedEnd(batch_, slot, entry.end, entry.outcome, now.wall_ms);
+  schedules_.OnTaskTurned(id);
+  if (leased) gates_.OnLeaseEnded(gates);
+  ++decided.row.ended;
+}
+
+// So that a client which has not heard of it, and asks again, gets the same ids.
+void Core::MergeSubmitted(const MergeView& entry, Decided&, Now now) {
+  const Producer* producer = state_.FindProducer(entry.submit.client);
+  const uint64_t seq = entry.submit.submit.seq;
+  if (producer != nullptr && (seq < producer->acked_below || FindSubmit(producer, seq) != nullptr))
+    return;
+  if (producer == nullptr && state_.producers().size() >= config_.max_producers) return;
+  AppendMergeEntry(batch_.OpenRecord(), entry);
+  state_.SubmitRemembered(entry.submit.client, MemoryOf(entry), entry.submit.acked_below,
+                          now.wall_ms);
+}
+
+void Core::MergeSchedule(const MergeView& entry, MergeRow& row, Now now) {
+  AlignedCopy copy;
+  const auto* set = VerifyBody<wire::ScheduleSet>(copy.Align(entry.schedule));
+  if (const Schedule* own = state_.FindSchedule(TextOf(set->name()))) {
+    if (own->row.cursor_ms >= entry.ticks.cursor_ms) return;
+    TicksRow ticks = own->row;
+    ticks.cursor_ms = entry.ticks.cursor_ms;  // what that side fired is not fired again
+    RecordSchedule(own->number, ticks, {}, now);
+    return schedules_.Place(own->number);
+  }
+  // Ticks that wait there for a task have no place here: nobody knows whether it is over.
+  TicksRow ticks = entry.ticks;
+  ticks.skipped += ticks.held;
+  ticks.held = 0;
+  ticks.held_ms = 0;
+  ticks.gap = 0;
+  if (JudgeSchedule(*set, entry.schedule.size(), nullptr, now).code != ErrorCode::kOk) {
+    ++row.voided;
+    return;
+  }
+  const uint32_t number = state_.next_schedule();
+  RecordSchedule(number, ticks, entry.schedule, now);
+  schedules_.Redefine(number);
+  ++row.schedules;
+}
+
+}  // namespace zsched::broker

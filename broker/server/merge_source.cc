@@ -1,0 +1,345 @@
+#include "broker/server/merge_source.h"
+
+#include <optional>
+
+#include "schemas/errors.h"
+
+namespace zsched::broker {
+namespace {
+
+absl::Status BadRow(const char* table, uint64_t key) {
+  return Error(ErrorCode::kDataLoss, std::string("what was set aside cannot be merged: row ") +
+                                         std::to_string(key) + " of table " + table +
+                                         " cannot be read");
+}
+
+absl::StatusOr<std::optional<MetaRow>> MetaOf(JournalView& view) {
+  ZS_ASSIGN_OR_RETURN(const auto bytes, view.Get(Table::kMeta, kMetaState));
+  if (!bytes) return std::nullopt;
+  MetaRow meta;
+  if (!RowReader(*bytes).Read(meta) || meta.version != kRowVersion)
+    return BadRow("meta", kMetaState);
+  return meta;
+}
+
+// The first epoch that `own` has and `archive` has not.
+absl::StatusOr<std::optional<EpochRow>> BranchOf(JournalView& archive, JournalView& own) {
+  std::optional<EpochRow> branch;
+  absl::Status status;
+  ZS_RETURN_IF_ERROR(own.Scan(Table::kEpochs, 0, [&](uint64_t epoch, std::string_view bytes) {
+    auto known = archive.Get(Table::kEpochs, epoch);
+    if (!known.ok()) status = known.status();
+    if (!known.ok() || known->has_value()) return known.ok();
+    EpochRow row;
+    if (!RowReader(bytes).Read(row) || row.version != kRowVersion)
+      status = BadRow("epochs", epoch);
+    else
+      branch = row;
+    return false;
+  }));
+  ZS_RETURN_IF_ERROR(status);
+  // It must go on from an epoch that both have, or they have nothing in common that is still known.
+  if (!branch || branch->epoch_before == 0) return branch;
+  ZS_ASSIGN_OR_RETURN(const auto before, archive.Get(Table::kEpochs, branch->epoch_before));
+  if (!before) return std::nullopt;
+  return branch;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MergeSource>> MergeSource::Open(std::unique_ptr<Journal> archive,
+                                                               JournalView& own,
+                                                               size_t part_bytes) {
+  ZS_ASSIGN_OR_RETURN(std::unique_ptr<JournalView> view, archive->View());
+  ZS_ASSIGN_OR_RETURN(const std::optional<MetaRow> meta, MetaOf(*view));
+  ZS_ASSIGN_OR_RETURN(const std::optional<MetaRow> own_meta, MetaOf(own));
+  if (!meta || !own_meta || meta->cluster != own_meta->cluster) return nullptr;
+  ZS_ASSIGN_OR_RETURN(const std::optional<EpochRow> branch, BranchOf(*view, own));
+  if (!branch || meta->lsn < branch->lsn) return nullptr;
+  std::unique_ptr<MergeSource> source(
+      new MergeSource(std::move(archive), std::move(view), *meta, *branch, part_bytes));
+  ZS_RETURN_IF_ERROR(source->Load());
+  return source;
+}
+
+MergeSource::MergeSource(std::unique_ptr<Journal> archive, std::unique_ptr<JournalView> view,
+                         const MetaRow& meta, const EpochRow& branch, size_t part_bytes)
+    : archive_(std::move(archive)),
+      view_(std::move(view)),
+      meta_(meta),
+      branch_(branch),
+      first_unknown_(
+          branch.epoch_before == 0
+              ? 0
+              : MakeId<TaskId>(Epoch(branch.epoch_before), branch.next_task).value()),
+      part_bytes_(part_bytes) {}
+
+// What every part needs: the names of lanes, and which client sent what.
+absl::Status MergeSource::Load() {
+  ZS_RETURN_IF_ERROR(view_->Scan(Table::kLanes, 0, [&](uint64_t key, std::string_view bytes) {
+    lanes_[static_cast<uint32_t>(key)] = std::string(bytes);
+    return true;
+  }));
+  absl::Status status;
+  ZS_RETURN_IF_ERROR(view_->Scan(Table::kProducers, 0, [&](uint64_t key, std::string_view bytes) {
+    RowReader in(bytes);
+    ProducerRow row;
+    ProducerSubmit submit;
+    ProducerReject reject;
+    bool ok = in.Read(row) && row.version == kRowVersion;
+    for (uint32_t i = 0; ok && i < row.submits; ++i) {
+      ok = in.Read(submit);
+      for (uint32_t k = 0; ok && k < submit.rejected; ++k) ok = in.Read(reject);
+      if (ok && submit.accepted > 0 && submit.first_id >= first_unknown())
+        submits_[submit.first_id] = {row.client, submit.seq, submit.accepted};
+    }
+    if (!ok) status = BadRow("producers", key);
+    return ok;
+  }));
+  return status;
+}
+
+absl::StatusOr<MergePart> MergeSource::Read(uint32_t number) {
+  if (number < next_number_) {
+    next_number_ = 0;
+    next_ = {};
+  }
+  bool over = next_.phase == Phase::kOver;
+  entries_.clear();
+  for (bool made = false; !made && !over;) {
+    entries_.clear();
+    ZS_RETURN_IF_ERROR(Fill(&next_));
+    made = next_number_++ == number;
+    over = next_.phase == Phase::kOver;
+  }
+  // One that was asked for is not made again behind its back.
+  if (next_number_ != number + 1) entries_.clear();
+  return MergePart{.log_hash = meta_.hash,
+                   .epoch = meta_.epoch,
+                   .number = number,
+                   .last = over,
+                   .entries = entries_};
+}
+
+absl::Status MergeSource::Fill(Place* place) {
+  while (!full() && place->phase != Phase::kOver) {
+    switch (place->phase) {
+      case Phase::kTasks:
+        ZS_RETURN_IF_ERROR(FillTasks(place));
+        break;
+      case Phase::kFinished:
+        ZS_RETURN_IF_ERROR(FillFinished(place));
+        break;
+      case Phase::kDead:
+        ZS_RETURN_IF_ERROR(FillDead(place));
+        break;
+      case Phase::kSubmits:
+        ZS_RETURN_IF_ERROR(FillSubmits(place));
+        break;
+      case Phase::kSchedules:
+        ZS_RETURN_IF_ERROR(FillSchedules(place));
+        break;
+      case Phase::kOver:
+        break;
+    }
+    if (full()) break;
+    place->phase = static_cast<Phase>(static_cast<uint8_t>(place->phase) + 1);
+    place->key = place->skip = 0;
+    // In parts behind the tasks': whether a tick was decided here too is looked up before the cursors move.
+    if (place->phase == Phase::kSchedules && !entries_.empty()) break;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> MergeSource::Get(Table table, uint64_t key, bool required) {
+  ZS_ASSIGN_OR_RETURN(const auto bytes, view_->Get(table, key));
+  if (!bytes && required) return BadRow(kTableNames[static_cast<size_t>(table)], key);
+  return bytes ? std::string(*bytes) : std::string();
+}
+
+absl::Status MergeSource::FillTasks(Place* place) {
+  absl::Status status;
+  const uint64_t from = std::max(place->key, first_unknown());
+  ZS_RETURN_IF_ERROR(view_->Scan(Table::kTasks, from, [&](uint64_t id, std::string_view bytes) {
+    place->key = id;
+    if (full()) return false;
+    TaskRow row;
+    status = RowReader(bytes).Read(row) && row.version == kRowVersion ? PutTask(id, row)
+                                                                      : BadRow("tasks", id);
+    place->key = id + 1;
+    return status.ok();
+  }));
+  return status;
+}
+
+absl::Status MergeSource::PutTask(uint64_t id, const TaskRow& row) {
+  MergeView entry;
+  entry.kind = MergeKind::kTask;
+  entry.task.task = id;
+  entry.task.row = row;
+  ZS_ASSIGN_OR_RETURN(const std::string spec, Get(Table::kSpecs, id, true));
+  ZS_ASSIGN_OR_RETURN(const std::string outcome, Get(Table::kOutcomes, id, false));
+  ZS_ASSIGN_OR_RETURN(const std::string key, Get(Table::kKeys, id, false));
+  if (!key.empty() && !RowReader(key).Read(entry.task.key)) return BadRow("keys", id);
+  const auto lane = lanes_.find(row.lane);
+  if (lane == lanes_.end()) return BadRow("tasks", id);
+  entry.lane_row = lane->second;
+  entry.spec = spec;
+  entry.outcome = outcome;
+  std::string chain, expiry, dead;
+  if (row.chained) {
+    ZS_ASSIGN_OR_RETURN(chain, Get(Table::kFollows, id, true));
+    FollowRow follow;
+    RowReader in(chain);
+    if (!in.Read(follow) || !in.Take(follow.body_bytes, entry.chain)) return BadRow("follows", id);
+    entry.task.fired = follow.fired;
+  }
+  if (row.expires) {
+    ZS_ASSIGN_OR_RETURN(expiry, Get(Table::kExpiries, id, true));
+    ExpiryRow start_by;
+    if (!RowReader(expiry).Read(start_by)) return BadRow("expiries", id);
+    entry.task.start_by_ms = start_by.start_by_ms;
+  }
+  if (row.state == TaskState::kDead) {
+    const auto letter = static_cast<uint64_t>(row.order);
+    ZS_ASSIGN_OR_RETURN(dead, Get(Table::kDead, letter, true));
+    DeadRow died;
+    if (!RowReader(dead).Read(died)) return BadRow("dead", letter);
+    entry.task.fingerprint = died.fingerprint;
+  }
+  const auto submit = submits_.upper_bound(id);
+  if (submit != submits_.begin()) {
+    const auto& [first_id, sent] = *std::prev(submit);
+    if (id < first_id + sent.accepted) {
+      entry.task.client = sent.client;
+      entry.task.seq = sent.seq;
+      entry.task.first_id = first_id;
+    }
+  }
+  AppendMergeEntry(entries_, entry);
+  return absl::OkStatus();
+}
+
+absl::Status MergeSource::PutEnd(uint64_t id) {
+  ZS_ASSIGN_OR_RETURN(const std::string bytes, Get(Table::kTasks, id, false));
+  if (bytes.empty()) return absl::OkStatus();  // pruned since
+  TaskRow row;
+  if (!RowReader(bytes).Read(row) || row.version != kRowVersion) return BadRow("tasks", id);
+  if (!IsFinished(row.state)) return absl::OkStatus();  // tried again since
+  ZS_ASSIGN_OR_RETURN(std::string outcome, Get(Table::kOutcomes, id, false));
+  MergeView entry;
+  entry.kind = MergeKind::kEnd;
+  // A success without a result may still have the error of an attempt before it.
+  const auto view = ReadOutcome(outcome);
+  if (row.state == TaskState::kSucceeded && view && view->head.error_code != 0) outcome.clear();
+  if (row.state == TaskState::kDead) {
+    const auto letter = static_cast<uint64_t>(row.order);
+    ZS_ASSIGN_OR_RETURN(const std::string dead, Get(Table::kDead, letter, true));
+    DeadRow died;
+    if (!RowReader(dead).Read(died)) return BadRow("dead", letter);
+    entry.end.fingerprint = died.fingerprint;
+  }
+  entry.end.task = id;
+  entry.end.finished_ms = row.finished_ms;
+  entry.end.run_us = row.run_us;
+  entry.end.attempt = row.attempt;
+  entry.end.state = row.state;
+  entry.outcome = outcome;
+  AppendMergeEntry(entries_, entry);
+  return absl::OkStatus();
+}
+
+// Keys are LSNs.
+absl::Status MergeSource::FillFinished(Place* place) {
+  absl::Status status;
+  const uint64_t from = std::max(place->key, branch_.lsn);
+  auto take = [&](uint64_t lsn, std::string_view bytes) {
+    if (place->key != lsn) place->skip = 0;
+    place->key = lsn;
+    if (full()) return false;
+    const auto finished = ReadFinished(bytes);
+    if (!finished) status = BadRow("finished", lsn);
+    RowReader runs(finished ? finished->runs : std::string_view());
+    uint64_t at = 0;
+    for (FinishedRun run; status.ok() && !runs.rest().empty() && runs.Read(run);)
+      for (uint64_t id = run.first; status.ok() && id < run.first + run.tasks; ++id) {
+        if (at++ < place->skip) continue;
+        if (full()) return false;
+        if (id < first_unknown()) status = PutEnd(id);
+        place->skip = at;
+      }
+    place->key = lsn + 1;
+    place->skip = 0;
+    return status.ok();
+  };
+  ZS_RETURN_IF_ERROR(view_->Scan(Table::kFinished, from, take));
+  return status;
+}
+
+absl::Status MergeSource::FillDead(Place* place) {
+  absl::Status status;
+  const uint64_t from = std::max(place->key, branch_.next_letter);
+  auto take = [&](uint64_t letter, std::string_view bytes) {
+    place->key = letter;
+    if (full()) return false;
+    DeadRow row;
+    if (!RowReader(bytes).Read(row)) status = BadRow("dead", letter);
+    if (status.ok() && row.task < first_unknown()) status = PutEnd(row.task);
+    place->key = letter + 1;
+    return status.ok();
+  };
+  ZS_RETURN_IF_ERROR(view_->Scan(Table::kDead, from, take));
+  return status;
+}
+
+absl::Status MergeSource::FillSubmits(Place* place) {
+  absl::Status status;
+  auto take = [&](uint64_t key, std::string_view bytes) {
+    place->key = key;
+    if (full()) return false;
+    RowReader in(bytes);
+    ProducerRow row;
+    if (!in.Read(row)) status = BadRow("producers", key);
+    for (uint32_t i = 0; status.ok() && i < row.submits; ++i) {
+      MergeView entry;
+      entry.kind = MergeKind::kSubmit;
+      if (!in.Read(entry.submit.submit) ||
+          !in.Take(entry.submit.submit.rejected * sizeof(ProducerReject), entry.rejects)) {
+        status = BadRow("producers", key);
+        break;
+      }
+      entry.submit.client = row.client;
+      entry.submit.acked_below = row.acked_below;
+      if (entry.submit.submit.accepted > 0 && entry.submit.submit.first_id >= first_unknown())
+        AppendMergeEntry(entries_, entry);
+    }
+    place->key = key + 1;
+    return status.ok();
+  };
+  ZS_RETURN_IF_ERROR(view_->Scan(Table::kProducers, place->key, take));
+  return status;
+}
+
+absl::Status MergeSource::FillSchedules(Place* place) {
+  absl::Status status;
+  auto take = [&](uint64_t key, std::string_view bytes) {
+    place->key = key;
+    if (full()) return false;
+    RowReader in(bytes);
+    ScheduleRow row;
+    MergeView entry;
+    entry.kind = MergeKind::kSchedule;
+    const auto ticks = view_->Get(Table::kTicks, key);
+    if (!ticks.ok() || !*ticks || !RowReader(**ticks).Read(entry.ticks) || !in.Read(row) ||
+        !in.Take(row.body_bytes, entry.schedule))
+      status = BadRow("schedules", key);
+    else
+      AppendMergeEntry(entries_, entry);
+    place->key = key + 1;
+    return status.ok();
+  };
+  ZS_RETURN_IF_ERROR(view_->Scan(Table::kSchedules, place->key, take));
+  return status;
+}
+
+}  // namespace zsched::broker

@@ -1,0 +1,90 @@
+// What a broker did alone, read from the data that was set aside when it took a copy: docs/ha.md, "The merge". Owned by
+// broker/server, which composes journal and core.
+//
+//   archive ──┬── tasks, from the first id that only it knows ──▶ kTask
+//             ├── what ended from the first LSN that only it knows ──▶ kEnd
+//             ├── clients' last frames ──▶ kSubmit                        … in parts, always the same ones
+//             └── schedules ──▶ kSchedule
+//
+// Example:
+//   ZS_ASSIGN_OR_RETURN(std::unique_ptr<MergeSource> source, MergeSource::Open(std::move(archive), *own_journal.View()));
+//   if (source != nullptr) { ZS_ASSIGN_OR_RETURN(MergePart part, source->Read(0)); … }
+//
+// Threads: one owner, the loop. A part costs some milliseconds. Errors are those of the archive: DATA_LOSS, UNAVAILABLE.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "broker/core/merge.h"
+#include "broker/core/rows.h"
+#include "broker/journal/journal.h"
+
+namespace zsched::broker {
+
+class MergeSource {
+ public:
+  // `own`: the tables as they are now, which go on from another log than the archive's. nullptr: the archive has nothing that they
+  // have not.
+  static absl::StatusOr<std::unique_ptr<MergeSource>> Open(std::unique_ptr<Journal> archive,
+                                                           JournalView& own,
+                                                           size_t part_bytes = kMergePartBytes);
+
+  uint64_t log_hash() const { return meta_.hash; }
+  // Tasks with an id from here on were taken alone.
+  uint64_t first_unknown() const { return first_unknown_; }
+  // Part `number`, from 0; one behind the last is the last, and empty. Bytes live until the next call. Cheap for the part that
+  // follows the one read last.
+  absl::StatusOr<MergePart> Read(uint32_t number);
+
+ private:
+  enum class Phase : uint8_t { kTasks, kFinished, kDead, kSubmits, kSchedules, kOver };
+  // Where a part begins.
+  struct Place {
+    Phase phase = Phase::kTasks;
+    uint64_t key = 0;   // of the phase's table, the next one
+    uint64_t skip = 0;  // tasks of the row of kFinished that are in an earlier part
+  };
+
+  MergeSource(std::unique_ptr<Journal> archive, std::unique_ptr<JournalView> view,
+              const MetaRow& meta, const EpochRow& branch, size_t part_bytes);
+  absl::Status Load();
+  bool full() const { return entries_.size() >= part_bytes_; }
+  absl::Status Fill(Place* place);
+  absl::Status FillTasks(Place* place);
+  absl::Status FillFinished(Place* place);
+  absl::Status FillDead(Place* place);
+  absl::Status FillSubmits(Place* place);
+  absl::Status FillSchedules(Place* place);
+  absl::Status PutTask(uint64_t id, const TaskRow& row);
+  absl::Status PutEnd(uint64_t id);
+  // Of a row that must be there; empty: it need not be, and is not.
+  absl::StatusOr<std::string> Get(Table table, uint64_t key, bool required);
+
+  const std::unique_ptr<Journal> archive_;
+  const std::unique_ptr<JournalView> view_;
+  const MetaRow meta_;     // of the archive
+  const EpochRow branch_;  // of the other log's first epoch that this one has not
+  const uint64_t first_unknown_;  // task id
+  const size_t part_bytes_;
+  absl::flat_hash_map<uint32_t, std::string> lanes_;
+  struct Submit {
+    Uuid client;
+    uint64_t seq = 0;
+    uint64_t accepted = 0;
+  };
+  absl::btree_map<uint64_t, Submit> submits_;  // by first id, of those that only this log knows
+
+  uint32_t next_number_ = 0;
+  Place next_;
+  std::string entries_;  // of the part that is made
+};
+
+}  // namespace zsched::broker
