@@ -59,9 +59,9 @@ enum class Table : uint8_t {
 };
 inline constexpr size_t kTables = 22;
 inline constexpr std::array<const char*, kTables> kTableNames = {
-    "meta",      "specs",  "tasks", "outcomes",  "finished", "lanes",   "workers",
-    "producers", "queues", "keys",  "schedules", "ticks",    "types",   "history",
-    "dead",      "output", "notes", "trails",    "follows",  "expiries", "epochs", "merges"};
+    "meta",   "specs",  "tasks",     "outcomes", "finished", "lanes",   "workers", "producers",
+    "queues", "keys",   "schedules", "ticks",    "types",    "history", "dead",    "output",
+    "notes",  "trails", "follows",   "expiries", "epochs",   "merges"};
 
 struct Mutation {
   static constexpr uint32_t kErase = UINT32_MAX;

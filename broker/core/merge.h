@@ -38,9 +38,10 @@ struct MergePart {
 };
 
 enum class MergeKind : uint8_t {
-  kTask = 1,      // MergeTask, lane row, spec row, outcome row, body of a wire::Chain: a task that was taken there
-  kEnd = 2,       // MergeEnd, outcome row: a task that is known here has ended there
-  kSubmit = 3,    // MergeSubmit, ProducerReject*: a frame that its client may send again
+  kTask =
+      1,  // MergeTask, lane row, spec row, outcome row, body of a wire::Chain: a task that was taken there
+  kEnd = 2,     // MergeEnd, outcome row: a task that is known here has ended there
+  kSubmit = 3,  // MergeSubmit, ProducerReject*: a frame that its client may send again
   // TicksRow, SCHEDULE_SET body. Of parts only, behind those with tasks: what becomes of it is a record of kScheduleSet.
   kSchedule = 4,
 };
@@ -54,9 +55,10 @@ static_assert(sizeof(MergeEntry) == 8);
 
 struct MergeTask {
   uint64_t task = 0;
-  TaskRow row;  // ready, waiting or over; of a part also leased. Its lane and worker are the other side's numbers
+  TaskRow
+      row;  // ready, waiting or over; of a part also leased. Its lane and worker are the other side's numbers
   KeyRow key{0, 0, 0, 0, 0};  // of version 0: it holds none
-  Uuid client;  // that submitted it, and may not have heard of it; 0: nobody needs to
+  Uuid client;                // that submitted it, and may not have heard of it; 0: nobody needs to
   uint64_t seq = 0;
   uint64_t first_id = 0;     // of that frame
   int64_t start_by_ms = 0;   // 0: none

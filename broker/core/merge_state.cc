@@ -26,9 +26,8 @@ SubmitMemory MemoryOf(const MergeView& entry) {
 void State::EpochStarted(Batch& batch, Epoch epoch, const Uuid& cluster, int64_t now_ms) {
   auto offset = static_cast<uint32_t>(batch.OpenRows().size());
   // The record is still open: the hash is the one before it.
-  AppendStruct(batch.OpenRows(),
-               EpochRow{batch.next_lsn().value(), batch.hash(), meta_.epoch, meta_.next_task,
-                        meta_.next_letter, now_ms, kRowVersion});
+  AppendStruct(batch.OpenRows(), EpochRow{batch.next_lsn().value(), batch.hash(), meta_.epoch,
+                                          meta_.next_task, meta_.next_letter, now_ms, kRowVersion});
   batch.PutTail(Table::kEpochs, epoch.value(), offset);
   epochs_.push_back(epoch.value());
   for (; epochs_.size() > kKeptEpochs; epochs_.pop_front())
@@ -64,8 +63,9 @@ void State::MergeDecided(Batch& batch, uint64_t number, const MergeRow& row) {
 void State::BeginTrailBehind(Batch& batch, Task& task) {
   if (task.attempt == 0 || task.trailed) return;
   task.trailed = 1;
-  WriteTrail(batch, task.id,
-             trails_.Add(task.id, {meta_.next_trail++, static_cast<uint16_t>(task.attempt + 1), 0, 0}));
+  WriteTrail(
+      batch, task.id,
+      trails_.Add(task.id, {meta_.next_trail++, static_cast<uint16_t>(task.attempt + 1), 0, 0}));
 }
 
 void State::Merged(Batch& batch, const MergeView& entry, uint32_t lane, int64_t now_ms) {
@@ -135,13 +135,14 @@ void State::MergedEnd(Batch& batch, uint32_t slot, const MergeEnd& end, std::str
 }
 
 absl::Status State::RebuildEpochs(const ScanTable& scan) {
-  ZS_RETURN_IF_ERROR(scan(Table::kEpochs, [&](uint64_t key, std::string_view bytes) -> absl::Status {
-    EpochRow row;
-    if (!RowReader(bytes).Read(row) || row.version != kRowVersion || key > meta_.epoch)
-      return BadRow("epochs", key);
-    epochs_.push_back(key);
-    return absl::OkStatus();
-  }));
+  ZS_RETURN_IF_ERROR(
+      scan(Table::kEpochs, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+        EpochRow row;
+        if (!RowReader(bytes).Read(row) || row.version != kRowVersion || key > meta_.epoch)
+          return BadRow("epochs", key);
+        epochs_.push_back(key);
+        return absl::OkStatus();
+      }));
   return scan(Table::kMerges, [&](uint64_t key, std::string_view bytes) -> absl::Status {
     MergeRow row;
     if (!RowReader(bytes).Read(row) || row.version != kRowVersion) return BadRow("merges", key);

@@ -14,7 +14,8 @@ namespace {
 
 constexpr char kRanThere[] = "it was running at the other broker of the pair, which was replaced";
 constexpr char kMayHaveRunThere[] =
-    "it was running at the other broker of the pair, which was replaced; it may have run, and is not run again";
+    "it was running at the other broker of the pair, which was replaced; it may have run, and is "
+    "not run again";
 
 // The task never runs, and says why.
 void Void(MergeView& entry, std::string& outcome, std::string_view why, Now now) {
@@ -118,7 +119,8 @@ void Core::LoseAttempt(MergeView& entry, uint32_t lane) {
   task.failures = row.failures;
   task.lost = row.lost;
   task.max_attempts = row.max_attempts;
-  const bool dies = JudgeFailure(task, Charge::kLost, ErrorCode::kWorkerLost, Now{}).ending == Ending::kDead;
+  const bool dies =
+      JudgeFailure(task, Charge::kLost, ErrorCode::kWorkerLost, Now{}).ending == Ending::kDead;
   ++row.lost;
   entry.task.start_by_ms = 0;  // an attempt had begun in time
   row.state = TaskState::kReady;
@@ -161,8 +163,7 @@ void Core::MergeEnded(const MergeView& entry, Decided& decided, Now now) {
   }
   AppendMergeEntry(batch_.OpenRecord(), entry);
   const TaskState end = entry.end.state;
-  const bool empty =
-      end == TaskState::kSucceeded && entry.outcome.size() <= sizeof(OutcomeRow);
+  const bool empty = end == TaskState::kSucceeded && entry.outcome.size() <= sizeof(OutcomeRow);
   // State::MergedEnd puts the outcome row first.
   Notify(task, end, static_cast<uint32_t>(batch_.rows().size()),
          empty ? 0 : static_cast<uint32_t>(entry.outcome.size()));

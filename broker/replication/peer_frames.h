@@ -88,8 +88,8 @@ struct PeerRegisterAnswer {
 };
 
 using PeerMessage = std::variant<PeerHeartbeat, PeerAppend, PeerAppended, PeerFetch, PeerDiverged,
-                                 PeerHandover, PeerSnapshotFetch, PeerSnapshotPart,
-                                 PeerMerge, PeerRegisterRead, PeerRegisterSwap, PeerRegisterAnswer>;
+                                 PeerHandover, PeerSnapshotFetch, PeerSnapshotPart, PeerMerge,
+                                 PeerRegisterRead, PeerRegisterSwap, PeerRegisterAnswer>;
 
 // The whole frame, outside of any session.
 std::string SealPeerFrame(const PeerMessage& message);

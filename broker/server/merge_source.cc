@@ -68,10 +68,9 @@ MergeSource::MergeSource(std::unique_ptr<Journal> archive, std::unique_ptr<Journ
       view_(std::move(view)),
       meta_(meta),
       branch_(branch),
-      first_unknown_(
-          branch.epoch_before == 0
-              ? 0
-              : MakeId<TaskId>(Epoch(branch.epoch_before), branch.next_task).value()),
+      first_unknown_(branch.epoch_before == 0
+                         ? 0
+                         : MakeId<TaskId>(Epoch(branch.epoch_before), branch.next_task).value()),
       part_bytes_(part_bytes) {}
 
 // What every part needs: the names of lanes, and which client sent what.

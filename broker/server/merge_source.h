@@ -70,8 +70,8 @@ class MergeSource {
 
   const std::unique_ptr<Journal> archive_;
   const std::unique_ptr<JournalView> view_;
-  const MetaRow meta_;     // of the archive
-  const EpochRow branch_;  // of the other log's first epoch that this one has not
+  const MetaRow meta_;            // of the archive
+  const EpochRow branch_;         // of the other log's first epoch that this one has not
   const uint64_t first_unknown_;  // task id
   const size_t part_bytes_;
   absl::flat_hash_map<uint32_t, std::string> lanes_;

@@ -124,7 +124,7 @@ class Server : private Outbox {
   WakeFd wake_;
   uint64_t life_ = 0;  // of the process
   Uuid fresh_cluster_;
-  std::string merging_;  // the archive
+  std::string merging_;             // the archive
   std::unique_ptr<PeerLink> peer_;  // of a pair, as the next ones
   std::unique_ptr<HeartbeatThread> heart_;
   std::unique_ptr<RegisterThread> register_;

@@ -1,8 +1,9 @@
 // The register at a real witness that fails.
+#include "broker/replication/witness_register.h"
+
 #include <gtest/gtest.h>
 #include <zmq.h>
 
-#include "broker/replication/witness_register.h"
 #include "broker/server/witness_server.h"
 #include "tests/conformance/register_fixture.h"
 #include "tests/harness/cluster.h"

@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """A pair of brokers on hosts of their own (network namespaces), with a third for the arbiter: whatever the network does, at
-most one of the two acknowledges, nothing acknowledged is lost, and the pair heals.
+most one of the two acknowledges, nothing acknowledged is lost, and the pair heals. Without an arbiter both may: what they did
+is merged.
 
-    network_test.py BIN_DIRECTORY [WithWitness|WithEtcd[.TEST]]
+    network_test.py BIN_DIRECTORY [WithWitness|WithEtcd|WithoutArbiter[.TEST]]
 
 Skipped, and it says why, where namespaces cannot be made: it needs root, iproute2 and nftables.
 """
 import collections
+import json
 import os
 import pathlib
 import shutil
@@ -137,8 +139,9 @@ class Pair:
         self.directory = scratch.__enter__()
         test.addCleanup(scratch.__exit__, None, None, None)
         self.logs = {}
-        self.start_arbiter(arbiter)
-        where = {"witness": f"witness={HOSTS['arbiter']}:5570", "etcd": f"etcd=http://{HOSTS['arbiter']}:2379"}[arbiter]
+        if arbiter is not None:
+            self.start_arbiter(arbiter)
+        where = {"witness": f"witness={HOSTS['arbiter']}:5570", "etcd": f"etcd=http://{HOSTS['arbiter']}:2379", None: "none"}[arbiter]
         for node, peer in (("primary", "backup"), ("backup", "primary")):
             self.start(node, BIN / "zsched-broker", "--data", self.directory / node, "--node", node, "--listen",
                        f"{HOSTS[node]}:5570", "--peer", f"{HOSTS[peer]}:5570", "--arbiter", where)
@@ -202,14 +205,14 @@ class Network(unittest.TestCase):
                 load.stop.set()
             for load in loads:
                 load.join()
-        self.check_one_at_a_time([ack for load in loads for ack in load.acks])
+        self.check([ack for load in loads for ack in load.acks])
         acknowledged = {task for load in loads for task in load.ids}
         there = set(self.pair.ctl("-o", "id", "task", "list", "--limit", "0").split())
         self.assertGreater(len(acknowledged), 50)
         self.assertEqual(acknowledged - there, set(), "acknowledged and lost")
         return loads
 
-    def check_one_at_a_time(self, acks):
+    def check(self, acks):
         """What was asked for after somebody was served in an epoch is not served in an earlier one."""
         ended = sorted(acks, key=lambda a: a.ended)
         newest, at = 0, 0
@@ -219,9 +222,23 @@ class Network(unittest.TestCase):
                 at += 1
             self.assertGreaterEqual(min(ack.epochs), newest, "an old active has acknowledged after a new one")
 
-    def served(self, loads, since, until):
-        """Whether anybody was acknowledged who asked in between."""
-        return any(since <= ack.began and ack.ended <= until for load in loads for ack in load.acks)
+    def run_with(self, begin, settle_seconds=2):
+        """Runs through what `begin` begins. The loads, and whether one of some was acknowledged once that had settled."""
+        window = []
+
+        def trouble():
+            begin()
+            time.sleep(settle_seconds)
+            window.append(time.monotonic())
+            time.sleep(TROUBLE_SECONDS)
+            window.append(time.monotonic())
+
+        loads = self.run_through(trouble)
+
+        def served(some):
+            return any(window[0] <= ack.began and ack.ended <= window[1] for load in some for ack in load.acks)
+
+        return loads, served
 
     def active(self):
         """The node that is; and the other one."""
@@ -231,50 +248,23 @@ class Network(unittest.TestCase):
 
     def test_the_active_is_cut_off_from_all(self):
         active, _ = self.active()
-        window = []
-
-        def trouble():
-            self.hosts.cut_off(active)
-            time.sleep(2)
-            window.append(time.monotonic())
-            time.sleep(TROUBLE_SECONDS)
-            window.append(time.monotonic())
-
-        loads = self.run_through(trouble)
-        self.assertTrue(self.served(loads[:2], *window), "the standby has not taken over")
+        loads, served = self.run_with(lambda: self.hosts.cut_off(active))
+        self.assertTrue(served(loads[:2]), "the standby has not taken over")
         inside = [load for load, node in ((loads[2], "primary"), (loads[3], "backup")) if node == active]
-        self.assertFalse(self.served(inside, *window), "a broker that is cut off has acknowledged")
+        self.assertEqual(served(inside), self.arbiter is None, "a broker that is cut off acknowledges where nobody can know better")
 
     def test_the_standby_is_cut_off_from_all(self):
         _, standby = self.active()
-        window = []
-
-        def trouble():
-            self.hosts.cut_off(standby)
-            time.sleep(2)
-            window.append(time.monotonic())
-            time.sleep(TROUBLE_SECONDS)
-            window.append(time.monotonic())
-
-        loads = self.run_through(trouble)
-        self.assertTrue(self.served(loads[:2], *window), "the active has not gone on alone")
+        loads, served = self.run_with(lambda: self.hosts.cut_off(standby))
+        self.assertTrue(served(loads[:2]), "the active has not gone on alone")
 
     def test_one_hears_nobody_and_is_heard(self):
         for who in (0, 1):
             deaf = self.active()[who]
             with self.subTest(deaf=deaf, active=who == 0):
-                window = []
-
-                def trouble(deaf=deaf, window=window):
-                    self.hosts.deafen(deaf)
-                    # Until what it sends does not arrive any more either, as nobody's acknowledgements come through.
-                    time.sleep(6)
-                    window.append(time.monotonic())
-                    time.sleep(TROUBLE_SECONDS)
-                    window.append(time.monotonic())
-
-                loads = self.run_through(trouble)
-                self.assertTrue(self.served(loads[:2], *window), "the other one does not serve")
+                # Until what it sends does not arrive any more either, as nobody's acknowledgements come through.
+                loads, served = self.run_with(lambda deaf=deaf: self.hosts.deafen(deaf), settle_seconds=6)
+                self.assertTrue(served(loads[:2]), "the other one does not serve")
 
     def test_only_the_link_between_them_is_cut(self):
         def trouble():
@@ -334,10 +324,44 @@ class WithEtcd(Network):
     arbiter = "etcd"
 
 
+class WithoutArbiter(Network):
+    """Both may serve; nothing that either acknowledged is lost."""
+
+    def setUp(self):
+        super().setUp()
+        self.merged = 0
+
+    def run_through(self, trouble):
+        loads = super().run_through(trouble)
+        self.assertEqual(len({task for load in loads for task in load.ids}), sum(len(load.ids) for load in loads),
+                         "one id was given twice")
+        return loads
+
+    def check(self, acks):
+        """What one did alone is merged, before anybody looks for what was acknowledged."""
+        until = time.monotonic() + HEAL_SECONDS
+        while True:
+            merges = json.loads(self.pair.ctl("cluster", "status", "-o", "json"))["merges"]
+            pending = [node for node in ("primary", "backup") if self.unmerged(node)]
+            if not pending and all(merge["done"] for merge in merges):
+                break
+            self.assertLess(time.monotonic(), until, f"{pending} has not handed over what it did alone: {merges}")
+            time.sleep(0.2)
+        self.merged = len(merges)
+
+    def unmerged(self, node):
+        archives = (self.pair.directory / node / "archive").glob("*")
+        return [archive for archive in archives if not (archive / "merged").exists()]
+
+    def test_the_active_is_cut_off_from_all(self):
+        super().test_the_active_is_cut_off_from_all()
+        self.assertGreaterEqual(self.merged, 1, "both have served, and nothing was merged")
+
+
 def run_all():
     """One process for each arbiter, side by side: most of the time is spent waiting."""
     runs = [subprocess.Popen([sys.executable, __file__, str(BIN), case.__name__], stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, text=True) for case in (WithWitness, WithEtcd)]
+                             stderr=subprocess.STDOUT, text=True) for case in (WithWitness, WithEtcd, WithoutArbiter)]
     outputs = [run.communicate()[0] for run in runs]
     print("".join(outputs))
     return 0 if all(run.returncode == 0 for run in runs) else 1

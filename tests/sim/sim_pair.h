@@ -83,7 +83,7 @@ class SimPair {
   Life life_ = NewLife();
   std::array<SimBroker*, 2> brokers_{};
   std::array<int64_t, 2> cut_until_us_{};  // what this one sends does not arrive
-  std::array<uint64_t, 2> following_{};     // of each broker, the life of the latest
+  std::array<uint64_t, 2> following_{};    // of each broker, the life of the latest
   int64_t away_until_us_ = 0;
   broker::MemoryCell register_;
 

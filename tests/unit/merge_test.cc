@@ -216,7 +216,8 @@ TEST(Merge, WhatIsRunningThereIsReadyAgainOrDead) {
 TEST(Merge, WhatEndedThereEndsHereAndIsTakenAwayFromItsWorker) {
   Sides sides;
   const SessionId client = sides.other.Client(1);
-  const TaskId runs = sides.other.SubmitOne(client, 1, {}), waits = sides.other.SubmitOne(client, 2, {.delay_ms = 500});
+  const TaskId runs = sides.other.SubmitOne(client, 1, {}),
+               waits = sides.other.SubmitOne(client, 2, {.delay_ms = 500});
   sides.Part();
   const SessionId there = sides.other.Worker(1, 10), here = sides.here.Worker(2, 10);
   sides.other.Succeed(there, sides.other.Take(there).at(0), "from there");
@@ -226,7 +227,9 @@ TEST(Merge, WhatEndedThereEndsHereAndIsTakenAwayFromItsWorker) {
   const SessionId waiter = sides.here.Client(7);
   flatbuffers::FlatBufferBuilder b;
   b.Finish(wire::CreateWait(b, 1, b.CreateVector(std::vector<uint64_t>{runs.value()})));
-  EXPECT_TRUE(sides.here.core->OnWait(waiter, *flatbuffers::GetRoot<wire::Wait>(b.GetBufferPointer())).empty());
+  EXPECT_TRUE(
+      sides.here.core->OnWait(waiter, *flatbuffers::GetRoot<wire::Wait>(b.GetBufferPointer()))
+          .empty());
   const MergeRow row = sides.Merge();
   EXPECT_EQ(row.ended, 2u);
   EXPECT_EQ(sides.here.Row(runs).state, TaskState::kSucceeded);
@@ -289,7 +292,8 @@ TEST(Merge, AKeyStaysWhereItIs) {
 
 TEST(Merge, ATickFiresOnce) {
   Sides sides;
-  sides.other.SetSchedule(sides.other.Client(1), "both", {.expression = "@every 10s", .overlap = wire::Overlap::kAllow});
+  sides.other.SetSchedule(sides.other.Client(1), "both",
+                          {.expression = "@every 10s", .overlap = wire::Overlap::kAllow});
   sides.Part();
   sides.other.SetSchedule(sides.other.Client(1), "there", {.expression = "@every 60s"});
   sides.other.Pass(25'000);
@@ -302,7 +306,8 @@ TEST(Merge, ATickFiresOnce) {
   ASSERT_NE(sides.here.core->state().FindSchedule("there"), nullptr);
   const uint64_t fired = sides.here.core->state().FindSchedule("both")->row.fired;
   sides.here.Pass(10'000);
-  EXPECT_EQ(sides.here.core->state().FindSchedule("both")->row.fired, fired) << "it was fired there";
+  EXPECT_EQ(sides.here.core->state().FindSchedule("both")->row.fired, fired)
+      << "it was fired there";
   sides.here.Pass(10'000);
   EXPECT_EQ(sides.here.core->state().FindSchedule("both")->row.fired, fired + 1);
 }
@@ -320,7 +325,8 @@ TEST(Merge, DamagedPartsAreRefusedAndChangeNothing) {
   Sides sides;
   sides.Part();
   const SessionId client = sides.other.Client(1), worker = sides.other.Worker(1, 1);
-  sides.other.Submit(client, 1, {{.key = "k", .on_failure = {{}}}, {.delay_ms = 100}, {.max_attempts = 1}});
+  sides.other.Submit(client, 1,
+                     {{.key = "k", .on_failure = {{}}}, {.delay_ms = 100}, {.max_attempts = 1}});
   sides.other.SetSchedule(client, "s", {});
   for (int i = 0; i < 3; ++i)
     for (const Assign& task : sides.other.Take(worker)) sides.other.Fail(worker, task);

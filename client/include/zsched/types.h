@@ -494,11 +494,11 @@ struct MergeSummary {
   int64_t begun_ms = 0;    // Unix ms
   int64_t decided_ms = 0;  // so far
   bool done = false;
-  uint64_t taken = 0;      // they go on
-  uint64_t finished = 0;   // taken and ended there
-  uint64_t ended = 0;      // known to both, ended there
-  uint64_t resent = 0;     // left out: their client has sent them to the other side again
-  uint64_t voided = 0;     // cancelled, or left out for another reason
+  uint64_t taken = 0;     // they go on
+  uint64_t finished = 0;  // taken and ended there
+  uint64_t ended = 0;     // known to both, ended there
+  uint64_t resent = 0;    // left out: their client has sent them to the other side again
+  uint64_t voided = 0;    // cancelled, or left out for another reason
   uint64_t schedules = 0;
 };
 
