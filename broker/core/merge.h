@@ -60,7 +60,6 @@ struct MergeTask {
   KeyRow key{0, 0, 0, 0, 0};  // of version 0: it holds none
   Uuid client;                // that submitted it, and may not have heard of it; 0: nobody needs to
   uint64_t seq = 0;
-  uint64_t first_id = 0;     // of that frame
   int64_t start_by_ms = 0;   // 0: none
   uint64_t fingerprint = 0;  // of a dead one
   uint32_t lane_bytes = 0;
@@ -69,7 +68,7 @@ struct MergeTask {
   uint32_t chain_bytes = 0;
   uint64_t fired = 0;  // branches of the chain
 };
-static_assert(sizeof(MergeTask) == 192);
+static_assert(sizeof(MergeTask) == 184);
 
 struct MergeEnd {
   uint64_t task = 0;

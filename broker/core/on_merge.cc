@@ -74,12 +74,11 @@ void Core::MergeTaken(MergeView entry, Decided& decided, Now now) {
   const uint64_t id = entry.task.task;
   // It has been decided under another name, or by somebody who had no right to.
   if (state_.tasks().Find(TaskId(id)) != kNil || state_.chains().Has(id)) return;
-  if (const Producer* producer = state_.FindProducer(entry.task.client)) {
-    const SubmitMemory* memory = FindSubmit(producer, entry.task.seq);
-    if (memory != nullptr && memory->first_id != entry.task.first_id) {
-      ++decided.row.resent;
-      return;
-    }
+  // Its client was not told there, or it would not have sent the frame again.
+  const Producer* producer = state_.FindProducer(entry.task.client);
+  if (producer != nullptr && producer->taken.Has(entry.task.seq)) {
+    ++decided.row.resent;
+    return;
   }
   uint32_t lane = state_.lanes().Find(entry.lane);
   if (lane == 0) lane = state_.CreateLane(batch_, entry.lane);

@@ -243,6 +243,12 @@ absl::Status State::Rebuild(const ScanTable& scan) {
           }
           producer.submits.push_back(std::move(memory));
         }
+        uint64_t count;
+        if (!in.Read(count) || count > SeqRanges::kMost) return BadRow("producers", key);
+        std::vector<SeqRanges::Range> taken(count);
+        for (SeqRanges::Range& range : taken)
+          if (!in.Read(range)) return BadRow("producers", key);
+        if (!producer.taken.Set(std::move(taken))) return BadRow("producers", key);
         producer_by_client_[producer.client] = key;
         producers_[key] = std::move(producer);
         return absl::OkStatus();
@@ -363,6 +369,8 @@ std::string State::Fingerprint() const {
     for (const SubmitMemory& s : producer.submits)
       submits += num(s.seq) + ":" + num(s.first_id) + "+" + num(s.accepted) + "-" +
                  num(s.rejected.size()) + ",";
+    for (const SeqRanges::Range& range : producer.taken.ranges())
+      submits += " " + num(range.first) + ".." + num(range.last);
     add("producer", num(number), ToString(producer.client), num(producer.acked_below),
         num(producer.used_ms), submits);
   }

@@ -271,6 +271,7 @@ void State::SubmitRemembered(const Uuid& client, SubmitMemory submit, uint64_t a
   producer.acked_below = std::max(producer.acked_below, acked_below);
   while (!producer.submits.empty() && producer.submits.front().seq < producer.acked_below)
     producer.submits.pop_front();
+  producer.taken.Add(submit.seq);
   // Resends after a reconnect may overtake: keep the list sorted.
   auto at = std::upper_bound(producer.submits.begin(), producer.submits.end(), submit.seq,
                              [](uint64_t seq, const SubmitMemory& s) { return seq < s.seq; });
@@ -655,6 +656,8 @@ void State::WriteProducer(Batch& batch, const Producer& producer) {
                                       static_cast<uint32_t>(submit.rejected.size())});
     for (const ProducerReject& reject : submit.rejected) AppendStruct(rows, reject);
   }
+  AppendStruct(rows, uint64_t{producer.taken.ranges().size()});
+  for (const SeqRanges::Range& range : producer.taken.ranges()) AppendStruct(rows, range);
   batch.PutTail(Table::kProducers, producer.number, offset);
 }
 

@@ -33,6 +33,7 @@
 #include "broker/core/ready_clock.h"
 #include "broker/core/record.h"
 #include "broker/core/rows.h"
+#include "broker/core/seq_ranges.h"
 #include "broker/core/task_index.h"
 #include "broker/core/timer_wheel.h"
 #include "broker/core/trails.h"
@@ -109,6 +110,7 @@ struct Producer {
   uint64_t acked_below = 1;
   int64_t used_ms = 0;
   std::deque<SubmitMemory> submits;  // by rising seq
+  SeqRanges taken;                   // frames of it, also of those that are forgotten
   bool dirty = false;
 };
 

@@ -212,7 +212,6 @@ absl::Status MergeSource::PutTask(uint64_t id, const TaskRow& row) {
     if (id < first_id + sent.accepted) {
       entry.task.client = sent.client;
       entry.task.seq = sent.seq;
-      entry.task.first_id = first_id;
     }
   }
   AppendMergeEntry(entries_, entry);
