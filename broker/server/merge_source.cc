@@ -22,27 +22,40 @@ absl::StatusOr<std::optional<MetaRow>> MetaOf(JournalView& view) {
   return meta;
 }
 
-// The first epoch that `own` has and `archive` has not.
-absl::StatusOr<std::optional<EpochRow>> BranchOf(JournalView& archive, JournalView& own) {
-  std::optional<EpochRow> branch;
+// The first epoch that `one` has and `other` has not, of those that `other` has not forgotten.
+absl::StatusOr<std::optional<EpochRow>> FirstOnlyOf(JournalView& one, JournalView& other) {
+  uint64_t oldest = UINT64_MAX;
+  ZS_RETURN_IF_ERROR(other.Scan(Table::kEpochs, 0, [&](uint64_t epoch, std::string_view) {
+    oldest = epoch;
+    return false;
+  }));
+  std::optional<EpochRow> first;
   absl::Status status;
-  ZS_RETURN_IF_ERROR(own.Scan(Table::kEpochs, 0, [&](uint64_t epoch, std::string_view bytes) {
-    auto known = archive.Get(Table::kEpochs, epoch);
+  ZS_RETURN_IF_ERROR(one.Scan(Table::kEpochs, oldest, [&](uint64_t epoch, std::string_view bytes) {
+    auto known = other.Get(Table::kEpochs, epoch);
     if (!known.ok()) status = known.status();
     if (!known.ok() || known->has_value()) return known.ok();
     EpochRow row;
     if (!RowReader(bytes).Read(row) || row.version != kRowVersion)
       status = BadRow("epochs", epoch);
     else
-      branch = row;
+      first = row;
     return false;
   }));
   ZS_RETURN_IF_ERROR(status);
-  // It must go on from an epoch that both have, or they have nothing in common that is still known.
-  if (!branch || branch->epoch_before == 0) return branch;
-  ZS_ASSIGN_OR_RETURN(const auto before, archive.Get(Table::kEpochs, branch->epoch_before));
+  // It must go on from an epoch that both have, or what they have in common is not known any more.
+  if (!first || first->epoch_before == 0) return first;
+  ZS_ASSIGN_OR_RETURN(const auto before, other.Get(Table::kEpochs, first->epoch_before));
   if (!before) return std::nullopt;
-  return branch;
+  return first;
+}
+
+// Where the two logs part: at the first epoch that only one of them has, whichever comes first. Up to there one node wrote both.
+absl::StatusOr<std::optional<EpochRow>> BranchOf(JournalView& archive, JournalView& own) {
+  ZS_ASSIGN_OR_RETURN(const std::optional<EpochRow> there, FirstOnlyOf(archive, own));
+  ZS_ASSIGN_OR_RETURN(const std::optional<EpochRow> here, FirstOnlyOf(own, archive));
+  if (!there || !here) return there ? there : here;
+  return there->lsn < here->lsn ? there : here;
 }
 
 }  // namespace

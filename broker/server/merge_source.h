@@ -71,7 +71,7 @@ class MergeSource {
   const std::unique_ptr<Journal> archive_;
   const std::unique_ptr<JournalView> view_;
   const MetaRow meta_;            // of the archive
-  const EpochRow branch_;         // of the other log's first epoch that this one has not
+  const EpochRow branch_;         // of the first epoch that only one of the two logs has
   const uint64_t first_unknown_;  // task id
   const size_t part_bytes_;
   absl::flat_hash_map<uint32_t, std::string> lanes_;

@@ -22,6 +22,9 @@ namespace {
 using sim::Random;
 using wire::Role;
 
+// Some ten tasks: a merge is many parts, and is cut off in the middle.
+constexpr size_t kMergePart = 3'000;
+
 struct Faults {
   double loss = 0;           // of messages between the brokers
   int64_t delay_max_ms = 5;  // of messages
@@ -86,6 +89,15 @@ class Pair {
     config.role = {.node = i, .cluster = Uuid{1, seed_ + i}, .arbitrated = arbitrated_};
     config.life = host.life << 20 | i;
     config.open_copy = [this, &host] { return OpenCopy(host); };
+    if (!arbitrated_) {
+      config.open_merge = [&host](JournalView& own) { return OpenMerge(host, own); };
+      config.close_merge = [this, &host](const absl::Status& merged) {
+        Must(merged);
+        host.archives.pop_front();
+        ++merges_;
+        return absl::OkStatus();
+      };
+    }
     Outbox& outbox = host;
     PeerOutbox& peer = host;
     host.node = std::make_unique<Node>(config, *host.journal, outbox, &peer);
@@ -104,6 +116,7 @@ class Pair {
   size_t acknowledged() const { return acknowledged_.size(); }
   size_t epochs() const { return committers_.size(); }
   size_t copies() const { return copies_; }
+  size_t merges() const { return merges_; }
   int64_t now_ms() const { return now_ms_; }
 
   std::string failure;
@@ -113,7 +126,8 @@ class Pair {
     uint8_t self = 0;
     Pair* pair = nullptr;
     std::shared_ptr<MemoryDisk> disk, copy;
-    std::shared_ptr<MemoryCell> own;  // the register without an arbiter
+    std::deque<std::shared_ptr<MemoryDisk>> archives;  // not merged yet
+    std::shared_ptr<MemoryCell> own;                   // the register without an arbiter
     std::unique_ptr<Journal> journal;
     std::unique_ptr<Node> node;
     uint64_t life = 0;
@@ -140,6 +154,15 @@ class Pair {
     host.copy = MakeMemoryDisk();
     host.copy->KeepLog(faults_.keep_log);
     return OpenMemoryJournal(host.copy);
+  }
+  static absl::StatusOr<std::unique_ptr<MergeSource>> OpenMerge(Host& host, JournalView& own) {
+    for (; !host.archives.empty(); host.archives.pop_front()) {
+      ZS_ASSIGN_OR_RETURN(
+          std::unique_ptr<MergeSource> source,
+          MergeSource::Open(OpenMemoryJournal(host.archives.front()), own, kMergePart));
+      if (source != nullptr) return source;
+    }
+    return nullptr;
   }
   Now Time() const { return {.wall_ms = 1'700'000'000'000 + now_ms_, .mono_ms = now_ms_}; }
   void Fail(const std::string& what) {
@@ -287,6 +310,7 @@ class Pair {
     host.journal.reset();
     host.inbox.clear();
     if (has_copy) {
+      if (!arbitrated_) host.archives.push_back(std::exchange(host.disk, host.copy));
       host.disk = host.copy;
       ++copies_;
     }
@@ -315,7 +339,8 @@ class Pair {
     if (one.appended() != other.appended() || one.appended_hash() != other.appended_hash())
       return Fail("the logs differ");
     if (one.state().Fingerprint() != other.state().Fingerprint()) return Fail("the states differ");
-    if (!arbitrated_) return;
+    for (const Host& host : hosts_)
+      if (!host.archives.empty()) return Fail("what a node did alone is not merged");
     for (const uint64_t id : acknowledged_)
       if (one.state().tasks().Find(TaskId(id)) == kNil)
         return Fail("task " + std::to_string(id) + " was acknowledged, and is lost");
@@ -397,7 +422,7 @@ class Pair {
   std::map<Epoch, uint8_t> committers_;
   std::map<uint64_t, uint64_t> committed_;  // hash by LSN
   std::set<uint64_t> acknowledged_;
-  size_t copies_ = 0;
+  size_t copies_ = 0, merges_ = 0;
 
   bool submitting_ = true;
   std::array<TestClient, 2> clients_{TestClient{.name = "a"}, TestClient{.name = "bb"}};
@@ -466,7 +491,7 @@ TEST(Node, HandsOverWhenItLeaves) {
 }
 
 struct Sums {
-  size_t acknowledged = 0, epochs = 0, copies = 0;
+  size_t acknowledged = 0, epochs = 0, copies = 0, merges = 0;
 };
 void RunSeeds(uint64_t first, uint64_t seeds, bool arbitrated, const Faults& faults, Sums* sums) {
   for (uint64_t seed = first; seed < first + seeds; ++seed) {
@@ -477,6 +502,7 @@ void RunSeeds(uint64_t first, uint64_t seeds, bool arbitrated, const Faults& fau
     sums->acknowledged += pair.acknowledged();
     sums->epochs += pair.epochs();
     sums->copies += pair.copies();
+    sums->merges += pair.merges();
   }
 }
 
@@ -512,12 +538,18 @@ TEST(Node, LosesNothingWithAnArbiter) {
   EXPECT_GT(sums.copies, 5u);
 }
 
-TEST(Node, HealsWithoutAnArbiter) {
+// Both may serve; what either has acknowledged is there when they are one again.
+TEST(Node, LosesNothingWithoutAnArbiter) {
   Sums sums;
-  RunSeeds(400, 20, false,
+  RunSeeds(400, 60, false,
            {.loss = 0.05, .linger = 0.02, .crashes = true, .pauses = true, .partitions = true},
            &sums);
-  EXPECT_GT(sums.acknowledged, 5'000u);
+  RunSeeds(800, 20, false, {.partitions = true}, &sums);
+  RunSeeds(900, 20, false, {.crashes = true}, &sums);
+  RunSeeds(1'000, 20, false, {.blackouts = true}, &sums);
+  RunSeeds(1'100, 20, false, {.crashes = true, .partitions = true, .keep_log = 60'000}, &sums);
+  EXPECT_GT(sums.acknowledged, 10'000u);
+  EXPECT_GT(sums.merges, 30u);
 }
 
 }  // namespace
