@@ -227,13 +227,15 @@ void RoleMachine::TickRecovering(int64_t mono_ms) {
     return BeginPromotion(mono_ms);  // it was this node, and nobody took over since
   const bool silent = PeerSilentFor(options_.failover_ms, mono_ms);
   if (known_.empty()) {
-    // The first start of a pair: the primary makes the register, when it has seen that the backup has none either or,
-    // alone, when somebody asks for service.
+    // The first start of a pair: the primary makes the register, when it has seen that the backup has none either or, alone,
+    // when it was silent for long enough; without an arbiter only when somebody asks for service. Never beside one that
+    // knows of a register: the arbiter has lost it.
     const bool fresh_peer = heard_peer_ && !silent && peer_.role == Role::kRecovering &&
                             peer_.known.empty() && peer_.end.lsn.value() == 0;
-    if (options_.node == kPrimary &&
-        (options_.arbitrated || fresh_peer || (silent && voted_ms_ >= heard_ms_)))
-      BeginPromotion(mono_ms);
+    if (options_.arbitrated && heard_peer_ && !silent && !peer_.known.empty())
+      trouble_ = "the arbiter has lost the register: docs/operations.md says how to begin again";
+    const bool alone = silent && (options_.arbitrated || voted_ms_ >= heard_ms_);
+    if (options_.node == kPrimary && (fresh_peer || alone)) BeginPromotion(mono_ms);
   } else if (options_.arbitrated) {
     if (!ActiveSilentFor(options_.failover_ms, mono_ms)) return;
     const bool unentitled = ZS_PLANTED("promoted-not-in-sync");

@@ -124,6 +124,7 @@ class SnapshotReceiver {
   void Begin(Epoch epoch, uint64_t life, std::unique_ptr<SnapshotTarget> target, int64_t mono_ms);
   void End() { target_.reset(); }
   bool receiving() const { return target_ != nullptr; }
+  Epoch epoch() const { return epoch_; }
   bool IsAddressed(Epoch epoch, uint64_t life) const {
     return receiving() && epoch == epoch_ && life == life_;
   }

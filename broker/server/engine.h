@@ -64,6 +64,7 @@ struct ClusterCommand {
   uint64_t request = 0;
   wire::ClusterAction action{};
   bool force = false;
+  Epoch epoch;  // in which it was asked for; 0: any
 };
 
 class Engine {

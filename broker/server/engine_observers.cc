@@ -52,7 +52,8 @@ void Engine::EndSilentObservers(Now now) {
 }
 
 void Engine::OnClusterCommand(SessionId from, const wire::ClusterCommand& command) {
-  cluster_commands_.push_back({from, command.request(), command.action(), command.force()});
+  cluster_commands_.push_back(
+      {from, command.request(), command.action(), command.force(), Epoch(command.epoch())});
 }
 
 void Engine::Answer(const ClusterCommand& command, const absl::Status& status) {

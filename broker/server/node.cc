@@ -307,6 +307,8 @@ void Node::Do(const Promote& promote, Now) {
 }
 
 void Node::Do(const broker::Follow& follow, Now now) {
+  // The active was out of hearing for a moment: what has come of its tables stays.
+  if (receiver_.receiving() && receiver_.epoch() == follow.epoch) return;
   StopFollowing();
   // Another one each time, also over the lives of the process.
   follower_.Begin(follow.epoch, config_.life + ++followings_, EndInMemory(), now.mono_ms);
@@ -413,6 +415,8 @@ absl::Status Node::Obey(const ClusterCommand& command, Now now) {
   if (!over_.empty()) return refused("this broker is stepping back; ask again in a moment");
   switch (command.action) {
     case wire::ClusterAction::kSwitchover:
+      // It comes again, as its answer was lost.
+      if (command.epoch != Epoch() && role_->epoch() > command.epoch) return absl::OkStatus();
       return Switchover(now);
     case wire::ClusterAction::kPromote:
       return TakeOver(command.force, now);

@@ -82,6 +82,8 @@ absl::StatusOr<std::unique_ptr<RegisterStore>> Server::OpenRegister() const {
 
 absl::Status Server::StartPair() {
   const PairConfig& pair = *config_.pair;
+  // What a copy that was cut off has left.
+  ZS_RETURN_IF_ERROR(DataDirectory::MakeCopy(config_.journal.directory).status());
   absl::StatusOr<std::unique_ptr<RegisterStore>> store = OpenRegister();
   if (!store.ok()) return store.status();
   register_ = std::make_unique<RegisterThread>(*std::move(store), wake_);
@@ -362,6 +364,10 @@ void Server::Publish() {
   if (peer_ == nullptr) return;
   const int64_t now_ms = SystemNow().mono_ms;
   const RoleMachine& machine = *node_->role();
+  if (machine.trouble() != logged_trouble_) {
+    logged_trouble_ = machine.trouble();
+    if (!logged_trouble_.empty()) Log(Level::kWarn, std::string(logged_trouble_));
+  }
   if (machine.role() == logged_role_ && machine.known() == published_ &&
       now_ms - published_ms_ < kPublishMs)
     return;

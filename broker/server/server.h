@@ -130,6 +130,7 @@ class Server : private Outbox {
   std::unique_ptr<RegisterThread> register_;
   bool more_from_peer_ = false;  // it was left with frames
   wire::Role logged_role_ = wire::Role::kFenced;
+  std::string_view logged_trouble_;
   Register published_;
   int64_t published_ms_ = 0;
   std::unique_ptr<JournalThread> journal_thread_;

@@ -241,9 +241,10 @@ int Promote(const Context& context, bool force, int64_t timeout_ms) {
   if (!client.ok()) return context.Fail(client.status());
   if (force)
     context.Note(
-        "by force: what the other broker has acknowledged and this one has not is set aside when "
-        "it "
-        "comes back, and while it still serves elsewhere both take work");
+        "by force: what the other broker has acknowledged and this one has not is out of reach "
+        "until "
+        "it comes back, and with an arbiter for good; while it still serves elsewhere both take "
+        "work");
   if (absl::Status begun = (*client)->Promote(force); !begun.ok()) return context.Fail(begun);
   auto ask = [&] { return StatusOf(**client); };
   auto done = [&](const StatusInfo& now) { return IsActive(now.role); };
@@ -293,11 +294,11 @@ void AddCluster(Context& context, Actions& actions) {
       "takes "
       "over within a second, so this is for when it may not. What --force risks: what the other "
       "broker "
-      "has acknowledged and this one has not is set aside when it comes back; and while the other "
-      "one "
-      "serves where this one does not reach it, both take work. With an arbiter, the arbiter has "
-      "to "
-      "answer, force or not.");
+      "has acknowledged and this one has not is out of reach until it comes back, when it is "
+      "merged; "
+      "with an arbiter it is set aside for good. And while the other one serves where this one "
+      "does "
+      "not reach it, both take work. With an arbiter, the arbiter has to answer, force or not.");
   promote.Example("zsched-ctl --brokers 10.0.0.2:5570 cluster promote");
   promote.Example("zsched-ctl --brokers 10.0.0.2:5570 cluster promote --force");
   actions["cluster promote"] = [&context, force, promote_ms] {

@@ -319,11 +319,14 @@ absl::Status Client::DrainWorker(const std::string& worker) {
 }
 
 absl::Status Client::Switchover() {
-  return core_->AskCluster(wire::ClusterAction::kSwitchover, /*force=*/false);
+  // With the epoch: sent again after a lost answer, it does not change them back.
+  absl::StatusOr<StatusInfo> now = Status();
+  if (!now.ok()) return now.status();
+  return core_->AskCluster(wire::ClusterAction::kSwitchover, /*force=*/false, now->epoch);
 }
 
 absl::Status Client::Promote(bool force) {
-  return core_->AskCluster(wire::ClusterAction::kPromote, force);
+  return core_->AskCluster(wire::ClusterAction::kPromote, force, Epoch());
 }
 
 // --- TaskLister ---

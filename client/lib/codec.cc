@@ -610,9 +610,11 @@ std::string EncodeWorkerList(uint64_t request) {
   return Finish(&builder, wire::CreateWorkerList(builder, request));
 }
 
-std::string EncodeClusterCommand(uint64_t request, wire::ClusterAction action, bool force) {
+std::string EncodeClusterCommand(uint64_t request, wire::ClusterAction action, bool force,
+                                 Epoch epoch) {
   Builder builder(kSmallBody);
-  return Finish(&builder, wire::CreateClusterCommand(builder, request, action, force));
+  return Finish(&builder,
+                wire::CreateClusterCommand(builder, request, action, force, epoch.value()));
 }
 
 std::string EncodeWorkerDrain(uint64_t request, const std::string& worker) {

@@ -71,7 +71,8 @@ std::string EncodeScheduleList(uint64_t request, const std::string& only,
                                const std::string& cursor);
 std::string EncodeStatus(uint64_t request);
 std::string EncodeWorkerList(uint64_t request);
-std::string EncodeClusterCommand(uint64_t request, wire::ClusterAction action, bool force);
+std::string EncodeClusterCommand(uint64_t request, wire::ClusterAction action, bool force,
+                                 Epoch epoch);
 std::string EncodeWorkerDrain(uint64_t request, const std::string& worker);
 
 }  // namespace zsched

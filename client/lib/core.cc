@@ -177,10 +177,10 @@ absl::Status Client::Core::AskRaw(MessageType type, MessageType reply_type, uint
   return answer.get();
 }
 
-absl::Status Client::Core::AskCluster(wire::ClusterAction action, bool force) {
+absl::Status Client::Core::AskCluster(wire::ClusterAction action, bool force, Epoch epoch) {
   return Ask<wire::ItemReply>(
       MessageType::kClusterCommand, MessageType::kItemReply,
-      [=](uint64_t number) { return EncodeClusterCommand(number, action, force); },
+      [=](uint64_t number) { return EncodeClusterCommand(number, action, force, epoch); },
       [](const wire::ItemReply& reply) {
         if (reply.items() == nullptr || reply.items()->size() != 1)
           return Error(ErrorCode::kMalformed, "the broker's answer says nothing");

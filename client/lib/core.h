@@ -38,7 +38,7 @@ class Client::Core final : private Dealer::Handler {
   // (on the background thread) takes the answer's verified table and may fail.
   template <class Reply, class Encode, class Read>
   absl::Status Ask(MessageType type, MessageType reply_type, Encode encode, Read read);
-  absl::Status AskCluster(wire::ClusterAction action, bool force);
+  absl::Status AskCluster(wire::ClusterAction action, bool force, Epoch epoch);
   absl::Status WaitForBroker(int64_t timeout_ms);
   absl::Status Flush(int64_t timeout_ms);
   absl::Status Close(int64_t timeout_ms);
