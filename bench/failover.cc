@@ -4,9 +4,9 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <csignal>
 #include <map>
 #include <mutex>
-#include <optional>
 #include <thread>
 #include <vector>
 
@@ -24,8 +24,6 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kPace = std::chrono::milliseconds(1);
 // Before and after each kill.
 constexpr auto kCalm = std::chrono::milliseconds(500);
-// Longer than commits take: after so long without one, an acknowledgement is the first of many.
-constexpr auto kGap = std::chrono::milliseconds(10);
 // Submitted and not acknowledged: what a gap of ten seconds makes.
 constexpr uint64_t kMostWaiting = 10'000;
 constexpr auto kPatience = std::chrono::seconds(60);
@@ -40,13 +38,21 @@ class Load {
     stop_.store(true);
     if (thread_.joinable()) thread_.join();
   }
-  // From the last acknowledgement until now to the next one; nullopt: there is none for too long.
-  std::optional<Clock::duration> AwaitNextAck() {
+  // From here on LongestGap looks.
+  void Watch() {
+    std::lock_guard lock(mutex_);
+    longest_gap_ = {};
+  }
+  // False: nothing is acknowledged for too long.
+  bool AwaitNextAck() {
     std::unique_lock lock(mutex_);
     const size_t acks = acks_;
-    const Clock::time_point before = last_ack_;
-    if (!changed_.wait_for(lock, kPatience, [&] { return acks_ > acks; })) return std::nullopt;
-    return std::max(first_ack_, before) - before;
+    return changed_.wait_for(lock, kPatience, [&] { return acks_ > acks; });
+  }
+  // Between two acknowledgements, of which the second came since Watch.
+  Clock::duration LongestGap() {
+    std::lock_guard lock(mutex_);
+    return longest_gap_;
   }
   // After Stop: all that was acknowledged has ended, or the patience is over.
   void Finish(FailoverResult* result) {
@@ -81,8 +87,7 @@ class Load {
     ends_.try_emplace(id->value());
     ++acks_;
     const Clock::time_point now = Clock::now();
-    // Of many that come at once after a gap the first counts.
-    if (now - last_ack_ > kGap) first_ack_ = now;
+    longest_gap_ = std::max(longest_gap_, now - last_ack_);
     last_ack_ = now;
     changed_.notify_all();
   }
@@ -97,7 +102,8 @@ class Load {
   std::condition_variable changed_;
   uint64_t waiting_ = 0;
   size_t acks_ = 0, ended_ = 0;
-  Clock::time_point last_ack_, first_ack_;
+  Clock::time_point last_ack_;
+  Clock::duration longest_gap_{};
   std::map<uint64_t, uint64_t> ends_;  // of each task that was acknowledged, how often
   std::atomic<bool> stop_{false};
   std::thread thread_;
@@ -119,12 +125,13 @@ absl::StatusOr<FailoverResult> RunFailover(const FailoverOptions& options) {
     for (int round = 0; round < options.rounds; ++round) {
       std::this_thread::sleep_for(kCalm);
       ZS_ASSIGN_OR_RETURN(const size_t active, cluster->WaitForStandby());
-      cluster->KillNode(active);
-      // What was acknowledged before the kill has been told by now, or never will be.
+      load.Watch();
+      cluster->EndNode(active, options.term ? SIGTERM : SIGKILL);
+      // What was acknowledged before has been told by now, or never will be.
       std::this_thread::sleep_for(10 * kPace);
-      const std::optional<Clock::duration> gap = load.AwaitNextAck();
-      if (!gap) return Error(ErrorCode::kTimedOut, "after a kill nothing is acknowledged any more");
-      gaps_ms.push_back(std::chrono::duration<double, std::milli>(*gap).count());
+      if (!load.AwaitNextAck())
+        return Error(ErrorCode::kTimedOut, "the other broker acknowledges nothing");
+      gaps_ms.push_back(std::chrono::duration<double, std::milli>(load.LongestGap()).count());
       ZS_RETURN_IF_ERROR(cluster->StartNode(active));
     }
     load.Stop();

@@ -1,5 +1,5 @@
-// zsched-bench failover: kill -9 of the active of a pair under load, again and again: what is lost, what comes twice, and for
-// how long nothing is acknowledged. Owned by bench.
+// zsched-bench failover: the active of a pair ends under load, again and again: what is lost, what comes twice, and for how long
+// nothing is acknowledged. Owned by bench.
 #pragma once
 
 #include <cstdint>
@@ -13,13 +13,14 @@ namespace zsched::bench {
 struct FailoverOptions {
   int rounds = 10;
   int workers = 2;
+  bool term = false;  // SIGTERM, by which the active hands over, and not kill -9
   std::string data_root = "/var/tmp";
 };
 struct FailoverResult {
   uint64_t tasks = 0;               // acknowledged, in all rounds
   uint64_t lost = 0;                // of them; those that never ended
   uint64_t duplicated_results = 0;  // outcomes that were pushed once more
-  // From the last acknowledgement before a kill to the first one after it.
+  // The longest time without an acknowledgement, in each round.
   Percentiles unavailable_ms;
   double unavailable_ms_max = 0;
 };

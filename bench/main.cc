@@ -132,6 +132,7 @@ absl::StatusOr<Json> Failover(const Settings& settings) {
   Json unavailable = ToJson(result.unavailable_ms);
   unavailable["max"] = result.unavailable_ms_max;
   return Json{{"rounds", settings.failover.rounds},
+              {"signal", settings.failover.term ? "TERM" : "KILL"},
               {"tasks", result.tasks},
               {"lost", result.lost},
               {"duplicated_results", result.duplicated_results},
@@ -230,10 +231,13 @@ void AddOthers(Flags& flags, Settings& settings) {
   schedules.Example("zsched-bench schedules --schedules 100000 --spread 60s --period 2m");
   Flags& failover = flags.Command(
       "failover",
-      "kill -9 of the active of a pair under load: what is lost, and the time without service");
-  failover.Number("--rounds", &settings.failover.rounds, "Kills", 1, 100'000);
+      "The active of a pair ends under load: what is lost, and the time without service");
+  failover.Number("--rounds", &settings.failover.rounds, "How often", 1, 100'000);
+  failover.Switch("--term", &settings.failover.term,
+                  "By SIGTERM, with which it hands over, instead of kill -9");
   failover.Number("--workers", &settings.failover.workers, "Worker processes to start", 1, 1024);
   failover.Example("zsched-bench failover --rounds 100");
+  failover.Example("zsched-bench failover --term");
   Flags& limits = flags.Command(
       "limits", "What the libraries allow here: LMDB commit, ZeroMQ echo, a bare pipeline");
   limits.Example("zsched-bench limits");

@@ -157,7 +157,10 @@ double Cluster::End(pid_t pid, int signal) {
          static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
-void Cluster::KillNode(size_t node) { killed_cpu_ += End(std::exchange(nodes_[node], 0), SIGKILL); }
+void Cluster::EndNode(size_t node, int signal) {
+  killed_cpu_ += End(std::exchange(nodes_[node], 0), signal);
+}
+void Cluster::KillBroker() { EndNode(0, SIGKILL); }
 
 double Cluster::Stop() {
   double cpu = killed_cpu_;

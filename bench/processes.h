@@ -41,11 +41,12 @@ class Cluster {
   absl::Status StartBroker() { return StartNode(0); }
   // Of a pair: 0 is the primary, 1 the backup.
   absl::Status StartNode(size_t node);
-  void KillNode(size_t node);  // kill -9
+  // SIGKILL, SIGTERM; returns when it has ended.
+  void EndNode(size_t node, int signal);
   // Until one is active and the other has all that it has; which of them is active. TIMED_OUT.
   absl::StatusOr<size_t> WaitForStandby() const;
   absl::Status StartWorkers(int count);
-  void KillBroker() { KillNode(0); }
+  void KillBroker();
 
   pid_t broker_pid() const { return nodes_[0]; }
   const std::vector<pid_t>& worker_pids() const { return workers_; }

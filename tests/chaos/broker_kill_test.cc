@@ -1,11 +1,12 @@
 // The broker goes, again and again, under load: what it acknowledged is kept, and done once.
 //
-// ZSCHED_CHAOS_ROUNDS=N kills it N times (20 unless given), ZSCHED_CHAOS_SEED=N draws other tasks and moments.
+// ZSCHED_CHAOS_ROUNDS=N kills it N times, ZSCHED_CHAOS_SEED=N draws other tasks and moments.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <set>
 
+#include "base/text.h"
 #include "tests/chaos/load.h"
 
 namespace zsched::chaos {
@@ -51,6 +52,11 @@ class BrokerChaos : public testing::Test {
     cluster_.StartPair({"--visibility-timeout", visibility_timeout, "--heartbeat", "300ms"});
     StartWorkers();
     client_ = cluster_.NewClient();
+    const auto schedule = client_->SetSchedule({.name = "each second",
+                                                .expression = "@every 1s",
+                                                .task = {.type = "noop"},
+                                                .overlap = Overlap::kAllow});
+    if (!schedule.ok()) throw Failure(MessageOf(schedule.status()));
     load_ = std::make_unique<Load>(cluster_, LoadOptions{kProducers, seed_});
   }
   // The other one serves, and the one that ended comes back as its standby.
@@ -117,6 +123,7 @@ class BrokerChaos : public testing::Test {
   }
   void CheckTask(const Promise& promise, const TaskInfo& task) const;
   void CheckTables();
+  void CheckTicks(const std::set<std::string>& ticks);
   void CheckOutcomes();
 
   const uint64_t seed_;
@@ -154,7 +161,7 @@ void BrokerChaos::CheckTables() {
   for (size_t i = 0; i < ids_.size(); ++i)
     ASSERT_NO_FATAL_FAILURE(CheckTask(promises_[i], tasks[i]));
   // Nothing exists that was not promised, and nothing twice: every payload is a task's own.
-  std::set<std::string> seen;
+  std::set<std::string> seen, ticks;
   size_t sleepers = 0;
   TaskLister lister = client_->ListTasks({});
   for (TaskInfo task; lister.Next(&task);) {
@@ -162,13 +169,34 @@ void BrokerChaos::CheckTables() {
       ++sleepers;
       continue;
     }
+    if (task.type == "noop") {
+      for (const Label& label : task.labels)
+        if (label.key == kTickLabel) {
+          ASSERT_TRUE(ticks.insert(label.value).second) << "tick " << label.value << " fired twice";
+        }
+      continue;
+    }
     ASSERT_TRUE(seen.insert(task.payload).second) << task.payload << " exists twice";
   }
   ASSERT_TRUE(lister.status().ok()) << lister.status();
   EXPECT_EQ(seen.size(), promises_.size());
   EXPECT_EQ(sleepers, sleepers_.size());
-  EXPECT_EQ(CountOf(*client_, TaskState::kSucceeded) + CountOf(*client_, TaskState::kDead),
-            ids_.size() + sleepers_.size());
+  if (cluster_.is_pair()) {
+    CheckTicks(ticks);
+  } else {
+    EXPECT_EQ(CountOf(*client_, TaskState::kSucceeded) + CountOf(*client_, TaskState::kDead),
+              ids_.size() + sleepers_.size());
+  }
+}
+
+// Each of them once, and none between the first and the last is missing.
+void BrokerChaos::CheckTicks(const std::set<std::string>& ticks) {
+  ASSERT_GE(ticks.size(), 2u);
+  int64_t expected_ms = *ParseTimeMs(*ticks.begin());
+  for (const std::string& tick : ticks) {
+    EXPECT_EQ(*ParseTimeMs(tick), expected_ms) << "a tick before " << tick << " is missing";
+    expected_ms = *ParseTimeMs(tick) + 1'000;
+  }
 }
 
 // What was pushed to the producers is what the broker says in the end, and was pushed once.
@@ -221,7 +249,7 @@ int BrokerChaos::CheckSleepers() {
 // The standby has all that was acknowledged, and the workers bring their attempts along.
 TEST_F(BrokerChaos, Kill9OfTheActiveOfAPairLosesNothingAndAttemptsRunOn) {
   StartPair("20s");
-  const uint64_t rounds = FromEnvironment("ZSCHED_CHAOS_ROUNDS", 6);
+  const uint64_t rounds = FromEnvironment("ZSCHED_CHAOS_ROUNDS", 10);
   Rounds(rounds, [&] {
     StartSleeper();
     const std::string active = cluster_.Active();
@@ -257,7 +285,7 @@ TEST_F(BrokerChaos, AnActiveThatStoodStillLosesNothing) {
     sleepers_.back().gone_ms = WallMs();
     cluster_.AwaitRole(Cluster::Other(active), "kActive");
     sleepers_.back().back_ms = WallMs();
-    std::this_thread::sleep_for(std::chrono::seconds(3));
+    std::this_thread::sleep_for(std::chrono::seconds(4));  // five in all
     cluster_.node(active).Signal(SIGCONT);
     cluster_.AwaitRole(active, "kStandby");
     cluster_.AwaitRole(Cluster::Other(active), "kActiveSync");
@@ -269,7 +297,7 @@ TEST_F(BrokerChaos, AnActiveThatStoodStillLosesNothing) {
 // The pair goes on alone, and takes the other in again.
 TEST_F(BrokerChaos, Kill9OfTheStandbyLosesNothing) {
   StartPair("20s");
-  Rounds(4, [&] {
+  Rounds(FromEnvironment("ZSCHED_CHAOS_ROUNDS", 10), [&] {
     const std::string standby = Cluster::Other(cluster_.Active());
     cluster_.KillNode(standby);
     cluster_.AwaitRole(Cluster::Other(standby), "kActiveSolo");

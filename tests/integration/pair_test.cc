@@ -153,6 +153,27 @@ TEST(PairWithAShortLog, AStandbyThatWasAwayForLongGetsACopy) {
   cluster.AwaitRole(active, "kStandby");
 }
 
+// The largest payload and the largest result, on both disks.
+TEST_F(PairTest, AMegabyteSurvivesAFailover) {
+  cluster_.StartWorker("w");
+  auto client = cluster_.NewClient();
+  const std::string payload(kMaxPayloadBytes, 'm');
+  std::vector<TaskId> tasks = {
+      harness::SubmitOne(*client, {.type = "echo", .payload = payload}),
+      harness::SubmitOne(*client, {.type = "echo", .payload = payload, .delay_ms = 3'000})};
+  harness::WaitAll(*client, {tasks[0]});
+  const std::string active = cluster_.Active();
+  cluster_.KillNode(active);
+  cluster_.AwaitRole(Cluster::Other(active), "kActive");
+  harness::WaitAll(*client, tasks);
+  for (const TaskInfo& task : harness::GetAll(*client, tasks)) {
+    EXPECT_EQ(task.state, TaskState::kSucceeded) << task.error_message;
+    EXPECT_TRUE(task.payload == payload && task.result == payload);
+  }
+  cluster_.StartNode(active);
+  cluster_.AwaitRole(active, "kStandby");
+}
+
 TEST(OneBroker, HasNobodyToChangePlacesWith) {
   Cluster cluster;
   cluster.StartBroker();

@@ -32,6 +32,7 @@ struct Faults {
   double lost_answers = 0;   // of the register's
   bool crashes = false, pauses = false, partitions = false;
   bool blackouts = false;          // both crash at once
+  bool clocks = false;             // run up to 10 % too fast or too slow, and the wall's jumps
   uint64_t keep_log = UINT64_MAX;  // bytes
 };
 
@@ -44,6 +45,7 @@ class Pair {
       hosts_[i].pair = this;
       hosts_[i].disk = MakeMemoryDisk();
       hosts_[i].disk->KeepLog(faults.keep_log);
+      if (faults.clocks) hosts_[i].drift = static_cast<double>(random_.Between(-100, 100)) / 1'000;
       hosts_[i].own = std::make_shared<MemoryCell>();
       Boot(i);
     }
@@ -101,7 +103,7 @@ class Pair {
     Outbox& outbox = host;
     PeerOutbox& peer = host;
     host.node = std::make_unique<Node>(config, *host.journal, outbox, &peer);
-    Must(host.node->Start(arbitrated_ ? Register() : host.own->Read(), Time()));
+    Must(host.node->Start(arbitrated_ ? Register() : host.own->Read(), Time(host)));
     host.beat_ms = now_ms_;
   }
   void Cut(bool cut) { cut_ = {cut, cut}; }
@@ -132,6 +134,8 @@ class Pair {
     std::unique_ptr<Node> node;
     uint64_t life = 0;
     int64_t paused_until_ms = 0, beat_ms = 0;
+    double drift = 0;           // of its monotonic clock, as a share of the time that passes
+    int64_t wall_ahead_ms = 0;  // of the wall clock
     Role said_role{};
     Register said_known;
     std::array<Batch, 2> batches;
@@ -164,7 +168,12 @@ class Pair {
     }
     return nullptr;
   }
-  Now Time() const { return {.wall_ms = 1'700'000'000'000 + now_ms_, .mono_ms = now_ms_}; }
+  // Each host has clocks of its own.
+  Now Time(const Host& host) const {
+    const int64_t mono_ms =
+        now_ms_ + static_cast<int64_t>(static_cast<double>(now_ms_) * host.drift);
+    return {.wall_ms = 1'700'000'000'000 + mono_ms + host.wall_ahead_ms, .mono_ms = mono_ms};
+  }
   void Fail(const std::string& what) {
     if (!failure.empty()) return;
     failure = "seed " + std::to_string(seed_) + " at " + std::to_string(now_ms_) + ": " + what;
@@ -200,6 +209,8 @@ class Pair {
         Boot(i);
       if (faults_.pauses && random_.Chance(0.0002))
         host.paused_until_ms = now_ms_ + random_.LogBetween(10, 8'000);
+      if (faults_.clocks && random_.Chance(0.0002))
+        host.wall_ahead_ms += random_.Between(-3'600'000, 3'600'000);
       if (faults_.partitions && random_.Chance(cut_[i] ? 0.0005 : 0.0002)) cut_[i] = !cut_[i];
     }
   }
@@ -234,7 +245,7 @@ class Pair {
       Host& host = hosts_[i];
       if (host.node == nullptr || host.life != life) return;
       if (!Runs(host)) return Answer(i, life, value, host.paused_until_ms - now_ms_);
-      Must(host.node->OnRegister(value, Time()));
+      Must(host.node->OnRegister(value, Time(host)));
     });
   }
 
@@ -257,17 +268,18 @@ class Pair {
     if (host.busy && now_ms_ >= host.write_ms) Write(host);
     if (host.busy && now_ms_ >= host.done_ms) {
       host.busy = false;
-      Must(host.node->OnDurable(host.batches[static_cast<size_t>(host.at_journal)], 1, Time()));
+      Must(host.node->OnDurable(host.batches[static_cast<size_t>(host.at_journal)], 1, Time(host)));
     }
     for (int64_t n = random_.Between(0, 20); n > 0 && !host.inbox.empty(); --n) {
       absl::StatusOr<PeerMessage> message = OpenPeerFrame(aligned_.Align(host.inbox.front()));
       if (!message.ok()) return Fail(MessageOf(message.status()));
-      Must(host.node->OnPeer(*message, Time()));
+      Must(host.node->OnPeer(*message, Time(host)));
       host.inbox.pop_front();
     }
-    if (host.node->next_tick_ms(Time()) <= now_ms_) Must(host.node->OnTick(Time()));
+    if (host.node->next_tick_ms(Time(host)) <= Time(host).mono_ms)
+      Must(host.node->OnTick(Time(host)));
     Release(host);
-    Must(host.node->EndRound(Time()));
+    Must(host.node->EndRound(Time(host)));
     HandOver(host);
     if (auto question = host.node->TakeQuestion()) Ask(host, *question);
     Beat(host);
@@ -365,7 +377,8 @@ class Pair {
         {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()});
     Host& host = hosts_[client.broker];
     if (Runs(host) && !host.node->leaving())
-      host.node->engine().OnFrame(Endpoint::kClient, client.name, aligned_.Align(frame), Time());
+      host.node->engine().OnFrame(Endpoint::kClient, client.name, aligned_.Align(frame),
+                                  Time(host));
   }
   void Drive(TestClient& client) {
     if (client.asked_ms != 0 && now_ms_ - client.asked_ms > 300)
@@ -512,6 +525,7 @@ TEST(Node, LosesNothingWithAnArbiter) {
   RunSeeds(200, 20, true, {.partitions = true}, &sums);
   RunSeeds(500, 20, true, {.blackouts = true}, &sums);
   RunSeeds(600, 20, true, {.pauses = true}, &sums);
+  RunSeeds(1'200, 20, true, {.crashes = true, .partitions = true, .clocks = true}, &sums);
   RunSeeds(300, 20, true,
            {.loss = 0.05,
             .delay_max_ms = 40,
@@ -547,6 +561,7 @@ TEST(Node, LosesNothingWithoutAnArbiter) {
   RunSeeds(800, 20, false, {.partitions = true}, &sums);
   RunSeeds(900, 20, false, {.crashes = true}, &sums);
   RunSeeds(1'000, 20, false, {.blackouts = true}, &sums);
+  RunSeeds(1'300, 20, false, {.crashes = true, .partitions = true, .clocks = true}, &sums);
   RunSeeds(1'100, 20, false, {.crashes = true, .partitions = true, .keep_log = 60'000}, &sums);
   EXPECT_GT(sums.acknowledged, 10'000u);
   EXPECT_GT(sums.merges, 30u);
