@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "bench/proc.h"
 #include "bench/processes.h"
 #include "schemas/errors.h"
 #include "zsched/client.h"
@@ -111,6 +112,22 @@ class Load {
 
 }  // namespace
 
+namespace {
+
+double SecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// Until it is the other one's standby again.
+absl::StatusOr<double> ComeBack(Cluster& cluster, size_t node) {
+  const auto begin = Clock::now();
+  ZS_RETURN_IF_ERROR(cluster.StartNode(node));
+  ZS_RETURN_IF_ERROR(cluster.WaitForStandby().status());
+  return SecondsSince(begin);
+}
+
+}  // namespace
+
 absl::StatusOr<FailoverResult> RunFailover(const FailoverOptions& options) {
   ZS_ASSIGN_OR_RETURN(auto cluster, Cluster::Start({.workers = options.workers,
                                                     .data_root = options.data_root,
@@ -118,8 +135,9 @@ absl::StatusOr<FailoverResult> RunFailover(const FailoverOptions& options) {
   ZS_RETURN_IF_ERROR(cluster->WaitForWorkers(options.workers));
   ZS_ASSIGN_OR_RETURN(auto client,
                       Client::Create({.brokers = cluster->brokers(), .name = "zsched-bench"}));
+  ZS_RETURN_IF_ERROR(AddRestingLoad(options.resting, cluster->brokers()));
   FailoverResult result;
-  std::vector<double> gaps_ms;
+  std::vector<double> gaps_ms, back_seconds;
   {
     Load load(*client);
     for (int round = 0; round < options.rounds; ++round) {
@@ -132,11 +150,18 @@ absl::StatusOr<FailoverResult> RunFailover(const FailoverOptions& options) {
       if (!load.AwaitNextAck())
         return Error(ErrorCode::kTimedOut, "the other broker acknowledges nothing");
       gaps_ms.push_back(std::chrono::duration<double, std::milli>(load.LongestGap()).count());
-      ZS_RETURN_IF_ERROR(cluster->StartNode(active));
+      ZS_ASSIGN_OR_RETURN(back_seconds.emplace_back(), ComeBack(*cluster, active));
     }
+    ZS_ASSIGN_OR_RETURN(const size_t active, cluster->WaitForStandby());
+    cluster->EndNode(1 - active, SIGKILL);
+    ZS_ASSIGN_OR_RETURN(result.standby_back_seconds, ComeBack(*cluster, 1 - active));
+    ZS_ASSIGN_OR_RETURN(result.active_bytes, AnonymousBytes(cluster->pid(active)));
+    ZS_ASSIGN_OR_RETURN(result.standby_bytes, AnonymousBytes(cluster->pid(1 - active)));
     load.Stop();
     load.Finish(&result);
   }
+  ZS_RETURN_IF_ERROR(CheckRestingLoad(options.resting, *client));
+  result.active_back_seconds = PercentilesOf(back_seconds).p50;
   result.unavailable_ms = PercentilesOf(gaps_ms);
   result.unavailable_ms_max = *std::max_element(gaps_ms.begin(), gaps_ms.end());
   return result;

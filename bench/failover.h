@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "bench/resting.h"
 #include "bench/stats.h"
 
 namespace zsched::bench {
@@ -13,6 +14,7 @@ namespace zsched::bench {
 struct FailoverOptions {
   int rounds = 10;
   int workers = 2;
+  RestingLoad resting;
   bool term = false;  // SIGTERM, by which the active hands over, and not kill -9
   std::string data_root = "/var/tmp";
 };
@@ -23,6 +25,10 @@ struct FailoverResult {
   // The longest time without an acknowledgement, in each round.
   Percentiles unavailable_ms;
   double unavailable_ms_max = 0;
+  // From the start of a broker to its being the other one's standby: of the one that was active, the median; of the standby, killed once
+  // at the end.
+  double active_back_seconds = 0, standby_back_seconds = 0;
+  double active_bytes = 0, standby_bytes = 0;  // anonymous memory, at the end
 };
 
 // TIMED_OUT: the pair did not come together again.

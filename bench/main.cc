@@ -136,7 +136,11 @@ absl::StatusOr<Json> Failover(const Settings& settings) {
               {"tasks", result.tasks},
               {"lost", result.lost},
               {"duplicated_results", result.duplicated_results},
-              {"unavailable_ms", unavailable}};
+              {"unavailable_ms", unavailable},
+              {"active_back_seconds", result.active_back_seconds},
+              {"standby_back_seconds", result.standby_back_seconds},
+              {"active_memory_bytes", result.active_bytes},
+              {"standby_memory_bytes", result.standby_bytes}};
 }
 
 absl::StatusOr<Json> Limits(const Settings& settings) {
@@ -172,6 +176,13 @@ absl::StatusOr<Json> Repeat(const std::string& command, const Settings& settings
   return Summarise(runs);
 }
 
+void AddResting(Flags& command, RestingLoad& load) {
+  command.Number("--delayed", &load.delayed, "Tasks that wait for tomorrow, submitted before", 0,
+                 100'000'000);
+  command.Number("--schedules", &load.schedules, "Schedules that fire once a day, made before", 0,
+                 200'000);
+}
+
 void AddThroughput(Flags& flags, Settings& settings) {
   ThroughputOptions& options = settings.throughput;
   Flags& command = flags.Command(
@@ -187,10 +198,7 @@ void AddThroughput(Flags& flags, Settings& settings) {
   command.Number("--queues", &options.queues, "Queues that the tasks go to in turn", 1, 100'000);
   command.Number("--keys", &options.keys,
                  "Concurrency keys that they have in turn, each with a bound; 0: none", 0, 100'000);
-  command.Number("--delayed", &options.resting.delayed,
-                 "Tasks that wait for tomorrow, submitted before", 0, 100'000'000);
-  command.Number("--schedules", &options.resting.schedules,
-                 "Schedules that fire once a day, made before", 0, 200'000);
+  AddResting(command, options.resting);
   command.Number("--samples", &options.samples, "Rate and file size at so many equal shares", 1,
                  1000);
   command.Switch("--standby", &options.standby,
@@ -233,6 +241,7 @@ void AddOthers(Flags& flags, Settings& settings) {
       "failover",
       "The active of a pair ends under load: what is lost, and the time without service");
   failover.Number("--rounds", &settings.failover.rounds, "How often", 1, 100'000);
+  AddResting(failover, settings.failover.resting);
   failover.Switch("--term", &settings.failover.term,
                   "By SIGTERM, with which it hands over, instead of kill -9");
   failover.Number("--workers", &settings.failover.workers, "Worker processes to start", 1, 1024);

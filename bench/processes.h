@@ -49,6 +49,7 @@ class Cluster {
   void KillBroker();
 
   pid_t broker_pid() const { return nodes_[0]; }
+  pid_t pid(size_t node) const { return nodes_[node]; }
   const std::vector<pid_t>& worker_pids() const { return workers_; }
   const std::string& brokers() const { return brokers_; }
   // The broker's data directory.

@@ -96,4 +96,20 @@ absl::Status AddRestingLoad(const RestingLoad& load, const std::string& brokers)
   return SetSchedules(*client, load.schedules, "@every 24h", kQueue);
 }
 
+absl::Status CheckRestingLoad(const RestingLoad& load, Client& client) {
+  ZS_ASSIGN_OR_RETURN(const StatusInfo status, client.Status());
+  uint64_t delayed = 0;
+  for (const QueueSummary& queue : status.queues)
+    if (queue.name == kQueue) delayed = queue.counts[static_cast<size_t>(TaskState::kScheduled)];
+  if (delayed != load.delayed)
+    return Error(ErrorCode::kDataLoss,
+                 absl::StrFormat("%d of %d delayed tasks are there", delayed, load.delayed));
+  if (load.schedules == 0) return absl::OkStatus();
+  ZS_ASSIGN_OR_RETURN(const std::vector<ScheduleInfo> schedules, client.Schedules());
+  return schedules.size() == load.schedules
+             ? absl::OkStatus()
+             : Error(ErrorCode::kDataLoss, absl::StrFormat("%d of %d schedules are there",
+                                                           schedules.size(), load.schedules));
+}
+
 }  // namespace zsched::bench

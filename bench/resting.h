@@ -22,5 +22,7 @@ absl::Status SetSchedules(Client& client, uint64_t count, const std::string& exp
 
 // Returns when all of it is durable.
 absl::Status AddRestingLoad(const RestingLoad& load, const std::string& brokers);
+// DATA_LOSS: not all of it is there.
+absl::Status CheckRestingLoad(const RestingLoad& load, Client& client);
 
 }  // namespace zsched::bench
