@@ -134,6 +134,11 @@ class Applier {
   bool IsTaken(uint64_t id) const {
     return state_.tasks().Find(TaskId(id)) != kNil || state_.chains().Has(id);
   }
+  // What another broker took has an id of an epoch before this one, and nothing of it is here.
+  bool IsMergeable(uint64_t id) const {
+    return EpochOf(TaskId(id)) < state_.epoch() && !IsTaken(id) &&
+           state_.trails().Find(id) == nullptr && state_.keys().OfTask(id) == nullptr;
+  }
 
   // Before the task ends as `end`: whether there is room for those that follow it.
   absl::Status CheckFollowers(const Task& task, TaskState end) const {
@@ -154,7 +159,7 @@ class Applier {
     ZS_RETURN_IF_ERROR(CheckMergeEntries(in_.rest()));
     absl::Status status;
     ForEachMergeEntry(in_.rest(), [&](const MergeView& entry) {
-      if (status.ok()) status = Merge(entry);
+      if (status.ok()) status = Merge(record.number, entry);
     });
     ZS_RETURN_IF_ERROR(status);
     state_.FlushFinished(batch_, now_ms_);
@@ -162,12 +167,12 @@ class Applier {
     return absl::OkStatus();
   }
 
-  absl::Status Merge(const MergeView& entry) {
+  absl::Status Merge(uint64_t number, const MergeView& entry) {
     const uint32_t slot = state_.tasks().Find(TaskId(entry.end.task));
     const KeyRow& key = entry.task.key;
     switch (entry.kind) {
       case MergeKind::kTask:
-        if (IsTaken(entry.task.task)) return Corrupt("a task id is taken");
+        if (!IsMergeable(entry.task.task)) return Corrupt("a task id is taken");
         if (entry.task.row.state == TaskState::kLeased) return Corrupt("a lease without a worker");
         if (key.version != 0 && state_.keys().Find({key.hash_low, key.hash_high}).any())
           return Corrupt("a key is held by another task");
@@ -180,6 +185,9 @@ class Applier {
       case MergeKind::kSubmit:
         state_.SubmitRemembered(entry.submit.client, MemoryOf(entry), entry.submit.acked_below,
                                 now_ms_);
+        return absl::OkStatus();
+      case MergeKind::kResent:
+        state_.MergeResent(number, entry.resent);
         return absl::OkStatus();
       case MergeKind::kSchedule:
         break;

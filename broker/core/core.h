@@ -463,10 +463,13 @@ class Core {
   struct Decided;
   void MergeTaken(MergeView entry, Decided& decided, Now now);
   void MergeEnded(const MergeView& entry, Decided& decided, Now now);
-  void MergeSubmitted(const MergeView& entry, Decided& decided, Now now);
-  void MergeSchedule(const MergeView& entry, MergeRow& row, Now now);
-  void LoseAttempt(MergeView& entry, uint32_t lane);
-  bool IsDecidedTick(const MergeView& entry) const;
+  void MergeSubmitted(const MergeView& entry, uint64_t number, Now now);
+  void MergeSchedule(const MergeView& entry, Decided& decided, Now now);
+  void RecordMerged(const MergeView& entry, Now now);
+  void LoseAttempt(MergeView& entry);
+  bool IsDecidedTick(const MergeView& entry, const MergePart& part) const;
+  bool FollowsHereToo(const MergeView& entry, const MergePart& part) const;
+  absl::Status CheckMergeIds(std::string_view entries) const;
 
   // on_dead.cc
   ItemCode JudgeDead(const RowItem& item) const;

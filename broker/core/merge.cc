@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "broker/core/chains.h"
 #include "broker/core/schedule_settings.h"
+#include "broker/core/validate.h"
 #include "schemas/errors.h"
 #include "schemas/frame.h"
 #include "schemas/limits.h"
@@ -38,7 +39,11 @@ bool ReadSubmit(RowReader& in, MergeView& out) {
 }
 
 bool ReadSchedule(RowReader& in, MergeView& out) {
-  return in.Read(out.ticks) && in.Take(in.rest().size(), out.schedule);
+  MergeSchedule head;
+  if (!in.Read(head) || !in.Take(in.rest().size(), out.schedule)) return false;
+  out.ticks = head.row;
+  out.schedule_known = head.known != 0;
+  return true;
 }
 
 // Takes one entry off the front.
@@ -64,6 +69,9 @@ std::optional<MergeView> Read(std::string_view* entries) {
     case MergeKind::kSchedule:
       read = ReadSchedule(in, out);
       break;
+    case MergeKind::kResent:
+      read = in.Read(out.resent);
+      break;
   }
   if (!read || !in.rest().empty()) return std::nullopt;
   return out;
@@ -86,15 +94,19 @@ bool IsSpec(std::string_view row) {
 bool IsChain(const MergeView& entry) {
   if (entry.chain.empty()) return true;
   AlignedCopy copy;
-  return entry.task.fired <= kAllBranches &&
-         VerifyBody<wire::Chain>(copy.Align(entry.chain)) != nullptr;
+  const auto* chain = VerifyBody<wire::Chain>(copy.Align(entry.chain));
+  return chain != nullptr && entry.task.fired <= kAllBranches && HasChain(*chain) &&
+         ValidateChain(*chain).code == ErrorCode::kOk;
 }
 
 absl::Status CheckTask(const MergeView& entry) {
   const TaskRow& row = entry.task.row;
   if (!IsId(entry.task.task)) return Malformed("a task without an id");
-  if (row.version != kRowVersion || row.state > TaskState::MAX || row.priority >= kPriorities)
+  if (row.version != kRowVersion || row.state > TaskState::MAX ||
+      row.state == TaskState::kBlocked || row.priority >= kPriorities || row.attempt == UINT16_MAX)
     return Malformed("a task's row cannot be read");
+  if (!IsFinished(row.state) && entry.task.key.version != 0 && entry.task.key.finished_ms != 0)
+    return Malformed("a task's key is free and held");
   if (entry.lane.queue.empty() || entry.lane.type.empty() ||
       entry.lane.queue.size() > kMaxNameBytes || entry.lane.type.size() > kMaxNameBytes)
     return Malformed("a task of no queue or type");
@@ -130,6 +142,10 @@ absl::Status Check(const MergeView& entry) {
                                                                  : Malformed("a submit of nobody");
     case MergeKind::kSchedule:
       return CheckSchedule(entry);
+    case MergeKind::kResent:
+      return IsId(entry.resent.first_id) && entry.resent.tasks <= kMaxSubmitTasks
+                 ? absl::OkStatus()
+                 : Malformed("a frame of no tasks was sent again");
   }
   return Malformed("an unknown entry");
 }
@@ -175,8 +191,11 @@ void AppendMergeEntry(std::string& entries, MergeView entry) {
       entries.append(entry.rejects);
       break;
     case MergeKind::kSchedule:
-      AppendStruct(entries, entry.ticks);
+      AppendStruct(entries, MergeSchedule{entry.ticks, entry.schedule_known});
       entries.append(entry.schedule);
+      break;
+    case MergeKind::kResent:
+      AppendStruct(entries, entry.resent);
       break;
   }
   const auto bytes = static_cast<uint32_t>(entries.size() - start);

@@ -32,7 +32,10 @@ inline constexpr size_t kKeptMerges = 64;
 struct MergePart {
   uint64_t log_hash = 0;  // MergeRow::log_hash
   uint64_t epoch = 0;     // likewise
-  uint32_t number = 0;    // from 0
+  // Where the two logs parted: tasks with an id from there on were taken alone; and when that was, Unix ms.
+  uint64_t first_unknown = 0;
+  int64_t since_ms = 0;
+  uint32_t number = 0;  // from 0
   bool last = false;
   std::string_view entries;
 };
@@ -40,10 +43,13 @@ struct MergePart {
 enum class MergeKind : uint8_t {
   kTask =
       1,  // MergeTask, lane row, spec row, outcome row, body of a wire::Chain: a task that was taken there
-  kEnd = 2,     // MergeEnd, outcome row: a task that is known here has ended there
-  kSubmit = 3,  // MergeSubmit, ProducerReject*: a frame that its client may send again
-  // TicksRow, SCHEDULE_SET body. Of parts only, behind those with tasks: what becomes of it is a record of kScheduleSet.
+  kEnd = 2,  // MergeEnd, outcome row: a task that is known here has ended there
+  // MergeSubmit, ProducerReject*: a frame that its client may send again. In parts in front of all tasks.
+  kSubmit = 3,
+  // MergeSchedule, SCHEDULE_SET body. Of parts only, behind those with tasks: what becomes of it is a record of kScheduleSet.
   kSchedule = 4,
+  // MergeResent. Of records only: the tasks of a frame that its client has sent to this side too.
+  kResent = 5,
 };
 
 struct MergeEntry {
@@ -58,17 +64,15 @@ struct MergeTask {
   TaskRow
       row;  // ready, waiting or over; of a part also leased. Its lane and worker are the other side's numbers
   KeyRow key{0, 0, 0, 0, 0};  // of version 0: it holds none
-  Uuid client;                // that submitted it, and may not have heard of it; 0: nobody needs to
-  uint64_t seq = 0;
-  int64_t start_by_ms = 0;   // 0: none
-  uint64_t fingerprint = 0;  // of a dead one
+  int64_t start_by_ms = 0;    // 0: none
+  uint64_t fingerprint = 0;   // of a dead one
   uint32_t lane_bytes = 0;
   uint32_t spec_bytes = 0;
   uint32_t outcome_bytes = 0;
   uint32_t chain_bytes = 0;
   uint64_t fired = 0;  // branches of the chain
 };
-static_assert(sizeof(MergeTask) == 184);
+static_assert(sizeof(MergeTask) == 160);
 
 struct MergeEnd {
   uint64_t task = 0;
@@ -89,6 +93,17 @@ struct MergeSubmit {
 };
 static_assert(sizeof(MergeSubmit) == 48);
 
+struct MergeSchedule {
+  TicksRow row;
+  uint64_t known = 0;  // 1: to both, when they parted
+};
+static_assert(sizeof(MergeSchedule) == 72);
+
+struct MergeResent {
+  uint64_t first_id = 0;
+  uint64_t tasks = 0;
+};
+
 // One entry, read.
 struct MergeView {
   MergeKind kind{};
@@ -98,7 +113,9 @@ struct MergeView {
   MergeEnd end;
   MergeSubmit submit;
   std::string_view rejects;
+  MergeResent resent;
   TicksRow ticks;
+  bool schedule_known = false;  // to both, when they parted
   std::string_view schedule;
 };
 

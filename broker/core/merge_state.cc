@@ -26,8 +26,9 @@ SubmitMemory MemoryOf(const MergeView& entry) {
 void State::EpochStarted(Batch& batch, Epoch epoch, const Uuid& cluster, int64_t now_ms) {
   auto offset = static_cast<uint32_t>(batch.OpenRows().size());
   // The record is still open: the hash is the one before it.
-  AppendStruct(batch.OpenRows(), EpochRow{batch.next_lsn().value(), batch.hash(), meta_.epoch,
-                                          meta_.next_task, meta_.next_letter, now_ms, kRowVersion});
+  AppendStruct(batch.OpenRows(),
+               EpochRow{batch.next_lsn().value(), batch.hash(), meta_.epoch, meta_.next_task,
+                        meta_.next_lease, meta_.next_letter, next_schedule(), now_ms, kRowVersion});
   batch.PutTail(Table::kEpochs, epoch.value(), offset);
   epochs_.push_back(epoch.value());
   for (; epochs_.size() > kKeptEpochs; epochs_.pop_front())
@@ -50,13 +51,33 @@ uint64_t State::MergeNumber(uint64_t log_hash) const {
   return merges_.empty() ? 1 : merges_.rbegin()->first + 1;
 }
 
+bool State::IsResent(uint64_t log_hash, uint64_t task) const {
+  const auto frames = resent_.find(MergeNumber(log_hash));
+  if (frames == resent_.end()) return false;
+  auto behind = frames->second.upper_bound(task);
+  return behind != frames->second.begin() &&
+         task - std::prev(behind)->first < std::prev(behind)->second;
+}
+
+void State::MergeResent(uint64_t number, const broker::MergeResent& frame) {
+  resent_[number][frame.first_id] = frame.tasks;
+}
+
 void State::MergeDecided(Batch& batch, uint64_t number, const MergeRow& row) {
   merges_[number] = row;
+  if (row.done) resent_.erase(number);
   auto offset = static_cast<uint32_t>(batch.OpenRows().size());
   AppendStruct(batch.OpenRows(), row);
+  for (const auto& [first_id, tasks] : resent_[number]) {
+    AppendStruct(batch.OpenRows(), first_id);
+    AppendStruct(batch.OpenRows(), tasks);
+  }
+  if (resent_[number].empty()) resent_.erase(number);
   batch.PutTail(Table::kMerges, number, offset);
-  for (; merges_.size() > kKeptMerges; merges_.erase(merges_.begin()))
+  for (; merges_.size() > kKeptMerges; merges_.erase(merges_.begin())) {
     batch.Erase(Table::kMerges, merges_.begin()->first);
+    resent_.erase(merges_.begin()->first);
+  }
 }
 
 // What its attempts left stays where they ran.
@@ -144,9 +165,15 @@ absl::Status State::RebuildEpochs(const ScanTable& scan) {
         return absl::OkStatus();
       }));
   return scan(Table::kMerges, [&](uint64_t key, std::string_view bytes) -> absl::Status {
+    RowReader in(bytes);
     MergeRow row;
-    if (!RowReader(bytes).Read(row) || row.version != kRowVersion) return BadRow("merges", key);
+    if (!in.Read(row) || row.version != kRowVersion) return BadRow("merges", key);
     merges_[key] = row;
+    for (uint64_t first_id, tasks; !in.rest().empty();)
+      if (!in.Read(first_id) || !in.Read(tasks))
+        return BadRow("merges", key);
+      else
+        resent_[key][first_id] = tasks;
     return absl::OkStatus();
   });
 }

@@ -29,10 +29,13 @@ void Void(MergeView& entry, std::string& outcome, std::string_view why, Now now)
 
 }  // namespace
 
-// The record that is written, and what to tell when it is.
+// The part, the record that is written, and what to tell when it is.
 struct Core::Decided {
+  const MergePart& part;
   MergeRow row;
   std::string outcome;  // of the entry that is decided, if it is not its own
+  // Tasks that end here and so make others, which must stand in line behind all that are merged.
+  std::vector<std::string> last;
   absl::btree_map<uint32_t, std::vector<uint64_t>> taken_away;  // leases, by session slot
 };
 
@@ -41,22 +44,25 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
   if ((known == nullptr ? 0 : known->parts) != part.number || (known != nullptr && known->done))
     return absl::OkStatus();
   ZS_RETURN_IF_ERROR(CheckMergeEntries(part.entries));
-  Decided decided;
+  ZS_RETURN_IF_ERROR(CheckMergeIds(part.entries));
+  Decided decided{.part = part, .row = {}, .outcome = {}, .last = {}, .taken_away = {}};
   if (known != nullptr) decided.row = *known;
   if (known == nullptr) decided.row.begun_ms = now.wall_ms;
   decided.row.log_hash = part.log_hash;
   decided.row.epoch = part.epoch;
   // Records of their own, in front: they may come twice, if what follows does not become durable.
   ForEachMergeEntry(part.entries, [&](const MergeView& entry) {
-    if (entry.kind == MergeKind::kSchedule) MergeSchedule(entry, decided.row, now);
+    if (entry.kind == MergeKind::kSchedule) MergeSchedule(entry, decided, now);
   });
   MergedRecord record{state_.MergeNumber(part.log_hash), {}};
   OpenedRecord opened = OpenRecord(RecordKind::kMerged, record);
   ForEachMergeEntry(part.entries, [&](const MergeView& entry) {
     if (entry.kind == MergeKind::kTask) MergeTaken(entry, decided, now);
     if (entry.kind == MergeKind::kEnd) MergeEnded(entry, decided, now);
-    if (entry.kind == MergeKind::kSubmit) MergeSubmitted(entry, decided, now);
+    if (entry.kind == MergeKind::kSubmit) MergeSubmitted(entry, record.number, now);
   });
+  for (const std::string& entry : decided.last)
+    ForEachMergeEntry(entry, [&](const MergeView& task) { RecordMerged(task, now); });
   record.row = decided.row;
   record.row.parts = part.number + 1;
   record.row.done = part.last;
@@ -70,33 +76,56 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
   return absl::OkStatus();
 }
 
+// They were made before this epoch, or nobody could have made them.
+absl::Status Core::CheckMergeIds(std::string_view entries) const {
+  absl::Status status;
+  ForEachMergeEntry(entries, [&](const MergeView& entry) {
+    const bool names = entry.kind == MergeKind::kTask || entry.kind == MergeKind::kSubmit;
+    const uint64_t id =
+        entry.kind == MergeKind::kTask ? entry.task.task : entry.submit.submit.first_id;
+    if (names && EpochOf(TaskId(id)) >= state_.epoch())
+      status = Error(ErrorCode::kMalformed, "what another broker did alone: an id of this epoch");
+  });
+  return status;
+}
+
+void Core::RecordMerged(const MergeView& entry, Now now) {
+  uint32_t lane = state_.lanes().Find(entry.lane);
+  if (lane == 0) lane = state_.CreateLane(batch_, entry.lane);
+  AppendMergeEntry(batch_.OpenRecord(), entry);
+  state_.Merged(batch_, entry, lane, now.wall_ms);
+}
+
 void Core::MergeTaken(MergeView entry, Decided& decided, Now now) {
   const uint64_t id = entry.task.task;
-  // It has been decided under another name, or by somebody who had no right to.
-  if (state_.tasks().Find(TaskId(id)) != kNil || state_.chains().Has(id)) return;
-  // Its client was not told there, or it would not have sent the frame again.
-  const Producer* producer = state_.FindProducer(entry.task.client);
-  if (producer != nullptr && producer->taken.Has(entry.task.seq)) {
+  // Something of it is here, where nothing can be: whoever sends it is not to be trusted.
+  if (state_.tasks().Find(TaskId(id)) != kNil || state_.chains().Has(id) ||
+      state_.trails().Find(id) != nullptr || state_.keys().OfTask(id) != nullptr)
+    return;
+  if (state_.IsResent(decided.part.log_hash, id)) {
     ++decided.row.resent;
     return;
   }
-  uint32_t lane = state_.lanes().Find(entry.lane);
-  if (lane == 0) lane = state_.CreateLane(batch_, entry.lane);
   const KeyRow& key = entry.task.key;
   const bool over = IsFinished(entry.task.row.state);
   const Keys::Holder holder = state_.keys().Find({key.hash_low, key.hash_high});
-  if (key.version != 0 && holder.any()) {
-    entry.task.key = {0, 0, 0, 0, 0};
-    if (!over)
-      Void(entry, decided.outcome,
-           "its idempotency key is held by task " + ToString(TaskId(holder.task)) +
-               ", which the other broker of the pair took at the same time",
-           now);
-  } else if (!over && entry.task.row.attempt == 0 && IsDecidedTick(entry)) {
+  const bool key_held = key.version != 0 && holder.any();
+  if (key_held) entry.task.key = {0, 0, 0, 0, 0};
+  bool makes_others = false;
+  if (!over && key_held) {
+    Void(entry, decided.outcome,
+         "its idempotency key is held by task " + ToString(TaskId(holder.task)) +
+             ", which the other broker of the pair took at the same time",
+         now);
+  } else if (!over && IsDecidedTick(entry, decided.part)) {
     Void(entry, decided.outcome, "the other broker of the pair decided the same tick", now);
+  } else if (!over && entry.task.row.attempt == 0 && FollowsHereToo(entry, decided.part)) {
+    Void(entry, decided.outcome,
+         "the task that it follows has ended at the other broker of the pair too", now);
   } else if (entry.task.row.state == TaskState::kLeased) {
-    LoseAttempt(entry, lane);
-    if (IsFinished(entry.task.row.state)) {
+    LoseAttempt(entry);
+    makes_others = IsFinished(entry.task.row.state);
+    if (makes_others) {
       entry.task.row.finished_ms = now.wall_ms;
       decided.outcome = outcome_;
       entry.outcome = decided.outcome;
@@ -105,37 +134,31 @@ void Core::MergeTaken(MergeView entry, Decided& decided, Now now) {
   const bool is_over = IsFinished(entry.task.row.state);
   ++(!is_over ? decided.row.taken : over ? decided.row.finished : decided.row.voided);
   if (!is_over) entry.outcome = {};
-  AppendMergeEntry(batch_.OpenRecord(), entry);
-  state_.Merged(batch_, entry, lane, now.wall_ms);
+  if (!makes_others) return RecordMerged(entry, now);
+  AppendMergeEntry(decided.last.emplace_back(), entry);
 }
 
 // Its worker was told that the lease is stale, or will be.
-void Core::LoseAttempt(MergeView& entry, uint32_t lane) {
+void Core::LoseAttempt(MergeView& entry) {
   TaskRow& row = entry.task.row;
-  Task task;
-  task.lane = lane;
-  task.at_most_once = row.at_most_once;
-  task.failures = row.failures;
-  task.lost = row.lost;
-  task.max_attempts = row.max_attempts;
-  const bool dies =
-      JudgeFailure(task, Charge::kLost, ErrorCode::kWorkerLost, Now{}).ending == Ending::kDead;
   ++row.lost;
   entry.task.start_by_ms = 0;  // an attempt had begun in time
   row.state = TaskState::kReady;
   if (row.cancelling) {
     row.state = TaskState::kCancelled;
     BuildOutcome("the task was cancelled while it ran", {}, ErrorCode::kCancelled);
-  } else if (dies) {
+  } else if (row.at_most_once || row.lost >= kCrashLimit) {
     row.state = TaskState::kDead;
-    BuildOutcome(row.at_most_once ? kMayHaveRunThere : kRanThere, {}, ErrorCode::kWorkerLost);
-    entry.task.fingerprint = FingerprintOfOutcome(task);
+    const std::string_view why = row.at_most_once ? kMayHaveRunThere : kRanThere;
+    BuildOutcome(why, {}, ErrorCode::kWorkerLost);
+    entry.task.fingerprint = FingerprintOf(entry.lane.type, ErrorCode::kWorkerLost, why);
   }
   row.cancelling = 0;
 }
 
-// A tick that is decided here, as far as its schedule has come.
-bool Core::IsDecidedTick(const MergeView& entry) const {
+// A tick of the time in which both served, which is decided here. Not what a person asked for (`cron trigger`): that is no tick of the
+// schedule, or one of an earlier time.
+bool Core::IsDecidedTick(const MergeView& entry, const MergePart& part) const {
   const std::optional<SpecView> spec = ReadSpec(entry.spec);
   std::string_view name, tick;
   ReadLabels(*spec, [&](LabelView label) {
@@ -144,7 +167,18 @@ bool Core::IsDecidedTick(const MergeView& entry) const {
   });
   const Schedule* schedule = name.empty() ? nullptr : state_.FindSchedule(name);
   const absl::StatusOr<int64_t> tick_ms = ParseTimeMs(tick);
-  return schedule != nullptr && tick_ms.ok() && *tick_ms <= schedule->row.cursor_ms;
+  return schedule != nullptr && tick_ms.ok() && *tick_ms > part.since_ms &&
+         *tick_ms <= schedule->row.cursor_ms &&
+         !schedules_.TicksWithin(*schedule, *tick_ms, *tick_ms, 1).empty();
+}
+
+// The task that it follows was known to both, and has made those that follow it here when it ended here; or it was left out.
+bool Core::FollowsHereToo(const MergeView& entry, const MergePart& part) const {
+  const std::optional<ExtrasView> extras = ReadExtras(*ReadSpec(entry.spec));
+  const uint64_t parent = extras ? extras->parent.task : 0;
+  if (parent == 0) return false;
+  if (state_.IsResent(part.log_hash, parent)) return true;
+  return parent < part.first_unknown && state_.tasks().Find(TaskId(parent)) == kNil;
 }
 
 void Core::MergeEnded(const MergeView& entry, Decided& decided, Now now) {
@@ -175,19 +209,26 @@ void Core::MergeEnded(const MergeView& entry, Decided& decided, Now now) {
   ++decided.row.ended;
 }
 
-// So that a client which has not heard of it, and asks again, gets the same ids.
-void Core::MergeSubmitted(const MergeView& entry, Decided&, Now now) {
+// So that a client which has not heard of it, and asks again, gets the same ids. Has it asked already, it was told of others: the
+// tasks of the frame are left out.
+void Core::MergeSubmitted(const MergeView& entry, uint64_t number, Now now) {
   const Producer* producer = state_.FindProducer(entry.submit.client);
-  const uint64_t seq = entry.submit.submit.seq;
-  if (producer != nullptr && (seq < producer->acked_below || FindSubmit(producer, seq) != nullptr))
-    return;
+  const ProducerSubmit& submit = entry.submit.submit;
+  if (producer != nullptr && producer->taken.Has(submit.seq)) {
+    MergeView resent;
+    resent.kind = MergeKind::kResent;
+    resent.resent = {submit.first_id, submit.accepted};
+    AppendMergeEntry(batch_.OpenRecord(), resent);
+    return state_.MergeResent(number, resent.resent);
+  }
+  if (producer != nullptr && submit.seq < producer->acked_below) return;
   if (producer == nullptr && state_.producers().size() >= config_.max_producers) return;
   AppendMergeEntry(batch_.OpenRecord(), entry);
   state_.SubmitRemembered(entry.submit.client, MemoryOf(entry), entry.submit.acked_below,
                           now.wall_ms);
 }
 
-void Core::MergeSchedule(const MergeView& entry, MergeRow& row, Now now) {
+void Core::MergeSchedule(const MergeView& entry, Decided& decided, Now now) {
   AlignedCopy copy;
   const auto* set = VerifyBody<wire::ScheduleSet>(copy.Align(entry.schedule));
   if (const Schedule* own = state_.FindSchedule(TextOf(set->name()))) {
@@ -197,6 +238,7 @@ void Core::MergeSchedule(const MergeView& entry, MergeRow& row, Now now) {
     RecordSchedule(own->number, ticks, {}, now);
     return schedules_.Place(own->number);
   }
+  if (entry.schedule_known) return;  // it was removed here
   // Ticks that wait there for a task have no place here: nobody knows whether it is over.
   TicksRow ticks = entry.ticks;
   ticks.skipped += ticks.held;
@@ -204,13 +246,13 @@ void Core::MergeSchedule(const MergeView& entry, MergeRow& row, Now now) {
   ticks.held_ms = 0;
   ticks.gap = 0;
   if (JudgeSchedule(*set, entry.schedule.size(), nullptr, now).code != ErrorCode::kOk) {
-    ++row.voided;
+    ++decided.row.voided;
     return;
   }
   const uint32_t number = state_.next_schedule();
   RecordSchedule(number, ticks, entry.schedule, now);
   schedules_.Redefine(number);
-  ++row.schedules;
+  ++decided.row.schedules;
 }
 
 }  // namespace zsched::broker

@@ -385,6 +385,9 @@ std::string State::Fingerprint() const {
     add("merge", num(number), num(row.log_hash), num(row.epoch), num(row.begun_ms),
         num(row.decided_ms), num(row.taken), num(row.finished), num(row.ended), num(row.resent),
         num(row.voided), num(row.schedules), num(row.parts), num(row.done));
+  for (const auto& [number, frames] : resent_)
+    for (const auto& [first_id, tasks] : frames)
+      add("resent", num(number), num(first_id), num(tasks));
   add("finished", num(finished_), num(unfinished_bytes_), num(schedule_bytes_));
   std::string text;
   for (const std::string& line : lines) text += line + "\n";

@@ -420,13 +420,16 @@ struct EpochRow {
   uint64_t hash_before = 0;  // the log's, before that
   uint64_t epoch_before = 0;
   uint64_t next_task = 1;  // in the epoch before
+  uint64_t next_lease = 1;
   uint64_t next_letter = 1;
+  uint64_t next_schedule = 1;
   int64_t started_ms = 0;
   uint64_t version = kRowVersion;
 };
-static_assert(sizeof(EpochRow) == 56);
+static_assert(sizeof(EpochRow) == 72);
 
-// kMerges: what became of what another broker did alone. Counts are of tasks, but for `schedules`.
+// kMerges: what became of what another broker did alone. Counts are of tasks, but for `schedules`. Until it is done followed by the
+// frames that their clients have sent here too: first task id, number of tasks (8 bytes each).
 struct MergeRow {
   uint64_t log_hash = 0;  // of that broker's log, at its end: which it is
   uint64_t epoch = 0;     // in which that log ends

@@ -51,11 +51,12 @@ class SeqRanges {
   const std::vector<Range>& ranges() const { return ranges_; }
   // As ranges() had them. False: no such set gives these.
   bool Set(std::vector<Range> ranges) {
-    uint64_t next = 0;  // the lowest that the next range may begin with
-    for (const Range& range : ranges) {
-      if (range.first < next || range.last < range.first || range.last >= UINT64_MAX - 1)
+    for (size_t i = 0; i < ranges.size(); ++i) {
+      if (ranges[i].last < ranges[i].first) return false;
+      // With a gap behind the one before.
+      if (i > 0 &&
+          (ranges[i].first <= ranges[i - 1].last || ranges[i].first - ranges[i - 1].last < 2))
         return false;
-      next = range.last + 2;
     }
     ranges_ = std::move(ranges);
     return ranges_.size() <= kMost;

@@ -495,7 +495,8 @@ void State::End(Batch& batch, uint32_t slot, const Close& close, int64_t now_ms)
   if (chained) task.chained = dead && chains_.Of(id).MayFireAfter(BranchesAt(close.state));
   if (dead) PutDead(batch, task, close.fingerprint, close.outcome, close.finished_ms);
   WriteTaskRow(batch, task, close.finished_ms, close.run_us);
-  if (!dead) AddFinished(task, !close.outcome.empty() || task.attempt > 1);
+  const bool had_error = task.attempt > 1 || task.failures + task.lost > 0;
+  if (!dead) AddFinished(task, !close.outcome.empty() || had_error);
   Finish(batch, slot, now_ms);
   if (chained) Follow(batch, id, close.state, close.outcome, now_ms);
 }

@@ -179,6 +179,8 @@ class State {
   bool IsUnfinished(uint64_t task) const;
   // By number, the latest last.
   const std::map<uint64_t, MergeRow>& merges() const { return merges_; }
+  // Whether the task is of a frame that its client has sent to this side too.
+  bool IsResent(uint64_t log_hash, uint64_t task) const;
   // nullptr: nothing of it has been decided. The number: that it has, or gets.
   const MergeRow* FindMerge(uint64_t log_hash) const;
   uint64_t MergeNumber(uint64_t log_hash) const;
@@ -246,6 +248,7 @@ class State {
   // One that ended there and not here. The caller has taken the timer off its attempt.
   void MergedEnd(Batch& batch, uint32_t slot, const MergeEnd& end, std::string_view outcome,
                  int64_t now_ms);
+  void MergeResent(uint64_t number, const MergeResent& frame);
   void MergeDecided(Batch& batch, uint64_t number, const MergeRow& row);
   void ProducerGone(Batch& batch, uint64_t number);
   void WorkerGone(Batch& batch, uint32_t number);
@@ -352,6 +355,8 @@ class State {
   std::map<uint32_t, Schedule> schedules_;
   std::deque<uint64_t> epochs_;  // with rows, the oldest first
   std::map<uint64_t, MergeRow> merges_;
+  // By merge: first ids and numbers of tasks of the frames that were sent again; dropped when it is done.
+  std::map<uint64_t, std::map<uint64_t, uint64_t>> resent_;
   uint64_t schedule_bytes_ = 0;
   absl::btree_map<std::string, uint32_t> schedule_by_name_;
   uint64_t finished_ = 0;

@@ -114,7 +114,8 @@ struct ChainSums {
 };
 
 Verdict CheckTask(const wire::TaskSpec& spec, size_t max_payload_bytes, int64_t now_ms);
-Verdict CheckChain(const wire::TaskSpec& spec, int depth, size_t max_payload_bytes, int64_t now_ms,
+template <class Owner>
+Verdict CheckChain(const Owner& owner, int depth, size_t max_payload_bytes, int64_t now_ms,
                    ChainSums& sums);
 
 // Sums first: a small hostile buffer may name one large template many times.
@@ -139,10 +140,11 @@ Verdict CheckTemplate(const wire::TaskSpec& spec, int depth, size_t max_payload_
   return CheckChain(spec, depth, max_payload_bytes, now_ms, sums);
 }
 
-Verdict CheckChain(const wire::TaskSpec& spec, int depth, size_t max_payload_bytes, int64_t now_ms,
+template <class Owner>
+Verdict CheckChain(const Owner& owner, int depth, size_t max_payload_bytes, int64_t now_ms,
                    ChainSums& sums) {
   Verdict verdict;
-  ForEachBranch(spec, [&](Branch, const char* name, const Templates& templates) {
+  ForEachBranch(owner, [&](Branch, const char* name, const Templates& templates) {
     for (uint32_t i = 0; i < templates.size() && verdict.code == ErrorCode::kOk; ++i) {
       verdict = CheckTemplate(*templates.Get(i), depth + 1, max_payload_bytes, now_ms, sums);
       if (verdict.code == ErrorCode::kOk) continue;
@@ -194,6 +196,11 @@ Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64
   if (!HasChain(spec)) return {};
   ChainSums sums;
   return CheckChain(spec, 0, max_payload_bytes, now_ms, sums);
+}
+
+Verdict ValidateChain(const wire::Chain& chain) {
+  ChainSums sums;
+  return CheckChain(chain, 0, kMaxPayloadBytes, /*now_ms=*/0, sums);
 }
 
 LaneNames LaneOf(const wire::TaskSpec& spec) {

@@ -22,6 +22,9 @@ struct Verdict {
 // refuses.
 Verdict ValidateSpec(const wire::TaskSpec& spec, size_t max_payload_bytes, int64_t now_ms);
 
+// The templates of a task alone, as they are kept in the journal.
+Verdict ValidateChain(const wire::Chain& chain);
+
 // The lane that a task belongs to; views into the spec.
 LaneNames LaneOf(const wire::TaskSpec& spec);
 

@@ -88,8 +88,8 @@ MessageType Write(const PeerSnapshotPart& message, FlatBufferBuilder& out) {
 MessageType Write(const PeerMerge& message, FlatBufferBuilder& out) {
   const MergePart& part = message.part;
   const auto entries = WireOf(part.entries, out);
-  out.Finish(wire::CreateMerge(out, message.epoch.value(), part.log_hash, part.epoch, part.number,
-                               part.last, entries));
+  out.Finish(wire::CreateMerge(out, message.epoch.value(), part.log_hash, part.epoch,
+                               part.first_unknown, part.since_ms, part.number, part.last, entries));
   return MessageType::kMerge;
 }
 
@@ -215,6 +215,8 @@ absl::StatusOr<PeerMessage> Read(const wire::Merge& in) {
   return PeerMerge{Epoch(in.epoch()),
                    {.log_hash = in.log_hash(),
                     .epoch = in.log_epoch(),
+                    .first_unknown = in.first_unknown(),
+                    .since_ms = in.since_ms(),
                     .number = in.part(),
                     .last = in.last(),
                     .entries = BytesOf(in.entries())}};

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "broker/core/fingerprint.h"
 #include "schemas/errors.h"
 
 namespace zsched::broker {
@@ -84,58 +85,49 @@ MergeSource::MergeSource(std::unique_ptr<Journal> archive, std::unique_ptr<Journ
       first_unknown_(branch.epoch_before == 0
                          ? 0
                          : MakeId<TaskId>(Epoch(branch.epoch_before), branch.next_task).value()),
-      part_bytes_(part_bytes) {}
+      part_bytes_(part_bytes),
+      first_lease_(branch.epoch_before == 0
+                       ? 0
+                       : MakeId<LeaseId>(Epoch(branch.epoch_before), branch.next_lease).value()) {}
 
-// What every part needs: the names of lanes, and which client sent what.
+// What every part needs: the names of lanes.
 absl::Status MergeSource::Load() {
-  ZS_RETURN_IF_ERROR(view_->Scan(Table::kLanes, 0, [&](uint64_t key, std::string_view bytes) {
+  return view_->Scan(Table::kLanes, 0, [&](uint64_t key, std::string_view bytes) {
     lanes_[static_cast<uint32_t>(key)] = std::string(bytes);
     return true;
-  }));
-  absl::Status status;
-  ZS_RETURN_IF_ERROR(view_->Scan(Table::kProducers, 0, [&](uint64_t key, std::string_view bytes) {
-    RowReader in(bytes);
-    ProducerRow row;
-    ProducerSubmit submit;
-    ProducerReject reject;
-    bool ok = in.Read(row) && row.version == kRowVersion;
-    for (uint32_t i = 0; ok && i < row.submits; ++i) {
-      ok = in.Read(submit);
-      for (uint32_t k = 0; ok && k < submit.rejected; ++k) ok = in.Read(reject);
-      if (ok && submit.accepted > 0 && submit.first_id >= first_unknown())
-        submits_[submit.first_id] = {row.client, submit.seq, submit.accepted};
-    }
-    if (!ok) status = BadRow("producers", key);
-    return ok;
-  }));
-  return status;
+  });
 }
 
-absl::StatusOr<MergePart> MergeSource::Read(uint32_t number) {
-  if (number < next_number_) {
+absl::StatusOr<std::optional<MergePart>> MergeSource::Read(uint32_t number) {
+  if (number + 1 == next_number_) {  // the same again
+    next_number_ = number;
+    next_ = last_;
+  } else if (number < next_number_) {
     next_number_ = 0;
     next_ = {};
   }
-  bool over = next_.phase == Phase::kOver;
-  entries_.clear();
-  for (bool made = false; !made && !over;) {
+  for (int skipped = 0; next_number_ <= number; ++skipped, ++next_number_) {
+    if (skipped > kMostSkipped) return std::nullopt;
+    last_ = next_;
     entries_.clear();
+    looked_at_ = 0;
     ZS_RETURN_IF_ERROR(Fill(&next_));
-    made = next_number_++ == number;
-    over = next_.phase == Phase::kOver;
   }
-  // One that was asked for is not made again behind its back.
-  if (next_number_ != number + 1) entries_.clear();
   return MergePart{.log_hash = meta_.hash,
                    .epoch = meta_.epoch,
+                   .first_unknown = first_unknown_,
+                   .since_ms = branch_.started_ms,
                    .number = number,
-                   .last = over,
+                   .last = next_.phase == Phase::kOver,
                    .entries = entries_};
 }
 
 absl::Status MergeSource::Fill(Place* place) {
   while (!full() && place->phase != Phase::kOver) {
     switch (place->phase) {
+      case Phase::kSubmits:
+        ZS_RETURN_IF_ERROR(FillSubmits(place));
+        break;
       case Phase::kTasks:
         ZS_RETURN_IF_ERROR(FillTasks(place));
         break;
@@ -145,8 +137,8 @@ absl::Status MergeSource::Fill(Place* place) {
       case Phase::kDead:
         ZS_RETURN_IF_ERROR(FillDead(place));
         break;
-      case Phase::kSubmits:
-        ZS_RETURN_IF_ERROR(FillSubmits(place));
+      case Phase::kLeased:
+        ZS_RETURN_IF_ERROR(FillLeased(place));
         break;
       case Phase::kSchedules:
         ZS_RETURN_IF_ERROR(FillSchedules(place));
@@ -171,7 +163,7 @@ absl::StatusOr<std::string> MergeSource::Get(Table table, uint64_t key, bool req
 
 absl::Status MergeSource::FillTasks(Place* place) {
   absl::Status status;
-  const uint64_t from = std::max(place->key, first_unknown());
+  const uint64_t from = std::max(place->key, first_unknown_);
   ZS_RETURN_IF_ERROR(view_->Scan(Table::kTasks, from, [&](uint64_t id, std::string_view bytes) {
     place->key = id;
     if (full()) return false;
@@ -218,14 +210,6 @@ absl::Status MergeSource::PutTask(uint64_t id, const TaskRow& row) {
     DeadRow died;
     if (!RowReader(dead).Read(died)) return BadRow("dead", letter);
     entry.task.fingerprint = died.fingerprint;
-  }
-  const auto submit = submits_.upper_bound(id);
-  if (submit != submits_.begin()) {
-    const auto& [first_id, sent] = *std::prev(submit);
-    if (id < first_id + sent.accepted) {
-      entry.task.client = sent.client;
-      entry.task.seq = sent.seq;
-    }
   }
   AppendMergeEntry(entries_, entry);
   return absl::OkStatus();
@@ -276,7 +260,8 @@ absl::Status MergeSource::FillFinished(Place* place) {
       for (uint64_t id = run.first; status.ok() && id < run.first + run.tasks; ++id) {
         if (at++ < place->skip) continue;
         if (full()) return false;
-        if (id < first_unknown()) status = PutEnd(id);
+        ++looked_at_;
+        if (id < first_unknown_) status = PutEnd(id);
         place->skip = at;
       }
     place->key = lsn + 1;
@@ -295,12 +280,55 @@ absl::Status MergeSource::FillDead(Place* place) {
     if (full()) return false;
     DeadRow row;
     if (!RowReader(bytes).Read(row)) status = BadRow("dead", letter);
-    if (status.ok() && row.task < first_unknown()) status = PutEnd(row.task);
+    if (status.ok() && row.task < first_unknown_) status = PutEnd(row.task);
     place->key = letter + 1;
     return status.ok();
   };
   ZS_RETURN_IF_ERROR(view_->Scan(Table::kDead, from, take));
   return status;
+}
+
+// Known to both, begun there alone and not over: it goes on here, unless it may run once only, or was to be cancelled.
+absl::Status MergeSource::FillLeased(Place* place) {
+  absl::Status status;
+  auto take = [&](uint64_t id, std::string_view bytes) {
+    place->key = id;
+    if (full() || id >= first_unknown_) return false;
+    ++looked_at_;
+    TaskRow row;
+    if (!RowReader(bytes).Read(row)) status = BadRow("tasks", id);
+    const bool began = row.state == TaskState::kLeased && row.lease >= first_lease_;
+    if (status.ok() && began && (row.at_most_once || row.cancelling)) PutLeased(id, row);
+    place->key = id + 1;
+    return status.ok();
+  };
+  ZS_RETURN_IF_ERROR(view_->Scan(Table::kTasks, place->key, take));
+  return status;
+}
+
+void MergeSource::PutLeased(uint64_t id, const TaskRow& row) {
+  const ErrorCode code = row.cancelling ? ErrorCode::kCancelled : ErrorCode::kWorkerLost;
+  const std::string_view why =
+      row.cancelling ? "the task was cancelled while it ran at the other broker of the pair"
+                     : "it was running at the other broker of the pair, which was replaced; it may "
+                       "have run, and is "
+                       "not run again";
+  const std::string outcome = ErrorOutcome(code, why);
+  MergeView entry;
+  entry.kind = MergeKind::kEnd;
+  entry.end.task = id;
+  entry.end.finished_ms = row.leased_ms;
+  entry.end.attempt = row.attempt;
+  entry.end.state = row.cancelling ? TaskState::kCancelled : TaskState::kDead;
+  LaneRow lane;
+  std::string_view queue, type;
+  if (auto known = lanes_.find(row.lane); known != lanes_.end()) {
+    RowReader in(known->second);
+    if (in.Read(lane) && in.Take(lane.queue_bytes, queue)) in.Take(lane.type_bytes, type);
+  }
+  if (!row.cancelling) entry.end.fingerprint = FingerprintOf(type, code, why);
+  entry.outcome = outcome;
+  AppendMergeEntry(entries_, entry);
 }
 
 absl::Status MergeSource::FillSubmits(Place* place) {
@@ -321,7 +349,7 @@ absl::Status MergeSource::FillSubmits(Place* place) {
       }
       entry.submit.client = row.client;
       entry.submit.acked_below = row.acked_below;
-      if (entry.submit.submit.accepted > 0 && entry.submit.submit.first_id >= first_unknown())
+      if (entry.submit.submit.accepted > 0 && entry.submit.submit.first_id >= first_unknown_)
         AppendMergeEntry(entries_, entry);
     }
     place->key = key + 1;
@@ -344,8 +372,10 @@ absl::Status MergeSource::FillSchedules(Place* place) {
     if (!ticks.ok() || !*ticks || !RowReader(**ticks).Read(entry.ticks) || !in.Read(row) ||
         !in.Take(row.body_bytes, entry.schedule))
       status = BadRow("schedules", key);
-    else
-      AppendMergeEntry(entries_, entry);
+    // Numbers are given again, when the last schedule is removed; clocks of two hosts differ.
+    entry.schedule_known =
+        key < branch_.next_schedule && entry.ticks.created_ms <= branch_.started_ms;
+    if (status.ok()) AppendMergeEntry(entries_, entry);
     place->key = key + 1;
     return status.ok();
   };

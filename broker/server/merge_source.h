@@ -1,9 +1,10 @@
 // What a broker did alone, read from the data that was set aside when it took a copy: docs/ha.md, "The merge". Owned by
 // broker/server, which composes journal and core.
 //
-//   archive ──┬── tasks, from the first id that only it knows ──▶ kTask
-//             ├── what ended from the first LSN that only it knows ──▶ kEnd
-//             ├── clients' last frames ──▶ kSubmit                        … in parts, always the same ones
+//   archive ──┬── clients' last frames ──▶ kSubmit
+//             ├── tasks, from the first id that only it knows ──▶ kTask
+//             ├── what ended from the first LSN that only it knows ──▶ kEnd       … in parts, always the same ones
+//             ├── what ran there and must not run again ──▶ kEnd
 //             └── schedules ──▶ kSchedule
 //
 // Example:
@@ -14,12 +15,11 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
-#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -40,15 +40,19 @@ class MergeSource {
   uint64_t log_hash() const { return meta_.hash; }
   // Tasks with an id from here on were taken alone.
   uint64_t first_unknown() const { return first_unknown_; }
-  // Part `number`, from 0; one behind the last is the last, and empty. Bytes live until the next call. Cheap for the part that
-  // follows the one read last.
-  absl::StatusOr<MergePart> Read(uint32_t number);
+  // Part `number`, from 0; one behind the last is the last, and empty. Bytes live until the next call. nullopt: ask again, it is
+  // further on its way. The part read last and the one behind it come at once.
+  absl::StatusOr<std::optional<MergePart>> Read(uint32_t number);
 
  private:
-  enum class Phase : uint8_t { kTasks, kFinished, kDead, kSubmits, kSchedules, kOver };
+  // Rows that a part looks at, and parts that a call goes through to the one that is asked for: some milliseconds each.
+  static constexpr size_t kMostLooks = 10'000;
+  static constexpr int kMostSkipped = 4;
+
+  enum class Phase : uint8_t { kSubmits, kTasks, kFinished, kDead, kLeased, kSchedules, kOver };
   // Where a part begins.
   struct Place {
-    Phase phase = Phase::kTasks;
+    Phase phase = Phase::kSubmits;
     uint64_t key = 0;   // of the phase's table, the next one
     uint64_t skip = 0;  // tasks of the row of kFinished that are in an earlier part
   };
@@ -56,15 +60,18 @@ class MergeSource {
   MergeSource(std::unique_ptr<Journal> archive, std::unique_ptr<JournalView> view,
               const MetaRow& meta, const EpochRow& branch, size_t part_bytes);
   absl::Status Load();
-  bool full() const { return entries_.size() >= part_bytes_; }
+  // Also of rows that were looked at in vain.
+  bool full() const { return entries_.size() >= part_bytes_ || looked_at_ >= kMostLooks; }
   absl::Status Fill(Place* place);
   absl::Status FillTasks(Place* place);
   absl::Status FillFinished(Place* place);
   absl::Status FillDead(Place* place);
+  absl::Status FillLeased(Place* place);
   absl::Status FillSubmits(Place* place);
   absl::Status FillSchedules(Place* place);
   absl::Status PutTask(uint64_t id, const TaskRow& row);
   absl::Status PutEnd(uint64_t id);
+  void PutLeased(uint64_t id, const TaskRow& row);
   // Of a row that must be there; empty: it need not be, and is not.
   absl::StatusOr<std::string> Get(Table table, uint64_t key, bool required);
 
@@ -74,17 +81,13 @@ class MergeSource {
   const EpochRow branch_;         // of the first epoch that only one of the two logs has
   const uint64_t first_unknown_;  // task id
   const size_t part_bytes_;
+  const uint64_t first_lease_;  // likewise
   absl::flat_hash_map<uint32_t, std::string> lanes_;
-  struct Submit {
-    Uuid client;
-    uint64_t seq = 0;
-    uint64_t accepted = 0;
-  };
-  absl::btree_map<uint64_t, Submit> submits_;  // by first id, of those that only this log knows
 
   uint32_t next_number_ = 0;
-  Place next_;
-  std::string entries_;  // of the part that is made
+  Place last_, next_;     // the part read last, and the one behind it
+  size_t looked_at_ = 0;  // rows, for the part that is made
+  std::string entries_;   // of the part that is made
 };
 
 }  // namespace zsched::broker

@@ -48,15 +48,18 @@ absl::Status Node::HandOverPart(Now now) {
   const uint32_t number = row == nullptr ? 0 : row->parts;
   if (merge_sent_ == number && now.mono_ms - merge_sent_ms_ < kMergeAgainMs)
     return absl::OkStatus();
-  auto part = merge_->Read(number);
+  // What is open goes to the journal first.
+  if (role_->active() && engine_.core().OpenBytes() >= kMergePartBytes) return absl::OkStatus();
+  const auto part = merge_->Read(number);
   if (!part.ok()) return CloseMerge(part.status());
+  if (!part->has_value()) return absl::OkStatus();
   merge_sent_ = number;
   merge_sent_ms_ = now.mono_ms;
   if (!role_->active()) {
-    Send(PeerMerge{role_->epoch(), *part});
+    Send(PeerMerge{role_->epoch(), **part});
     return absl::OkStatus();
   }
-  const absl::Status decided = engine_.Merge(*part, now);
+  const absl::Status decided = engine_.Merge(**part, now);
   return decided.ok() ? absl::OkStatus() : CloseMerge(decided);
 }
 
@@ -68,7 +71,9 @@ bool Node::IsOnBothDisks(Lsn lsn) const {
 }
 
 absl::Status Node::On(const PeerMerge& merge, Now) {
-  if (role_->active() && merge.epoch == role_->epoch() && !leaving_)
+  // One that is not taken comes again.
+  const bool room = engine_.core().OpenBytes() < kMergePartBytes;
+  if (role_->active() && merge.epoch == role_->epoch() && !leaving_ && room)
     held_merge_ = HeldMerge{merge.part, std::string(merge.part.entries)};
   return absl::OkStatus();
 }

@@ -37,7 +37,9 @@ absl::StatusOr<Ended> ReadEnded(JournalView& view, const TrailRow& trail, uint32
     if (!IsKept(attempt, recorded)) continue;
     const uint64_t key = HistoryKey(trail.number, attempt);
     ZS_ASSIGN_OR_RETURN(auto bytes, view.Get(Table::kHistory, key));
-    std::optional<AttemptView> row = bytes ? ReadAttempt(*bytes) : std::nullopt;
+    // Of an attempt that ran at the other broker of a pair (docs/ha.md, "The merge").
+    if (!bytes) continue;
+    const std::optional<AttemptView> row = ReadAttempt(*bytes);
     if (!row) return BadRow("history", key);
     // Numbers of attempts have 16 bits: after very many RETRYs they begin again.
     if (row->head.attempt == attempt) ended.push_back(*row);
