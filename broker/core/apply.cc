@@ -180,6 +180,7 @@ class Applier {
         return absl::OkStatus();
       case MergeKind::kEnd:
         if (slot == kNil) return Corrupt("an ended task is not there");
+        ZS_RETURN_IF_ERROR(CheckFollowers(state_.tasks()[slot], entry.end.state));
         state_.MergedEnd(batch_, slot, entry.end, entry.outcome, now_ms_);
         return absl::OkStatus();
       case MergeKind::kSubmit:

@@ -129,7 +129,7 @@ class Batch {
   const std::vector<uint32_t>& record_ends() const { return record_ends_; }
 
   // --- Tables. A later mutation of a key wins over an earlier one. Keys of kSpecs, kFinished
-  // and kDead only ever rise when put.
+  // and kDead only ever rise when put, but for those that a merge brings.
   uint32_t Put(Table table, uint64_t key, std::string_view row) {
     uint32_t offset = static_cast<uint32_t>(rows_.size());
     rows_.append(row);

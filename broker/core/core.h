@@ -467,7 +467,7 @@ class Core {
   void MergeSchedule(const MergeView& entry, Decided& decided, Now now);
   void RecordMerged(const MergeView& entry, Now now);
   void LoseAttempt(MergeView& entry);
-  bool IsDecidedTick(const MergeView& entry, const MergePart& part) const;
+  bool IsDecidedTick(const MergeView& entry) const;
   bool FollowsHereToo(const MergeView& entry, const MergePart& part) const;
   absl::Status CheckMergeIds(std::string_view entries) const;
 

@@ -128,18 +128,26 @@ absl::Status CheckSchedule(const MergeView& entry) {
                                                 : Malformed("a schedule cannot be read");
 }
 
+absl::Status CheckSubmit(const MergeSubmit& frame) {
+  const ProducerSubmit& submit = frame.submit;
+  const bool sane = frame.client && submit.seq != 0 && submit.accepted > 0 &&
+                    IsId(submit.first_id) && submit.accepted <= kMaxSubmitTasks &&
+                    submit.rejected <= kMaxSubmitTasks;
+  return sane ? absl::OkStatus() : Malformed("a submit that nobody sent");
+}
+
 absl::Status Check(const MergeView& entry) {
   switch (entry.kind) {
     case MergeKind::kTask:
       return CheckTask(entry);
     case MergeKind::kEnd:
       return IsId(entry.end.task) && IsFinished(entry.end.state) &&
+                     entry.end.attempt != UINT16_MAX &&
                      IsEndSane(entry.end.state, entry.end.fingerprint, entry.outcome)
                  ? absl::OkStatus()
                  : Malformed("a task's end cannot be read");
     case MergeKind::kSubmit:
-      return entry.submit.client && entry.submit.submit.seq != 0 ? absl::OkStatus()
-                                                                 : Malformed("a submit of nobody");
+      return CheckSubmit(entry.submit);
     case MergeKind::kSchedule:
       return CheckSchedule(entry);
     case MergeKind::kResent:

@@ -32,9 +32,8 @@ inline constexpr size_t kKeptMerges = 64;
 struct MergePart {
   uint64_t log_hash = 0;  // MergeRow::log_hash
   uint64_t epoch = 0;     // likewise
-  // Where the two logs parted: tasks with an id from there on were taken alone; and when that was, Unix ms.
+  // Where the two logs parted: tasks with an id from there on were taken alone.
   uint64_t first_unknown = 0;
-  int64_t since_ms = 0;
   uint32_t number = 0;  // from 0
   bool last = false;
   std::string_view entries;
@@ -82,7 +81,8 @@ struct MergeEnd {
   uint32_t outcome_bytes = 0;
   uint16_t attempt = 0;
   TaskState state{};
-  uint8_t reserved[5] = {};
+  uint8_t fires = 0;  // 1: nobody has made the tasks that follow
+  uint8_t reserved[4] = {};
 };
 static_assert(sizeof(MergeEnd) == 40);
 

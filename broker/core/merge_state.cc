@@ -89,7 +89,20 @@ void State::BeginTrailBehind(Batch& batch, Task& task) {
       trails_.Add(task.id, {meta_.next_trail++, static_cast<uint16_t>(task.attempt + 1), 0, 0}));
 }
 
+// A task that follows it is here: its parent, which goes on here, does not make it again.
+void State::BranchFired(Batch& batch, const ParentView& parent) {
+  const uint32_t slot = parent.task == 0 ? kNil : tasks_.Find(TaskId(parent.task));
+  if (slot == kNil || !tasks_[slot].chained) return;
+  Chain chain = chains_.Take(parent.task);
+  chain.fired |= BranchesAt(parent.state);
+  if (chain.MayFireAfter(0)) return PutChain(batch, parent.task, std::move(chain));
+  batch.Erase(Table::kFollows, parent.task);
+  tasks_[slot].chained = 0;
+  MarkDirty(slot);
+}
+
 void State::Merged(Batch& batch, const MergeView& entry, uint32_t lane, int64_t now_ms) {
+  BranchFired(batch, ReadExtras(*ReadSpec(entry.spec))->parent);
   const TaskRow& row = entry.task.row;
   const uint64_t id = entry.task.task;
   const uint32_t slot = tasks_.Insert(TaskId(id));
@@ -139,7 +152,7 @@ void State::MergedEnd(Batch& batch, uint32_t slot, const MergeEnd& end, std::str
   else
     RemoveWaiting(slot);
   task.attempt = std::max(task.attempt, end.attempt);
-  if (task.chained) {
+  if (task.chained && !end.fires) {
     // The tasks that follow were made with the end, there.
     Chain chain = chains_.Take(task.id);
     chain.fired |= BranchesAt(end.state);

@@ -12,6 +12,8 @@
 namespace zsched::broker {
 namespace {
 
+// So late a tick may fire, by a load or a jitter, that nobody asked for by hand.
+constexpr int64_t kLateTickMs = 60'000;
 constexpr char kRanThere[] = "it was running at the other broker of the pair, which was replaced";
 constexpr char kMayHaveRunThere[] =
     "it was running at the other broker of the pair, which was replaced; it may have run, and is "
@@ -25,6 +27,14 @@ void Void(MergeView& entry, std::string& outcome, std::string_view why, Now now)
   entry.task.row.finished_ms = now.wall_ms;
   entry.task.start_by_ms = 0;
   entry.chain = {};
+}
+
+// An end that nobody reported: a broker gave the attempt up.
+bool IsPresumed(std::string_view outcome) {
+  const std::optional<OutcomeView> view = ReadOutcome(outcome);
+  const ErrorCode code = view ? ErrorFromNumber(view->head.error_code) : ErrorCode::kOk;
+  return code == ErrorCode::kWorkerLost || code == ErrorCode::kAttemptTimedOut ||
+         code == ErrorCode::kExpired;
 }
 
 }  // namespace
@@ -58,11 +68,16 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
   OpenedRecord opened = OpenRecord(RecordKind::kMerged, record);
   ForEachMergeEntry(part.entries, [&](const MergeView& entry) {
     if (entry.kind == MergeKind::kTask) MergeTaken(entry, decided, now);
-    if (entry.kind == MergeKind::kEnd) MergeEnded(entry, decided, now);
+    if (entry.kind == MergeKind::kEnd && entry.end.fires)
+      AppendMergeEntry(decided.last.emplace_back(), entry);
+    else if (entry.kind == MergeKind::kEnd)
+      MergeEnded(entry, decided, now);
     if (entry.kind == MergeKind::kSubmit) MergeSubmitted(entry, record.number, now);
   });
   for (const std::string& entry : decided.last)
-    ForEachMergeEntry(entry, [&](const MergeView& task) { RecordMerged(task, now); });
+    ForEachMergeEntry(entry, [&](const MergeView& last) {
+      last.kind == MergeKind::kEnd ? MergeEnded(last, decided, now) : RecordMerged(last, now);
+    });
   record.row = decided.row;
   record.row.parts = part.number + 1;
   record.row.done = part.last;
@@ -76,15 +91,18 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
   return absl::OkStatus();
 }
 
-// They were made before this epoch, or nobody could have made them.
+// They were made before this epoch, or nobody could have made them; and each is there once.
 absl::Status Core::CheckMergeIds(std::string_view entries) const {
   absl::Status status;
+  uint64_t before = 0;
   ForEachMergeEntry(entries, [&](const MergeView& entry) {
     const bool names = entry.kind == MergeKind::kTask || entry.kind == MergeKind::kSubmit;
     const uint64_t id =
         entry.kind == MergeKind::kTask ? entry.task.task : entry.submit.submit.first_id;
     if (names && EpochOf(TaskId(id)) >= state_.epoch())
       status = Error(ErrorCode::kMalformed, "what another broker did alone: an id of this epoch");
+    if (entry.kind == MergeKind::kTask && std::exchange(before, id) >= id)
+      status = Error(ErrorCode::kMalformed, "what another broker did alone: an id comes twice");
   });
   return status;
 }
@@ -112,12 +130,13 @@ void Core::MergeTaken(MergeView entry, Decided& decided, Now now) {
   const bool key_held = key.version != 0 && holder.any();
   if (key_held) entry.task.key = {0, 0, 0, 0, 0};
   bool makes_others = false;
-  if (!over && key_held) {
+  // One that both knew has the key for longer here than there.
+  if (!over && key_held && holder.task >= decided.part.first_unknown) {
     Void(entry, decided.outcome,
          "its idempotency key is held by task " + ToString(TaskId(holder.task)) +
              ", which the other broker of the pair took at the same time",
          now);
-  } else if (!over && IsDecidedTick(entry, decided.part)) {
+  } else if (!over && IsDecidedTick(entry)) {
     Void(entry, decided.outcome, "the other broker of the pair decided the same tick", now);
   } else if (!over && entry.task.row.attempt == 0 && FollowsHereToo(entry, decided.part)) {
     Void(entry, decided.outcome,
@@ -156,9 +175,9 @@ void Core::LoseAttempt(MergeView& entry) {
   row.cancelling = 0;
 }
 
-// A tick of the time in which both served, which is decided here. Not what a person asked for (`cron trigger`): that is no tick of the
-// schedule, or one of an earlier time.
-bool Core::IsDecidedTick(const MergeView& entry, const MergePart& part) const {
+// A tick that was fired there when it was due, and is decided here. Not what a person asked for (`cron trigger`, `backfill`): that is no
+// tick of the schedule, or comes long after it.
+bool Core::IsDecidedTick(const MergeView& entry) const {
   const std::optional<SpecView> spec = ReadSpec(entry.spec);
   std::string_view name, tick;
   ReadLabels(*spec, [&](LabelView label) {
@@ -167,8 +186,8 @@ bool Core::IsDecidedTick(const MergeView& entry, const MergePart& part) const {
   });
   const Schedule* schedule = name.empty() ? nullptr : state_.FindSchedule(name);
   const absl::StatusOr<int64_t> tick_ms = ParseTimeMs(tick);
-  return schedule != nullptr && tick_ms.ok() && *tick_ms > part.since_ms &&
-         *tick_ms <= schedule->row.cursor_ms &&
+  if (schedule == nullptr || !tick_ms.ok() || *tick_ms > schedule->row.cursor_ms) return false;
+  return spec->head.submitted_ms - *tick_ms < kLateTickMs &&
          !schedules_.TicksWithin(*schedule, *tick_ms, *tick_ms, 1).empty();
 }
 
@@ -187,6 +206,7 @@ void Core::MergeEnded(const MergeView& entry, Decided& decided, Now now) {
   if (slot == kNil) return;  // over here too
   Task& task = state_.tasks()[slot];
   const bool leased = task.state == TaskState::kLeased;
+  if (leased && IsPresumed(entry.outcome)) return;             // it runs here
   const LaneGates gates = GatesOf(state_.lanes()[task.lane]);  // it may go with the task
   if (leased) {
     const Lease& lease = state_.LeaseOf(task);

@@ -299,6 +299,7 @@ class State {
   void RemoveWaiting(uint32_t slot);
   static void FillTask(Task& task, const TaskRow& row);
   void BeginTrailBehind(Batch& batch, Task& task);
+  void BranchFired(Batch& batch, const ParentView& parent);
   absl::Status RebuildEpochs(const ScanTable& scan);
   void AddLane(Batch& batch, const LaneNames& names);
   void LeaveLane(Batch& batch, uint32_t lane);

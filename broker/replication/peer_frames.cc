@@ -89,7 +89,7 @@ MessageType Write(const PeerMerge& message, FlatBufferBuilder& out) {
   const MergePart& part = message.part;
   const auto entries = WireOf(part.entries, out);
   out.Finish(wire::CreateMerge(out, message.epoch.value(), part.log_hash, part.epoch,
-                               part.first_unknown, part.since_ms, part.number, part.last, entries));
+                               part.first_unknown, part.number, part.last, entries));
   return MessageType::kMerge;
 }
 
@@ -216,7 +216,6 @@ absl::StatusOr<PeerMessage> Read(const wire::Merge& in) {
                    {.log_hash = in.log_hash(),
                     .epoch = in.log_epoch(),
                     .first_unknown = in.first_unknown(),
-                    .since_ms = in.since_ms(),
                     .number = in.part(),
                     .last = in.last(),
                     .entries = BytesOf(in.entries())}};

@@ -116,7 +116,6 @@ absl::StatusOr<std::optional<MergePart>> MergeSource::Read(uint32_t number) {
   return MergePart{.log_hash = meta_.hash,
                    .epoch = meta_.epoch,
                    .first_unknown = first_unknown_,
-                   .since_ms = branch_.started_ms,
                    .number = number,
                    .last = next_.phase == Phase::kOver,
                    .entries = entries_};
@@ -181,6 +180,7 @@ absl::Status MergeSource::PutTask(uint64_t id, const TaskRow& row) {
   entry.kind = MergeKind::kTask;
   entry.task.task = id;
   entry.task.row = row;
+  entry.task.row.attempt = std::min<uint16_t>(row.attempt, UINT16_MAX - 1);
   ZS_ASSIGN_OR_RETURN(const std::string spec, Get(Table::kSpecs, id, true));
   ZS_ASSIGN_OR_RETURN(const std::string outcome, Get(Table::kOutcomes, id, false));
   ZS_ASSIGN_OR_RETURN(const std::string key, Get(Table::kKeys, id, false));
@@ -237,7 +237,7 @@ absl::Status MergeSource::PutEnd(uint64_t id) {
   entry.end.task = id;
   entry.end.finished_ms = row.finished_ms;
   entry.end.run_us = row.run_us;
-  entry.end.attempt = row.attempt;
+  entry.end.attempt = std::min<uint16_t>(row.attempt, UINT16_MAX - 1);
   entry.end.state = row.state;
   entry.outcome = outcome;
   AppendMergeEntry(entries_, entry);
@@ -278,6 +278,7 @@ absl::Status MergeSource::FillDead(Place* place) {
   auto take = [&](uint64_t letter, std::string_view bytes) {
     place->key = letter;
     if (full()) return false;
+    ++looked_at_;
     DeadRow row;
     if (!RowReader(bytes).Read(row)) status = BadRow("dead", letter);
     if (status.ok() && row.task < first_unknown_) status = PutEnd(row.task);
@@ -297,8 +298,8 @@ absl::Status MergeSource::FillLeased(Place* place) {
     ++looked_at_;
     TaskRow row;
     if (!RowReader(bytes).Read(row)) status = BadRow("tasks", id);
-    const bool began = row.state == TaskState::kLeased && row.lease >= first_lease_;
-    if (status.ok() && began && (row.at_most_once || row.cancelling)) PutLeased(id, row);
+    const bool ends = row.cancelling || (row.at_most_once && row.lease >= first_lease_);
+    if (status.ok() && row.state == TaskState::kLeased && ends) PutLeased(id, row);
     place->key = id + 1;
     return status.ok();
   };
@@ -318,7 +319,8 @@ void MergeSource::PutLeased(uint64_t id, const TaskRow& row) {
   entry.kind = MergeKind::kEnd;
   entry.end.task = id;
   entry.end.finished_ms = row.leased_ms;
-  entry.end.attempt = row.attempt;
+  entry.end.attempt = std::min<uint16_t>(row.attempt, UINT16_MAX - 1);
+  entry.end.fires = 1;
   entry.end.state = row.cancelling ? TaskState::kCancelled : TaskState::kDead;
   LaneRow lane;
   std::string_view queue, type;
@@ -336,6 +338,7 @@ absl::Status MergeSource::FillSubmits(Place* place) {
   auto take = [&](uint64_t key, std::string_view bytes) {
     place->key = key;
     if (full()) return false;
+    ++looked_at_;
     RowReader in(bytes);
     ProducerRow row;
     if (!in.Read(row)) status = BadRow("producers", key);
