@@ -118,6 +118,17 @@ double SecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
+// Until the other one goes on alone: before that it does not know that its standby has ended.
+absl::Status AwaitSolo(Client& client) {
+  const Clock::time_point deadline = Clock::now() + kPatience;
+  while (Clock::now() < deadline) {
+    const absl::StatusOr<StatusInfo> status = client.Status();
+    if (status.ok() && status->role == BrokerRole::kActiveSolo) return absl::OkStatus();
+    std::this_thread::sleep_for(10 * kPace);
+  }
+  return Error(ErrorCode::kTimedOut, "the active does not notice that its standby has ended");
+}
+
 // Until it is the other one's standby again.
 absl::StatusOr<double> ComeBack(Cluster& cluster, size_t node) {
   const auto begin = Clock::now();
@@ -154,6 +165,7 @@ absl::StatusOr<FailoverResult> RunFailover(const FailoverOptions& options) {
     }
     ZS_ASSIGN_OR_RETURN(const size_t active, cluster->WaitForStandby());
     cluster->EndNode(1 - active, SIGKILL);
+    ZS_RETURN_IF_ERROR(AwaitSolo(*client));
     ZS_ASSIGN_OR_RETURN(result.standby_back_seconds, ComeBack(*cluster, 1 - active));
     ZS_ASSIGN_OR_RETURN(result.active_bytes, AnonymousBytes(cluster->pid(active)));
     ZS_ASSIGN_OR_RETURN(result.standby_bytes, AnonymousBytes(cluster->pid(1 - active)));
