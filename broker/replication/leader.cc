@@ -84,6 +84,11 @@ void Leader::OnBatch(const Batch& batch) {
 bool Leader::OnAcked(Epoch epoch, uint64_t life, Lsn lsn) {
   if (epoch != epoch_ || life != life_ || life == 0 || lsn > most_sent_) return false;
   acked_ = std::max(acked_, lsn);
+  // A fetch that was late has set it back to what the follower has by now.
+  if (next_ <= acked_) {
+    next_ = Next(acked_);
+    last_sent_ = acked_;
+  }
   for (; !unacked_.empty() && unacked_.front().first <= acked_; unacked_.pop_front())
     unacked_bytes_ -= unacked_.front().second;
   return true;
