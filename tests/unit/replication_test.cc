@@ -250,6 +250,31 @@ TEST(Replication, OnlyTheEpochAndLifeInForceCount) {
 }
 
 // The leader compares logs before it sends; this is the follower's own look.
+// Seed 104561 of the pairs: it came between a batch and its acknowledgement, and the log before was not kept.
+TEST(Replication, ALateFetchDoesNotSetTheLeaderBack) {
+  Replication pair(1, 0);
+  pair.Decide();
+  pair.mine.durable = 1;
+  pair.leader.Begin(pair.epoch);
+  ASSERT_TRUE(pair.leader.OnFetch(pair.epoch, 1, {}).ok());
+  ASSERT_TRUE(pair.leader.OnAcked(pair.epoch, 1, Lsn(1)));
+  const LogEnd early = pair.mine.end();
+  Batch batch;
+  pair.Decide();
+  pair.mine.Fill(1, batch);
+  pair.leader.OnBatch(batch);
+  ASSERT_TRUE(pair.leader.OnFetch(pair.epoch, 1, early).ok());
+  ASSERT_TRUE(pair.leader.OnAcked(pair.epoch, 1, Lsn(2)));
+  pair.mine.durable = pair.mine.trimmed = 2;
+  pair.Decide();
+  pair.mine.Fill(2, batch);
+  pair.leader.OnBatch(batch);
+  ASSERT_TRUE(pair.leader.Pump().ok());
+  EXPECT_EQ(pair.diverged, 0);
+  EXPECT_TRUE(pair.leader.has_follower());
+  EXPECT_TRUE(pair.leader.at_tail());
+}
+
 TEST(Follower, APartOfAnotherLogIsForeign) {
   struct Nowhere final : FollowerSink {
     void SendFetch(Epoch, uint64_t, const LogEnd&) override { ++fetches; }
