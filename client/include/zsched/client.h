@@ -257,7 +257,8 @@ class Client {
   // when it is done. CONFLICT: there is no standby that has everything.
   absl::Status Switchover();
   // Has the broker that this client observes take over from one that is gone. OK: it has begun. CONFLICT: the other one is
-  // there, or has what this one may not have; with `force` that is done, and what only the other one has is lost.
+  // there, or has what this one may not have; with `force` that is done, and what only the other one has is out
+  // of reach until it comes back, with an arbiter for good.
   absl::Status Promote(bool force);
 
   // Takes no more submits, waits up to `timeout_ms` until all were acknowledged, says GOODBYE, ends
