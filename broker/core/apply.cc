@@ -136,8 +136,7 @@ class Applier {
   }
   // What another broker took has an id of an epoch before this one, and nothing of it is here.
   bool IsMergeable(uint64_t id) const {
-    return EpochOf(TaskId(id)) < state_.epoch() && !IsTaken(id) &&
-           state_.trails().Find(id) == nullptr && state_.keys().OfTask(id) == nullptr;
+    return EpochOf(TaskId(id)) < state_.epoch() && !state_.HasAnyOf(id);
   }
 
   // Before the task ends as `end`: whether there is room for those that follow it.

@@ -29,6 +29,11 @@ inline constexpr size_t kMergePartBytes = 1 << 20;
 inline constexpr size_t kKeptEpochs = 1024;
 inline constexpr size_t kKeptMerges = 64;
 
+// Why a task is dead that may run at most once.
+inline constexpr char kMayHaveRunThere[] =
+    "it was running at the other broker of the pair, which was replaced; it may have run, and is "
+    "not run again";
+
 struct MergePart {
   uint64_t log_hash = 0;  // MergeRow::log_hash
   uint64_t epoch = 0;     // likewise

@@ -5,14 +5,10 @@
 #include "schemas/errors.h"
 
 namespace zsched::broker {
-namespace {
-
-absl::Status BadRow(const char* table, uint64_t key) {
-  return Error(ErrorCode::kDataLoss, "row " + std::to_string(key) + " of table " + table +
-                                         " cannot be read; restore a backup");
+bool State::HasAnyOf(uint64_t task) const {
+  return tasks_.Find(TaskId(task)) != kNil || chains_.Has(task) || trails_.Find(task) != nullptr ||
+         keys_.OfTask(task) != nullptr;
 }
-
-}  // namespace
 
 SubmitMemory MemoryOf(const MergeView& entry) {
   const ProducerSubmit& submit = entry.submit.submit;
@@ -65,14 +61,14 @@ void State::MergeResent(uint64_t number, const broker::MergeResent& frame) {
 
 void State::MergeDecided(Batch& batch, uint64_t number, const MergeRow& row) {
   merges_[number] = row;
-  if (row.done) resent_.erase(number);
   auto offset = static_cast<uint32_t>(batch.OpenRows().size());
   AppendStruct(batch.OpenRows(), row);
-  for (const auto& [first_id, tasks] : resent_[number]) {
-    AppendStruct(batch.OpenRows(), first_id);
-    AppendStruct(batch.OpenRows(), tasks);
-  }
-  if (resent_[number].empty()) resent_.erase(number);
+  if (row.done) resent_.erase(number);
+  if (auto frames = resent_.find(number); frames != resent_.end())
+    for (const auto& [first_id, tasks] : frames->second) {
+      AppendStruct(batch.OpenRows(), first_id);
+      AppendStruct(batch.OpenRows(), tasks);
+    }
   batch.PutTail(Table::kMerges, number, offset);
   for (; merges_.size() > kKeptMerges; merges_.erase(merges_.begin())) {
     batch.Erase(Table::kMerges, merges_.begin()->first);
@@ -123,12 +119,7 @@ void State::Merged(Batch& batch, const MergeView& entry, uint32_t lane, int64_t 
   if (entry.task.start_by_ms != 0) PutExpiry(batch, task, entry.task.start_by_ms);
   if (row.state != TaskState::kSucceeded && row.state != TaskState::kCancelled)
     BeginTrailBehind(batch, task);
-  ++lanes_[lane].tasks;
-  Queue& queue = lanes_.queue_of(lane);
-  ++queue.counts[static_cast<size_t>(task.state)];
-  ++queue.unfinished;
-  queue.bytes += task.bytes;
-  unfinished_bytes_ += task.bytes;
+  CountNew(task);
   if (row.state == TaskState::kReady)
     MakeReady(slot, batch.next_lsn(), now_ms, /*front=*/false);
   else if (!IsFinished(row.state))

@@ -15,9 +15,6 @@ namespace {
 // So late a tick may fire, by a load or a jitter, that nobody asked for by hand.
 constexpr int64_t kLateTickMs = 60'000;
 constexpr char kRanThere[] = "it was running at the other broker of the pair, which was replaced";
-constexpr char kMayHaveRunThere[] =
-    "it was running at the other broker of the pair, which was replaced; it may have run, and is "
-    "not run again";
 
 // The task never runs, and says why.
 void Void(MergeView& entry, std::string& outcome, std::string_view why, Now now) {
@@ -117,9 +114,7 @@ void Core::RecordMerged(const MergeView& entry, Now now) {
 void Core::MergeTaken(MergeView entry, Decided& decided, Now now) {
   const uint64_t id = entry.task.task;
   // Something of it is here, where nothing can be: whoever sends it is not to be trusted.
-  if (state_.tasks().Find(TaskId(id)) != kNil || state_.chains().Has(id) ||
-      state_.trails().Find(id) != nullptr || state_.keys().OfTask(id) != nullptr)
-    return;
+  if (state_.HasAnyOf(id)) return;
   if (state_.IsResent(decided.part.log_hash, id)) {
     ++decided.row.resent;
     return;

@@ -16,14 +16,14 @@
 namespace zsched::broker {
 namespace {
 
+std::string Text(std::string_view view) { return std::string(view); }
+
+}  // namespace
+
 absl::Status BadRow(const char* table, uint64_t key) {
   return Error(ErrorCode::kDataLoss, std::string("row ") + std::to_string(key) + " of table " +
                                          table + " cannot be read; restore a backup");
 }
-
-std::string Text(std::string_view view) { return std::string(view); }
-
-}  // namespace
 
 absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<ReadyRow>& ready) {
   if (row.version != kRowVersion || !lanes_.Has(row.lane) || row.priority >= kPriorities ||
@@ -49,9 +49,7 @@ absl::Status State::RebuildTask(TaskId id, const TaskRow& row, std::vector<Ready
   if (!ZS_PLANTED("chains-not-stored")) task.chained = row.chained;
   if (!ZS_PLANTED("expiries-not-stored")) task.expires = row.expires;
   task.state = row.state;
-  ++queue.unfinished;
-  queue.bytes += row.bytes;
-  unfinished_bytes_ += row.bytes;
+  CountUnfinished(task);
   switch (row.state) {
     case TaskState::kReady:
       ready.push_back({slot, row.leased_ms});

@@ -242,12 +242,7 @@ uint32_t State::Submitted(Batch& batch, TaskId id, uint32_t lane, const wire::Ta
   else if (spec.start_within_ms() != 0)
     PutExpiry(batch, task, now_ms + static_cast<int64_t>(spec.start_within_ms()));
 
-  ++lanes_[lane].tasks;
-  Queue& queue = lanes_.queue_of(lane);
-  ++queue.counts[static_cast<size_t>(task.state)];
-  ++queue.unfinished;
-  queue.bytes += task.bytes;
-  unfinished_bytes_ += task.bytes;
+  CountNew(task);
   meta_.next_task = CounterOf(id) + 1;
 
   int64_t due =
@@ -546,10 +541,7 @@ void State::Retried(Batch& batch, const RetriedEntry& entry, int64_t now_ms) {
   task.failures = task.lost = 0;  // they count since the RETRY
   task.chained = chains_.Has(entry.task);
   task.state = TaskState::kDead;
-  Queue& queue = lanes_.queue_of(task.lane);
-  ++queue.unfinished;
-  queue.bytes += task.bytes;
-  unfinished_bytes_ += task.bytes;
+  CountUnfinished(task);
   MakeReady(slot, batch.next_lsn(), now_ms, /*front=*/false);
 }
 

@@ -100,6 +100,9 @@ struct SubmitMemory {
   std::vector<ProducerReject> rejected;
 };
 
+// DATA_LOSS: what stands in a table there is not what this or an older version writes.
+absl::Status BadRow(const char* table, uint64_t key);
+
 // Of an entry of kSubmit.
 SubmitMemory MemoryOf(const MergeView& entry);
 
@@ -177,6 +180,9 @@ class State {
   const Expiries& expiries() const { return expiries_; }
   // False for 0.
   bool IsUnfinished(uint64_t task) const;
+  // Something in memory is the task's: itself, templates or attempts that a RETRY would need, or a key. False: there is none such, or
+  // it is over.
+  bool HasAnyOf(uint64_t task) const;
   // By number, the latest last.
   const std::map<uint64_t, MergeRow>& merges() const { return merges_; }
   // Whether the task is of a frame that its client has sent to this side too.
@@ -297,6 +303,19 @@ class State {
   };
   void End(Batch& batch, uint32_t slot, const Close& close, int64_t now_ms);
   void RemoveWaiting(uint32_t slot);
+  // Its queue counts it among those that are not over.
+  void CountUnfinished(const Task& task) {
+    Queue& queue = lanes_.queue_of(task.lane);
+    ++queue.unfinished;
+    queue.bytes += task.bytes;
+    unfinished_bytes_ += task.bytes;
+  }
+  // A new one, in its lane and by its state too.
+  void CountNew(const Task& task) {
+    ++lanes_[task.lane].tasks;
+    ++lanes_.queue_of(task.lane).counts[static_cast<size_t>(task.state)];
+    CountUnfinished(task);
+  }
   static void FillTask(Task& task, const TaskRow& row);
   void BeginTrailBehind(Batch& batch, Task& task);
   void BranchFired(Batch& batch, const ParentView& parent);

@@ -311,9 +311,7 @@ void MergeSource::PutLeased(uint64_t id, const TaskRow& row) {
   const ErrorCode code = row.cancelling ? ErrorCode::kCancelled : ErrorCode::kWorkerLost;
   const std::string_view why =
       row.cancelling ? "the task was cancelled while it ran at the other broker of the pair"
-                     : "it was running at the other broker of the pair, which was replaced; it may "
-                       "have run, and is "
-                       "not run again";
+                     : kMayHaveRunThere;
   const std::string outcome = ErrorOutcome(code, why);
   MergeView entry;
   entry.kind = MergeKind::kEnd;

@@ -330,11 +330,7 @@ absl::Status Node::ServeWhenReady(Now now) {
 // --- Batches --------------------------------------------------------------------------------------
 
 absl::Status Node::EndRound(Now now) {
-  // What is malformed changes nothing; it will come again, as it is not acknowledged.
-  if (auto merge = std::exchange(held_merge_, std::nullopt); merge && engine_.serving()) {
-    merge->part.entries = merge->entries;
-    (void)engine_.Merge(merge->part, now);
-  }
+  if (held_merge_) DecideHeldMerge(now);
   ZS_RETURN_IF_ERROR(engine_.EndRound(now));
   for (const ClusterCommand& command : engine_.TakeClusterCommands())
     engine_.Answer(command, Obey(command, now));

@@ -105,6 +105,9 @@ class Node : private LeaderSink, private FollowerSink, private SnapshotSink {
   // The journal is to be replaced by the copy that NodeConfig::open_copy made room for, which is complete.
   bool has_copy() const { return has_copy_; }
 
+  // Why the last part of a merge that the other broker sent was refused; "" when it was not.
+  const std::string& merge_refused() const { return merge_refused_; }
+
   // The journal has no room to keep what a copy for the follower reads.
   void GiveUpCopy() { sender_.End(); }
 
@@ -159,6 +162,7 @@ class Node : private LeaderSink, private FollowerSink, private SnapshotSink {
   absl::Status CloseMerge(const absl::Status& merged);
   absl::Status HandOverPart(Now now);
   bool IsOnBothDisks(Lsn lsn) const;
+  void DecideHeldMerge(Now now);
   // Carries out what the role machine wants, and what follows from it.
   absl::Status Advance(Now now);
   void Do(const ReadRegister&, Now now);
@@ -209,6 +213,7 @@ class Node : private LeaderSink, private FollowerSink, private SnapshotSink {
     std::string entries;
   };
   std::optional<HeldMerge> held_merge_;
+  std::string merge_refused_;
 
   // Of the batch that was taken last, while it is durable at home and not committed.
   const Batch* waiting_ = nullptr;

@@ -1,5 +1,6 @@
 // A node hands over what it did alone in a partition: docs/ha.md, "The merge".
 #include "broker/server/node.h"
+#include "schemas/errors.h"
 
 namespace zsched::broker {
 namespace {
@@ -76,6 +77,14 @@ absl::Status Node::On(const PeerMerge& merge, Now) {
   if (role_->active() && merge.epoch == role_->epoch() && !leaving_ && room)
     held_merge_ = HeldMerge{merge.part, std::string(merge.part.entries)};
   return absl::OkStatus();
+}
+
+// What is malformed changes nothing. It comes again, as nobody says that it has arrived.
+void Node::DecideHeldMerge(Now now) {
+  HeldMerge merge = *std::exchange(held_merge_, std::nullopt);
+  if (!engine_.serving()) return;
+  merge.part.entries = merge.entries;
+  merge_refused_ = MessageOf(engine_.Merge(merge.part, now));
 }
 
 }  // namespace zsched::broker

@@ -368,6 +368,12 @@ void Server::Publish() {
     logged_trouble_ = machine.trouble();
     if (!logged_trouble_.empty()) Log(Level::kWarn, std::string(logged_trouble_));
   }
+  if (node_->merge_refused() != logged_refusal_) {
+    logged_refusal_ = node_->merge_refused();
+    if (!logged_refusal_.empty())
+      Log(Level::kError, "what the other broker did alone is not taken",
+          {{"error", logged_refusal_}});
+  }
   if (machine.role() == logged_role_ && machine.known() == published_ &&
       now_ms - published_ms_ < kPublishMs)
     return;

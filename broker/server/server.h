@@ -131,6 +131,7 @@ class Server : private Outbox {
   bool more_from_peer_ = false;  // it was left with frames
   wire::Role logged_role_ = wire::Role::kFenced;
   std::string_view logged_trouble_;
+  std::string logged_refusal_;
   Register published_;
   int64_t published_ms_ = 0;
   std::unique_ptr<JournalThread> journal_thread_;
