@@ -67,6 +67,8 @@ struct CoreConfig {
   uint64_t max_follow_bytes = uint64_t{1}
                               << 30;        // templates of unfinished and dead tasks, in memory
   uint64_t max_producers = 100'000;         // clients whose submits are remembered
+  // Those that have left too, while they are less than half of these: what another broker took of them alone may be merged.
+  bool keep_departed = false;
   int64_t keep_keys_ms = 24 * 3600 * 1000;  // an idempotency key, after its task is over
   uint64_t max_keys = 5'000'000;            // some 150 bytes each
   int64_t keep_producer_ms = 24 * 3600 * 1000;
@@ -467,7 +469,8 @@ class Core {
   void MergeSchedule(const MergeView& entry, Decided& decided, Now now);
   void RecordMerged(const MergeView& entry, Now now);
   void LoseAttempt(MergeView& entry);
-  bool IsDecidedTick(const MergeView& entry) const;
+  const Schedule* FindDecidedTick(const MergeView& entry, int64_t* tick_ms) const;
+  void ReleaseTick(const MergeView& entry, Now now);
   bool FollowsHereToo(const MergeView& entry, const MergePart& part) const;
   absl::Status CheckMergeIds(std::string_view entries) const;
 

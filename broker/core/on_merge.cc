@@ -60,6 +60,8 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
   // Records of their own, in front: they may come twice, if what follows does not become durable.
   ForEachMergeEntry(part.entries, [&](const MergeView& entry) {
     if (entry.kind == MergeKind::kSchedule) MergeSchedule(entry, decided, now);
+    if (entry.kind == MergeKind::kTask && IsFinished(entry.task.row.state))
+      ReleaseTick(entry, now);
   });
   MergedRecord record{state_.MergeNumber(part.log_hash), {}};
   OpenedRecord opened = OpenRecord(RecordKind::kMerged, record);
@@ -131,7 +133,7 @@ void Core::MergeTaken(MergeView entry, Decided& decided, Now now) {
          "its idempotency key is held by task " + ToString(TaskId(holder.task)) +
              ", which the other broker of the pair took at the same time",
          now);
-  } else if (!over && IsDecidedTick(entry)) {
+  } else if (int64_t tick_ms; !over && FindDecidedTick(entry, &tick_ms) != nullptr) {
     Void(entry, decided.outcome, "the other broker of the pair decided the same tick", now);
   } else if (!over && entry.task.row.attempt == 0 && FollowsHereToo(entry, decided.part)) {
     Void(entry, decided.outcome,
@@ -172,7 +174,7 @@ void Core::LoseAttempt(MergeView& entry) {
 
 // A tick that was fired there when it was due, and is decided here. Not what a person asked for (`cron trigger`, `backfill`): that is no
 // tick of the schedule, or comes long after it.
-bool Core::IsDecidedTick(const MergeView& entry) const {
+const Schedule* Core::FindDecidedTick(const MergeView& entry, int64_t* tick_ms) const {
   const std::optional<SpecView> spec = ReadSpec(entry.spec);
   std::string_view name, tick;
   ReadLabels(*spec, [&](LabelView label) {
@@ -180,10 +182,29 @@ bool Core::IsDecidedTick(const MergeView& entry) const {
     if (label.key == kTickLabel) tick = label.value;
   });
   const Schedule* schedule = name.empty() ? nullptr : state_.FindSchedule(name);
-  const absl::StatusOr<int64_t> tick_ms = ParseTimeMs(tick);
-  if (schedule == nullptr || !tick_ms.ok() || *tick_ms > schedule->row.cursor_ms) return false;
-  return spec->head.submitted_ms - *tick_ms < kLateTickMs &&
-         !schedules_.TicksWithin(*schedule, *tick_ms, *tick_ms, 1).empty();
+  const absl::StatusOr<int64_t> time_ms = ParseTimeMs(tick);
+  if (schedule == nullptr || !time_ms.ok() || *time_ms > schedule->row.cursor_ms ||
+      spec->head.submitted_ms - *time_ms >= kLateTickMs ||
+      schedules_.TicksWithin(*schedule, *time_ms, *time_ms, 1).empty())
+    return nullptr;
+  *tick_ms = *time_ms;
+  return schedule;
+}
+
+// The first of the ticks that wait here has run there: it does not wait any more. Those behind it come with tasks of later numbers.
+void Core::ReleaseTick(const MergeView& entry, Now now) {
+  int64_t tick_ms = 0;
+  const Schedule* schedule = FindDecidedTick(entry, &tick_ms);
+  if (schedule == nullptr || schedule->row.held == 0 || schedule->row.held_ms != tick_ms) return;
+  TicksRow ticks = schedule->row;
+  --ticks.held;
+  ++ticks.skipped;
+  // As Schedules::Decide counts them.
+  ticks.held_ms =
+      ticks.held == 0 ? 0 : schedules_.TickAfter(*schedule, tick_ms).value_or(ticks.cursor_ms);
+  if (ticks.held == 0) ticks.gap = 0;
+  RecordSchedule(schedule->number, ticks, {}, now);
+  schedules_.Place(schedule->number);
 }
 
 // The task that it follows was known to both, and has made those that follow it here when it ended here; or it was left out.
@@ -224,19 +245,22 @@ void Core::MergeEnded(const MergeView& entry, Decided& decided, Now now) {
   ++decided.row.ended;
 }
 
-// So that a client which has not heard of it, and asks again, gets the same ids. Has it asked already, it was told of others: the
-// tasks of the frame are left out.
+// So that a client which has not heard of it, and asks again, gets the same ids. Has it asked here already, it was told of others: the
+// tasks of the frame are left out. Has it asked there after it asked here, it was told of those, and both stay: what is here may
+// have run.
 void Core::MergeSubmitted(const MergeView& entry, uint64_t number, Now now) {
   const Producer* producer = state_.FindProducer(entry.submit.client);
   const ProducerSubmit& submit = entry.submit.submit;
-  if (producer != nullptr && producer->taken.Has(submit.seq)) {
+  const std::optional<uint64_t> taken_in =
+      producer == nullptr ? std::nullopt : producer->taken.EpochOf(submit.seq);
+  if (taken_in && *taken_in >= EpochOf(TaskId(submit.first_id)).value()) {
     MergeView resent;
     resent.kind = MergeKind::kResent;
     resent.resent = {submit.first_id, submit.accepted};
     AppendMergeEntry(batch_.OpenRecord(), resent);
     return state_.MergeResent(number, resent.resent);
   }
-  if (producer != nullptr && submit.seq < producer->acked_below) return;
+  if (taken_in || (producer != nullptr && submit.seq < producer->acked_below)) return;
   if (producer == nullptr && state_.producers().size() >= config_.max_producers) return;
   AppendMergeEntry(batch_.OpenRecord(), entry);
   state_.SubmitRemembered(entry.submit.client, MemoryOf(entry), entry.submit.acked_below,

@@ -368,7 +368,7 @@ std::string State::Fingerprint() const {
       submits += num(s.seq) + ":" + num(s.first_id) + "+" + num(s.accepted) + "-" +
                  num(s.rejected.size()) + ",";
     for (const SeqRanges::Range& range : producer.taken.ranges())
-      submits += " " + num(range.first) + ".." + num(range.last);
+      submits += " " + num(range.first) + ".." + num(range.last) + "@" + num(range.epoch);
     add("producer", num(number), ToString(producer.client), num(producer.acked_below),
         num(producer.used_ms), submits);
   }

@@ -62,6 +62,8 @@ class Schedules {
   // When RetryDelayed has something to do, monotonic; INT64_MAX: never.
   int64_t retry_ms() const { return delayed_.empty() ? INT64_MAX : retry_ms_; }
 
+  // The first one after `from_ms`; none likewise.
+  std::optional<int64_t> TickAfter(const Schedule& schedule, int64_t from_ms) const;
   // The tick after the cursor; none when it never fires again, or cannot.
   std::optional<int64_t> NextTick(const Schedule& schedule) const;
   // Why it cannot fire here: its zone or expression is not known to this version; empty: it can.
@@ -82,7 +84,6 @@ class Schedules {
     int64_t due_ms = kNever;  // its place in due_
     uint64_t awaited = 0;     // its key in awaited_
   };
-  std::optional<int64_t> TickAfter(const Schedule& schedule, int64_t from_ms) const;
   int64_t DueOf(const Schedule& schedule) const;
   TickFate Judge(const Schedule& schedule, int64_t tick_ms, uint32_t held, int64_t wall_ms) const;
   void PlaceWaiting(uint64_t task);

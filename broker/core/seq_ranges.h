@@ -1,11 +1,13 @@
-// A set of sequence numbers that mostly rise by one: which of a client's frames this log has taken. Owned by broker/core; pure.
+// Sequence numbers that mostly rise by one, and the epoch of each: which of a client's frames this log has taken, and when. Owned by
+// broker/core; pure.
 //
-// Nearly always one range. A gap is what another broker took while this one did not hear of it (docs/ha.md, "The merge"), or a
+// Nearly always one range for each epoch in which the client spoke. A gap is what another broker took while this one did not hear of it (docs/ha.md, "The merge"), or a
 // frame that was refused. The oldest range is forgotten when there are too many: then it is not known of its numbers.
 //
 // Example:
-//   SeqRanges taken;  taken.Add(1);  taken.Add(2);  taken.Add(4);
-//   taken.Has(3)   // false
+//   SeqRanges taken;  taken.Add(1, 7);  taken.Add(2, 7);  taken.Add(4, 7);
+//   taken.EpochOf(2)   // 7
+//   taken.EpochOf(3)   // nullopt: it is not among them
 //
 // Threads: plain values.
 #pragma once
@@ -13,6 +15,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace zsched::broker {
@@ -22,27 +25,34 @@ class SeqRanges {
   struct Range {
     uint64_t first = 0;
     uint64_t last = 0;
+    uint64_t epoch = 0;
     bool operator==(const Range&) const = default;
   };
-  // More than a client has frames under way, each of which may be a gap.
+  // More than a client has frames under way, each of which may be a gap, or more epochs than it lives to see.
   static constexpr size_t kMost = 64;
 
-  bool Has(uint64_t seq) const {
+  // nullopt: it is not among them.
+  std::optional<uint64_t> EpochOf(uint64_t seq) const {
     auto behind = Behind(seq);
-    return behind != ranges_.begin() && seq <= std::prev(behind)->last;
+    if (behind == ranges_.begin() || seq > std::prev(behind)->last) return std::nullopt;
+    return std::prev(behind)->epoch;
   }
-  void Add(uint64_t seq) {
-    if (!ranges_.empty() && ranges_.back().last + 1 == seq) {
+  void Add(uint64_t seq, uint64_t epoch) {
+    auto joins = [&](const Range& a, const Range& b) {
+      return a.last + 1 == b.first && a.epoch == b.epoch;
+    };
+    const Range added{seq, seq, epoch};
+    if (!ranges_.empty() && joins(ranges_.back(), added)) {
       ranges_.back().last = seq;
       return;
     }
-    if (Has(seq)) return;
-    auto at = ranges_.insert(Behind(seq), {seq, seq});
-    if (auto next = std::next(at); next != ranges_.end() && next->first == seq + 1) {
+    if (EpochOf(seq)) return;
+    auto at = ranges_.insert(Behind(seq), added);
+    if (auto next = std::next(at); next != ranges_.end() && joins(*at, *next)) {
       at->last = next->last;
       at = std::prev(ranges_.erase(next));
     }
-    if (at != ranges_.begin() && std::prev(at)->last + 1 == seq) {
+    if (at != ranges_.begin() && joins(*std::prev(at), *at)) {
       std::prev(at)->last = at->last;
       ranges_.erase(at);
     }
@@ -53,9 +63,11 @@ class SeqRanges {
   bool Set(std::vector<Range> ranges) {
     for (size_t i = 0; i < ranges.size(); ++i) {
       if (ranges[i].last < ranges[i].first) return false;
-      // With a gap behind the one before.
-      if (i > 0 &&
-          (ranges[i].first <= ranges[i - 1].last || ranges[i].first - ranges[i - 1].last < 2))
+      if (i == 0) continue;
+      // With a gap behind the one before, or of another epoch.
+      const Range& before = ranges[i - 1];
+      if (ranges[i].first <= before.last ||
+          (ranges[i].first - before.last < 2 && ranges[i].epoch == before.epoch))
         return false;
     }
     ranges_ = std::move(ranges);

@@ -266,7 +266,9 @@ void State::SubmitRemembered(const Uuid& client, SubmitMemory submit, uint64_t a
   producer.acked_below = std::max(producer.acked_below, acked_below);
   while (!producer.submits.empty() && producer.submits.front().seq < producer.acked_below)
     producer.submits.pop_front();
-  producer.taken.Add(submit.seq);
+  const uint64_t taken_in =
+      submit.accepted > 0 ? EpochOf(TaskId(submit.first_id)).value() : epoch().value();
+  producer.taken.Add(submit.seq, taken_in);
   // Resends after a reconnect may overtake: keep the list sorted.
   auto at = std::upper_bound(producer.submits.begin(), producer.submits.end(), submit.seq,
                              [](uint64_t seq, const SubmitMemory& s) { return seq < s.seq; });

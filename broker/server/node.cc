@@ -23,6 +23,7 @@ constexpr int64_t kHandOverMs = 2'000;
 EngineConfig EngineConfigOf(const NodeConfig& config) {
   EngineConfig engine = config.engine;
   engine.replicated = config.paired;
+  engine.core.keep_departed = config.paired && !config.role.arbitrated;
   return engine;
 }
 

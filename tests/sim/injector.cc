@@ -1,6 +1,6 @@
 #include "tests/sim/injector.h"
 
-#include "tests/sim/oracle.h"
+#include "tests/sim/judge.h"
 
 namespace zsched::sim {
 
@@ -92,7 +92,7 @@ void Injector::BeginPeers() {
   Every(faults.clock_jump_every_ms, [this] {
     int64_t max_ms = world_.faults.clock_jump_max_ms;
     world_.scheduler.Trace("clock jump");
-    world_.oracle.ClockJumped();
+    world_.judge.ClockJumped();
     AnyProcess().SetWallClock(random_.Between(-max_ms, max_ms));
   });
 }

@@ -28,7 +28,7 @@ struct Flags {
   uint64_t count = 100;
   double time_limit_s = 0;  // 0: none
   std::string faults, workload;
-  bool pair = false, trace = false, verbose = false, list = false;
+  bool pair = false, lone = false, trace = false, verbose = false, list = false;
   std::vector<std::string>
       reach;  // counters that the seeds together must have moved, or they prove little
 };
@@ -74,10 +74,9 @@ bool CheckReached(const std::vector<std::string>& names, const Reached& total) {
 
 int Run(const Flags& flags) {
   if (flags.list) {
-    for (const FaultProfile& profile : AllFaults())
-      std::printf("faults    %s\n", std::string(profile.name).c_str());
-    for (const FaultProfile& profile : AllPairFaults())
-      std::printf("faults    %s\n", std::string(profile.name).c_str());
+    for (const auto profiles : {AllFaults(), AllPairFaults(), AllLonePairFaults()})
+      for (const FaultProfile& profile : profiles)
+        std::printf("faults    %s\n", std::string(profile.name).c_str());
     for (const WorkloadProfile& profile : AllWorkloads())
       std::printf("workload  %s\n", std::string(profile.name).c_str());
     return 0;
@@ -85,6 +84,7 @@ int Run(const Flags& flags) {
   SimOptions options;
   options.trace = flags.trace;
   options.pair = flags.pair;
+  options.lone = flags.lone;
   options.faults = FindFaults(flags.faults);
   options.workload = FindWorkload(flags.workload);
   if ((!flags.faults.empty() && options.faults == nullptr) ||
@@ -120,7 +120,10 @@ int main(int argc, char** argv) {
   app.add_option("--time-limit", flags.time_limit_s, "stop after this many seconds");
   app.add_option("--faults", flags.faults, "fault profile; default: chosen by the seed");
   app.add_option("--workload", flags.workload, "workload profile; default: chosen by the seed");
-  app.add_flag("--pair", flags.pair, "two brokers, with the faults of pairs");
+  auto* pair =
+      app.add_flag("--pair", flags.pair, "two brokers and an arbiter, with the faults of pairs");
+  app.add_flag("--lone-pair", flags.lone, "two brokers without an arbiter, which merge what both do")
+      ->excludes(pair);
   app.add_flag("--trace", flags.trace, "print every event");
   app.add_flag("--verbose", flags.verbose, "print a line for each seed");
   app.add_option("--reach", flags.reach,

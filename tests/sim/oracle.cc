@@ -21,10 +21,6 @@ std::string Name(TaskState state) { return wire::EnumNameTaskState(state); }
 
 }  // namespace
 
-void Oracle::Fail(std::string what) {
-  if (failure_.empty()) failure_ = std::move(what);
-}
-
 void Oracle::Committed(const broker::Batch& batch) {
   scheduler_.Trace("durable", batch.last_lsn().value(), batch.bytes());
   for (const Mutation& m : batch.mutations(Table::kSchedules))
@@ -212,6 +208,20 @@ void Oracle::OutcomeSeen(const std::string& marker, uint64_t id, bool not_found)
   if (!exists) return Fail(Name(id) + ": a client heard its end, but it does not exist");
   if (it->second.marker != marker)
     Fail(absl::StrCat("the client of ", marker, " heard the end of ", it->second.marker));
+}
+
+// --- The last look ----------------------------------------------------------------------------------------------------
+
+std::vector<TaskId> Oracle::MustBeThere() {
+  std::vector<TaskId> ids;
+  for (const auto& [id, task] : tasks_)
+    if (task.acked) ids.emplace_back(id);
+  return ids;
+}
+
+void Oracle::LastSeen(const wire::TaskInfo& info) {
+  if (info.state() != tasks_.at(info.id()).row.state || !IsFinished(info.state()))
+    Fail(Name(info.id()) + " is at last shown as " + wire::EnumNameTaskState(info.state()));
 }
 
 }  // namespace zsched::sim

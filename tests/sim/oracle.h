@@ -42,7 +42,7 @@
 //   clients hear the truth                    | OUTCOMES and TASK_INFOS against terminal rows and handlers
 //   a session is a numbered stream            | every frame that leaves; of those that enter, only what follows counts
 //
-// The first promise broken is kept; the simulation ends on it. Promises about time are judged while their premises hold:
+// Promises about time are judged while their premises hold:
 // no wall clock jumped, the broker was not paused, the session is one that the broker must know.
 //
 // Threads: one.
@@ -68,66 +68,48 @@
 #include "schemas/frame.h"
 #include "schemas/ids.h"
 #include "schemas/output_stream.h"
-#include "tests/sim/scheduler.h"
+#include "tests/sim/judge.h"
 
 namespace zsched::sim {
-
-// How a handler ended, whether or not anybody heard of it.
-struct AttemptTruth {
-  uint64_t task = 0;
-  Uuid worker;
-  bool succeeded = false;
-  bool never = false;                          // a failure that must not be tried again
-  ErrorCode code = ErrorCode::kHandlerFailed;  // of a failure
-  std::string result;
-};
 
 // What handlers write: lines that say whose they are and how many came before, each to one of the streams.
 constexpr size_t kOutputLineBytes = 32;
 std::string OutputLine(uint64_t lease, uint64_t number);
 OutputStream StreamOfLine(uint64_t lease, uint64_t number);
 
-class Oracle {
+class Oracle final : public Judge {
  public:
-  explicit Oracle(Scheduler& scheduler) : scheduler_(scheduler) {}
+  using Judge::Judge;
 
-  // What the broker is told to keep of what succeeded.
-  void SetRetention(uint64_t tasks, int64_t ms) {
+  void SetRetention(uint64_t tasks, int64_t ms) override {
     keep_finished_ = tasks;
     keep_finished_ms_ = ms;
   }
-  // Dead tasks that it keeps; 0: all.
-  void SetMaxDead(uint64_t tasks) { max_dead_ = tasks; }
-
-  // --- What happens
-  void FrameIn(broker::Endpoint endpoint, std::string_view routing_id, std::string_view frame);
-  // A frame leaves the broker; `body` is 8-aligned.
+  void SetMaxDead(uint64_t tasks) override { max_dead_ = tasks; }
+  void FrameIn(broker::Endpoint endpoint, std::string_view routing_id,
+               std::string_view frame) override;
   void FrameOut(broker::Endpoint endpoint, std::string_view routing_id, const FrameHeader& header,
-                std::string_view body);
-  // The same of a broker that is not the active one any more, and has not noticed: what it acknowledges and tells as over is
-  // true all the same.
-  void StaleFrameOut(std::string_view routing_id, const FrameHeader& header, std::string_view body);
-  // It did not: the broker ends the session.
-  void NotDelivered(uint64_t session);
-  void BrokerStarted();
-  // `wall_ms`: what the broker's clock showed.
-  void RoundOver(int64_t wall_ms);
-  // A broker's clock showed this when it decided something.
-  void WallShown(int64_t wall_ms) { latest_wall_ms_ = std::max(latest_wall_ms_, wall_ms); }
-  void DiskLow(bool low);
-  // The open batch was handed to the journal.
-  void BatchTaken();
-  // The batch is on disk.
-  void Committed(const broker::Batch& batch);
-  // The broker was told so.
-  void CommitReported();
-  void ClockJumped() { clocks_agree_ = false; }
-  // `mono_ms`: what the worker's clock shows.
-  void AttemptStarted(uint64_t lease, int64_t mono_ms);
-  void StartWithin(uint64_t lease, int64_t until_ms);
-  void AttemptEnded(uint64_t lease, AttemptTruth truth) { truths_[lease] = std::move(truth); }
-  // What a client was told about a task of its own.
-  void OutcomeSeen(const std::string& marker, uint64_t id, bool not_found);
+                std::string_view body) override;
+  void StaleFrameOut(std::string_view routing_id, const FrameHeader& header,
+                     std::string_view body) override;
+  void NotDelivered(uint64_t session) override;
+  void BrokerStarted() override;
+  void RoundOver(int64_t wall_ms) override;
+  void WallShown(int64_t wall_ms) override { latest_wall_ms_ = std::max(latest_wall_ms_, wall_ms); }
+  void DiskLow(bool low) override;
+  void BatchTaken() override;
+  void Committed(const broker::Batch& batch) override;
+  void CommitReported() override;
+  void ClockJumped() override { clocks_agree_ = false; }
+  void AttemptStarted(uint64_t lease, int64_t mono_ms) override;
+  void StartWithin(uint64_t lease, int64_t until_ms) override;
+  void AttemptEnded(uint64_t lease, AttemptTruth truth) override {
+    truths_[lease] = std::move(truth);
+  }
+  void OutcomeSeen(const std::string& marker, uint64_t id, bool not_found) override;
+  std::vector<TaskId> MustBeThere() override;
+  void LastSeen(const wire::TaskInfo& info) override;
+  size_t tasks_seen() const override { return tasks_.size(); }
 
   // --- What is to be checked by others
   struct TaskFacts {
@@ -165,14 +147,6 @@ class Oracle {
 
   // Every schedule is paused, so that no new tasks come.
   bool schedules_rest() const;
-
-  // How often cancels and ticks met what they are to meet.
-  const std::map<std::string_view, uint64_t>& reached() const { return reached_; }
-
-  // Keeps the first.
-  void Fail(std::string what);
-  bool failed() const { return !failure_.empty(); }
-  const std::string& failure() const { return failure_; }
 
  private:
   static constexpr int64_t kNotWaiting = -1;
@@ -404,8 +378,6 @@ class Oracle {
   void CheckRecall(uint64_t session, const wire::Recall& recall);
   void CheckOverdue();
 
-  Scheduler& scheduler_;
-  std::string failure_;
   std::map<uint64_t, TaskFacts> tasks_;
   size_t unfinished_ = 0;
   uint64_t kept_ = 0;          // succeeded or cancelled, and not pruned
@@ -471,7 +443,6 @@ class Oracle {
     uint64_t session = 0, lease = 0;
   };
   std::deque<OwedCancel> owed_cancels_;
-  std::map<std::string_view, uint64_t> reached_;
   // --- Schedules
   std::map<uint64_t, ScheduleFacts> schedules_;                    // by number
   std::map<std::string, uint64_t, std::less<>> runs_asked_;        // tasks by hand, by schedule

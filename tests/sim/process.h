@@ -21,7 +21,7 @@
 
 namespace zsched::sim {
 
-class Oracle;
+class Judge;
 
 // How often something happened that is worth reaching, by name: the counters of the brokers, and the simulation's own.
 using Reached = std::map<std::string_view, uint64_t>;
@@ -30,7 +30,7 @@ using Reached = std::map<std::string_view, uint64_t>;
 struct World {
   Scheduler& scheduler;
   Network& network;
-  Oracle& oracle;
+  Judge& judge;
   FaultProfile& faults;
   WorkloadProfile& workload;
   Reached& reached;
@@ -47,6 +47,8 @@ class Process {
  public:
   explicit Process(World& world) : world_(world), random_(world.scheduler.random().Fork()) {
     mono_offset_ms_ = random_.Between(0, kMaxUptimeMs);
+    if (const double most = world.faults.clock_drift; most > 0)
+      drift_ = most * (2 * random_.Unit() - 1);
   }
   virtual ~Process() = default;
   Process(const Process&) = delete;
@@ -65,7 +67,8 @@ class Process {
   virtual void Round() = 0;
 
   Now now() const {
-    int64_t ms = world_.scheduler.now_us() / kMillisecond;
+    const int64_t us = world_.scheduler.now_us();
+    const int64_t ms = (us + static_cast<int64_t>(static_cast<double>(us) * drift_)) / kMillisecond;
     return {kEpochWallMs + ms + wall_offset_ms_, mono_offset_ms_ + ms};
   }
   // Ends everything that was to happen; Start begins a new life, on a machine that may have been restarted too.
@@ -88,8 +91,9 @@ class Process {
   void WakeAtMono(int64_t mono_ms) {
     if (mono_ms == kNever) return;
     // At least a little later: a loop takes time, and simulated time must pass.
-    WakeAt(
-        std::max((mono_ms - mono_offset_ms_) * kMillisecond, world_.scheduler.now_us() + kLoopUs));
+    int64_t us = (mono_ms - mono_offset_ms_) * kMillisecond;
+    if (drift_ != 0) us = static_cast<int64_t>(static_cast<double>(us) / (1 + drift_)) + 1;
+    WakeAt(std::max(us, world_.scheduler.now_us() + kLoopUs));
   }
 
   World& world_;
@@ -114,6 +118,7 @@ class Process {
     });
   }
 
+  double drift_ = 0;  // its clocks run so much too fast, as a share
   int64_t wall_offset_ms_ = 0;
   int64_t mono_offset_ms_ = 0;
   int64_t paused_until_us_ = 0;

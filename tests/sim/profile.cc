@@ -286,6 +286,97 @@ constexpr FaultProfile kPairFaults[] = {
      .client_down_max_ms = 1'000,
      .clock_jump_every_ms = 6'000,
      .clock_jump_max_ms = 30'000},
+    // Clocks that run 2 % too fast or too slow, and jump.
+    {.name = "pair-drift",
+     .pair = true,
+     .delay_max_us = 5'000,
+     .broker_crash_every_ms = 6'000,
+     .broker_down_max_ms = 3'000,
+     .commit_max_us = 10'000,
+     .peer_cut_every_ms = 5'000,
+     .peer_cut_max_ms = 3'000,
+     .answer_lost = 0.1,
+     .clock_jump_every_ms = 5'000,
+     .clock_jump_max_ms = 60'000,
+     .clock_drift = 0.02},
+};
+
+// Both may serve, and what each of them does alone is merged.
+constexpr FaultProfile kLonePairFaults[] = {
+    {.name = "lone", .pair = true, .arbitrated = false},
+    {.name = "lone-cut",
+     .pair = true,
+     .arbitrated = false,
+     .delay_max_us = 10'000,
+     .commit_max_us = 20'000,
+     .peer_lost = 0.01,
+     .peer_cut_every_ms = 4'000,
+     .peer_cut_max_ms = 6'000},
+    {.name = "lone-crash",
+     .pair = true,
+     .arbitrated = false,
+     .delay_max_us = 5'000,
+     .broker_crash_every_ms = 2'500,
+     .broker_down_max_ms = 4'000,
+     .broker_crash_again = 0.3,
+     .broker_crash_again_ms = 500,
+     .commit_max_us = 20'000,
+     .commit_error = 0.001,
+     .blackout_every_ms = 12'000},
+    {.name = "lone-pause",
+     .pair = true,
+     .arbitrated = false,
+     .delay_max_us = 5'000,
+     .broker_pause_every_ms = 2'500,
+     .broker_pause_max_ms = 6'000,
+     .commit_max_us = 50'000,
+     .commit_stall = 0.01,
+     .commit_stall_max_ms = 4'000},
+    // Copies and merges that are cut off in the middle.
+    {.name = "lone-copy",
+     .pair = true,
+     .arbitrated = false,
+     .delay_max_us = 5'000,
+     .broker_crash_every_ms = 3'000,
+     .broker_down_max_ms = 3'000,
+     .commit_max_us = 10'000,
+     .peer_lost = 0.05,
+     .peer_cut_every_ms = 3'000,
+     .peer_cut_max_ms = 4'000,
+     .keep_log_bytes = 20'000},
+    {.name = "lone-chaos",
+     .pair = true,
+     .arbitrated = false,
+     .delay_max_us = 10'000,
+     .delay_spike = 0.005,
+     .delay_spike_max_ms = 1'000,
+     .link_cut_every_ms = 1'500,
+     .half_open_max_ms = 2'000,
+     .broker_crash_every_ms = 5'000,
+     .broker_down_max_ms = 4'000,
+     .broker_pause_every_ms = 8'000,
+     .broker_pause_max_ms = 5'000,
+     .commit_max_us = 30'000,
+     .commit_stall = 0.002,
+     .commit_stall_max_ms = 3'000,
+     .commit_error = 0.001,
+     .peer_lost = 0.02,
+     .peer_late = 0.02,
+     .peer_late_max_ms = 8'000,
+     .peer_cut_every_ms = 5'000,
+     .peer_cut_max_ms = 5'000,
+     .blackout_every_ms = 20'000,
+     .switchover_every_ms = 8'000,
+     .keep_log_bytes = 100'000,
+     .worker_crash_every_ms = 4'000,
+     .worker_down_max_ms = 3'000,
+     .worker_pause_every_ms = 6'000,
+     .worker_pause_max_ms = 8'000,
+     .client_crash_every_ms = 8'000,
+     .client_down_max_ms = 1'000,
+     .clock_jump_every_ms = 6'000,
+     .clock_jump_max_ms = 30'000,
+     .clock_drift = 0.02},
 };
 
 constexpr WorkloadProfile kWorkloads[] = {
@@ -483,10 +574,13 @@ auto* Find(const Profiles& profiles, std::string_view name) {
 
 std::span<const FaultProfile> AllFaults() { return kFaults; }
 std::span<const FaultProfile> AllPairFaults() { return kPairFaults; }
+std::span<const FaultProfile> AllLonePairFaults() { return kLonePairFaults; }
 std::span<const WorkloadProfile> AllWorkloads() { return kWorkloads; }
 const FaultProfile* FindFaults(std::string_view name) {
-  const FaultProfile* found = Find(kFaults, name);
-  return found != nullptr ? found : Find(kPairFaults, name);
+  for (const std::span<const FaultProfile> some :
+       {AllFaults(), AllPairFaults(), AllLonePairFaults()})
+    if (const FaultProfile* found = Find(some, name)) return found;
+  return nullptr;
 }
 const WorkloadProfile* FindWorkload(std::string_view name) { return Find(kWorkloads, name); }
 

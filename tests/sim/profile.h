@@ -17,7 +17,8 @@ namespace zsched::sim {
 
 struct FaultProfile {
   std::string_view name;
-  bool pair = false;  // two brokers, with an arbiter
+  bool pair = false;        // two brokers
+  bool arbitrated = true;   // of a pair
   // Of everything that comes "every" so often: each seed draws how much faster or slower, up to this factor.
   double intensity_spread = 3;
 
@@ -86,6 +87,7 @@ struct FaultProfile {
   // Clocks: the wall clock of one process jumps, either way.
   int64_t clock_jump_every_ms = 0;
   int64_t clock_jump_max_ms = 0;
+  double clock_drift = 0;  // each process has clocks that run so much too fast or too slow, at most
 };
 
 struct WorkloadProfile {
@@ -149,8 +151,9 @@ struct WorkloadProfile {
 };
 
 std::span<const FaultProfile> AllFaults();
-// Of pairs.
+// Of pairs with an arbiter, and without one.
 std::span<const FaultProfile> AllPairFaults();
+std::span<const FaultProfile> AllLonePairFaults();
 std::span<const WorkloadProfile> AllWorkloads();
 // nullptr: no preset of that name.
 const FaultProfile* FindFaults(std::string_view name);

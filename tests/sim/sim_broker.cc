@@ -1,7 +1,7 @@
 #include "tests/sim/sim_broker.h"
 
 #include "schemas/errors.h"
-#include "tests/sim/oracle.h"
+#include "tests/sim/judge.h"
 #include "tests/sim/sim_pair.h"
 #include "tests/support/recover.h"
 
@@ -17,6 +17,8 @@ using broker::Table;
 constexpr double kRebuildChance = 0.02;
 constexpr int64_t kMaxFramesPerRound = 64;
 constexpr int64_t kHeartbeatMs = 100;
+// Some ten tasks: a merge is many parts, and is cut off in the middle.
+constexpr size_t kMergePart = 3'000;
 
 // The first line in which two fingerprints differ.
 std::string Difference(const std::string& a, const std::string& b) {
@@ -42,9 +44,9 @@ SimBroker::~SimBroker() {
 void SimBroker::Boot() {
   Start();
   world_.scheduler.Trace("broker up", number_);
-  if (pair_ == nullptr) world_.oracle.BrokerStarted();
-  world_.oracle.SetRetention(world_.workload.keep_finished, world_.workload.keep_finished_ms);
-  world_.oracle.SetMaxDead(world_.workload.max_dead);
+  if (pair_ == nullptr) world_.judge.BrokerStarted();
+  world_.judge.SetRetention(world_.workload.keep_finished, world_.workload.keep_finished_ms);
+  world_.judge.SetMaxDead(world_.workload.max_dead);
   disk_->KeepLog(world_.faults.keep_log_bytes);
   OpenNode();
   Listen(Endpoint::kClient);
@@ -70,12 +72,16 @@ void SimBroker::OpenNode() {
   if (pair_ != nullptr) {
     const std::string other = kHosts[1 - number_];
     config.paired = true;
-    config.role.arbitrated = true;
+    config.role.arbitrated = pair_->arbitrated();
     config.life = ++lives_ << 20 | number_;
     config.peer_host = other;
     config.peer_address = other + ":5570";
     config.peer_worker_address = other + ":5571";
     config.open_copy = [this] { return OpenCopy(); };
+    if (!pair_->arbitrated()) {
+      config.open_merge = [this](JournalView& own) { return OpenMerge(own); };
+      config.close_merge = [this](const absl::Status& merged) { return CloseMerge(merged); };
+    }
   }
   node_life_ = NewLife();
   known_to_serve_ = false;
@@ -84,8 +90,10 @@ void SimBroker::OpenNode() {
   node_ = std::make_unique<broker::Node>(config, *journal_, static_cast<broker::Outbox&>(*this),
                                          static_cast<broker::PeerOutbox*>(this));
   runner_ = std::make_unique<broker::QueryRunner>();
-  absl::Status started = node_->Start(broker::Register(), now());
-  if (!started.ok()) world_.oracle.Fail("the broker cannot start: " + MessageOf(started));
+  const broker::Register own =
+      pair_ == nullptr ? broker::Register() : pair_->OwnRegister(number_);
+  absl::Status started = node_->Start(own, now());
+  if (!started.ok()) world_.judge.Fail("the broker cannot start: " + MessageOf(started));
 }
 
 std::string SimBroker::EndpointOf(Endpoint kind) const {
@@ -128,7 +136,7 @@ void SimBroker::CloseNode() {
 
 void SimBroker::SetDiskLow(bool low) {
   if (!up()) return;
-  if (IsTheActive()) world_.oracle.DiskLow(low);
+  if (IsTheActive()) world_.judge.DiskLow(low);
   engine().SetDiskLow(low ? "the broker's disk is nearly full" : "");
 }
 
@@ -153,9 +161,9 @@ void SimBroker::Round() {
   if (Died(node_->EndRound(now()))) return;
   if (engine().serving()) {
     if (absl::Status broken = engine().core().CheckInvariants(); !broken.ok())
-      return world_.oracle.Fail(MessageOf(broken));
+      return world_.judge.Fail(MessageOf(broken));
   }
-  if (IsTheActive()) world_.oracle.RoundOver(now().wall_ms);
+  if (IsTheActive()) world_.judge.RoundOver(now().wall_ms);
   RunQueries();
   HandOver();
   if (!inbox_.empty() || !from_peer_.empty()) WakeNow();
@@ -165,14 +173,14 @@ void SimBroker::Round() {
 
 bool SimBroker::Died(const absl::Status& status) {
   if (status.ok()) return false;
-  world_.oracle.Fail("the broker ended: " + MessageOf(status));
+  world_.judge.Fail("the broker ended: " + MessageOf(status));
   return true;
 }
 
 bool SimBroker::TakeCommit() {
   if (!std::exchange(commit_done_, false)) return true;
   journal_busy_ = false;
-  if (pair_ == nullptr) world_.oracle.CommitReported();
+  if (pair_ == nullptr) world_.judge.CommitReported();
   if (!commit_status_.ok()) {  // as Server::Run: the process ends, and is started again
     Crash();
     return false;
@@ -228,8 +236,8 @@ bool SimBroker::NoteServing() {
   ++world_.reached["promotions"];
   auto view = journal_->View();
   pair_->Serves(number_, engine().core().state().epoch(), **view);
-  world_.oracle.BrokerStarted();
-  return !world_.oracle.failed();
+  world_.judge.BrokerStarted();
+  return !world_.judge.failed();
 }
 
 void SimBroker::ReportCommitted() {
@@ -238,7 +246,7 @@ void SimBroker::ReportCommitted() {
   // The one before its own epoch was another's, and is known.
   if (batch.epoch() != engine().core().state().epoch()) return;
   pair_->Committed(number_, batch);
-  if (IsTheActive()) world_.oracle.CommitReported();
+  if (IsTheActive()) world_.judge.CommitReported();
 }
 
 void SimBroker::Beat() {
@@ -265,6 +273,33 @@ absl::StatusOr<std::unique_ptr<broker::Journal>> SimBroker::OpenCopy() {
   return broker::OpenMemoryJournal(copy_);
 }
 
+absl::StatusOr<std::unique_ptr<broker::MergeSource>> SimBroker::OpenMerge(JournalView& own) {
+  for (; !archives_.empty(); archives_.pop_front()) {
+    ZS_ASSIGN_OR_RETURN(auto source,
+                        broker::MergeSource::Open(broker::OpenMemoryJournal(archives_.front()), own,
+                                                  kMergePart));
+    if (source != nullptr) return source;
+  }
+  return nullptr;
+}
+
+absl::Status SimBroker::CloseMerge(const absl::Status& merged) {
+  if (!merged.ok()) world_.judge.Fail("what a broker did alone cannot be merged: " + MessageOf(merged));
+  archives_.pop_front();
+  ++world_.reached["merges"];
+  return absl::OkStatus();
+}
+
+bool SimBroker::AtRest() const {
+  if (!up() || !node_->engine().serving()) return false;
+  const State& state = node_->engine().core().state();
+  const auto queues = state.lanes().queues();
+  return std::all_of(queues.begin(), queues.end(),
+                     [](const broker::Queue& queue) { return queue.unfinished == 0; }) &&
+         std::all_of(state.schedules().begin(), state.schedules().end(),
+                     [](const auto& entry) { return entry.second.row.paused != 0; });
+}
+
 // As Server::Reopen: what is at the journal is written, and the process goes on with what is there then.
 void SimBroker::Reopen() {
   world_.scheduler.Trace("broker begins anew", number_);
@@ -273,6 +308,7 @@ void SimBroker::Reopen() {
   const bool has_copy = node_->has_copy();
   CloseNode();
   if (has_copy) {
+    if (!pair_->arbitrated()) archives_.push_back(disk_);
     disk_ = std::move(copy_);
     ++world_.reached["copies"];
   }
@@ -296,7 +332,7 @@ void SimBroker::ReadInbox() {
     Arrival arrival = std::move(inbox_.front());
     inbox_.pop_front();
     world_.network.ReadFrom(arrival.routing_id);
-    world_.oracle.FrameIn(arrival.endpoint, arrival.routing_id, arrival.frame);
+    world_.judge.FrameIn(arrival.endpoint, arrival.routing_id, arrival.frame);
     engine().OnFrame(arrival.endpoint, arrival.routing_id, aligned_.Align(arrival.frame), now());
   }
 }
@@ -304,13 +340,13 @@ void SimBroker::ReadInbox() {
 broker::Delivery SimBroker::Send(Endpoint endpoint, std::string_view routing_id,
                                  const FrameHeader& header, std::string_view body) {
   Sent sent = world_.network.SendToPeer(std::string(routing_id), SealFrame(header, body));
-  if (sent != Sent::kSent && IsTheActive()) world_.oracle.NotDelivered(header.session);
+  if (sent != Sent::kSent && IsTheActive()) world_.judge.NotDelivered(header.session);
   if (sent == Sent::kGone) return broker::Delivery::kGone;
   if (sent == Sent::kFull) return broker::Delivery::kFull;
   if (IsTheActive())
-    world_.oracle.FrameOut(endpoint, routing_id, header, body);
+    world_.judge.FrameOut(endpoint, routing_id, header, body);
   else
-    world_.oracle.StaleFrameOut(routing_id, header, body);
+    world_.judge.StaleFrameOut(routing_id, header, body);
   return broker::Delivery::kSent;
 }
 
@@ -327,12 +363,12 @@ void SimBroker::HandOver() {
   if (!node_->TakeBatch(batches_[next])) return;
   at_journal_ = next;
   if (pair_ != nullptr && engine().serving()) {
-    world_.oracle.WallShown(now().wall_ms);
+    world_.judge.WallShown(now().wall_ms);
     pair_->Made(batches_[next]);
   }
   journal_busy_ = true;
   on_disk_ = false;
-  if (IsTheActive()) world_.oracle.BatchTaken();
+  if (IsTheActive()) world_.judge.BatchTaken();
   if (random_.Chance(kRebuildChance)) expected_ = engine().core().state().Fingerprint();
   const FaultProfile& faults = world_.faults;
   int64_t takes_us = random_.LogBetween(faults.commit_min_us, faults.commit_max_us);
@@ -353,9 +389,10 @@ void SimBroker::Commit() {
   if (fails) disk_->FailNextCommit(Error(ErrorCode::kInternal, "injected"), applied);
   commit_status_ = journal_->Commit(batch);
   if (!fails && !commit_status_.ok())
-    world_.oracle.Fail("a commit failed: " + MessageOf(commit_status_));
+    world_.judge.Fail("a commit failed: " + MessageOf(commit_status_));
   on_disk_ = applied;
-  if (applied && pair_ == nullptr) world_.oracle.Committed(batch);
+  if (applied && pair_ == nullptr) world_.judge.Committed(batch);
+  if (applied && pair_ != nullptr && !pair_->arbitrated()) world_.judge.Written(batch);
   if (applied && !expected_.empty()) CompareWithDisk(expected_);
   expected_.clear();
 }
@@ -390,26 +427,26 @@ void SimBroker::CompareWithDisk(const std::string& live) {
   auto view = journal_->View();
   State rebuilt;
   absl::Status status = Rebuild(**view, rebuilt);
-  if (!status.ok()) return world_.oracle.Fail("the tables cannot be read: " + MessageOf(status));
+  if (!status.ok()) return world_.judge.Fail("the tables cannot be read: " + MessageOf(status));
   if (std::string tables = rebuilt.Fingerprint(); tables != live)
-    world_.oracle.Fail("the live state is not that of the tables: " + Difference(live, tables));
+    world_.judge.Fail("the live state is not that of the tables: " + Difference(live, tables));
 }
 
 void SimBroker::CompareDiskWithLog() {
-  auto journal = broker::OpenMemoryJournal(disk_);
+  auto journal = OpenDisk();
   auto view = *journal->View();
   State replayed, rebuilt;
   absl::Status status = Rebuild(*view, rebuilt);
   const bool whole = pair_ == nullptr || view->Bounds()->first == Lsn(1);
   if (status.ok() && whole) status = Replay(*view, replayed);
-  if (!status.ok()) return world_.oracle.Fail("the disk cannot be read: " + MessageOf(status));
+  if (!status.ok()) return world_.judge.Fail("the disk cannot be read: " + MessageOf(status));
   const std::string tables = rebuilt.Fingerprint();
   if (whole && tables != replayed.Fingerprint())
-    world_.oracle.Fail("the state of the tables is not that of the log: " +
+    world_.judge.Fail("the state of the tables is not that of the log: " +
                        Difference(tables, replayed.Fingerprint()));
   if (pair_ == nullptr || view->Bounds()->last != pair_->lsn()) return;
   if (tables != pair_->Fingerprint())
-    world_.oracle.Fail("the state of the tables is not that of what was committed: " +
+    world_.judge.Fail("the state of the tables is not that of what was committed: " +
                        Difference(tables, pair_->Fingerprint()));
 }
 

@@ -38,8 +38,10 @@ class SimBroker final : public Process, private broker::Outbox, private broker::
   bool up() const { return alive(); }
   void SetDiskLow(bool low);
 
-  // Compares the state on disk, from its tables and from its log. The broker must be down.
+  // Compares the state on disk, from its tables and from its log, and with the truth of the pair if that goes as far. The broker
+  // must be down, as for what comes next.
   void CompareDiskWithLog();
+  std::unique_ptr<broker::Journal> OpenDisk() const { return broker::OpenMemoryJournal(disk_); }
 
   // --- Of a pair
   void FromPeer(std::string frame);
@@ -47,6 +49,13 @@ class SimBroker final : public Process, private broker::Outbox, private broker::
   // If it is active: the other one is to take its place.
   void HandOverToPeer();
   wire::Role role() const;
+  // It serves, and everything it knows of is over.
+  bool AtRest() const;
+  // It has done nothing alone that is not merged, and nothing that is not on its disk.
+  bool IsQuiet() const {
+    return up() && archives_.empty() && !journal_busy_ && !node_->engine().core().HasRecords();
+  }
+  Lsn appended() const { return node_->engine().core().appended(); }
 
  private:
   struct Arrival {
@@ -62,6 +71,8 @@ class SimBroker final : public Process, private broker::Outbox, private broker::
   void CloseNode();
   void Reopen();
   absl::StatusOr<std::unique_ptr<broker::Journal>> OpenCopy();
+  absl::StatusOr<std::unique_ptr<broker::MergeSource>> OpenMerge(broker::JournalView& own);
+  absl::Status CloseMerge(const absl::Status& merged);
   void SendToPeer(std::string frame) override;
   // Whether what it hears and says is the one active broker's.
   bool IsTheActive() const;
@@ -87,6 +98,7 @@ class SimBroker final : public Process, private broker::Outbox, private broker::
   const uint8_t number_;
   SimPair* const pair_;  // nullptr: it serves alone
   std::shared_ptr<broker::MemoryDisk> disk_, copy_;
+  std::deque<std::shared_ptr<broker::MemoryDisk>> archives_;  // that are not merged, the oldest first
   std::unique_ptr<broker::Journal> journal_;
   std::unique_ptr<broker::Node> node_;
   Life node_life_;  // of node_: a broker of a pair may have several in one process

@@ -256,16 +256,16 @@ void SimClient::OnFrame(const FrameView& frame) {
       understood = false;
   }
   if (!understood)
-    world_.oracle.Fail(
+    world_.judge.Fail(
         absl::StrCat("a client cannot read a frame of type ", static_cast<int>(frame.header.type)));
 }
 
 void SimClient::OnError(const FrameView& frame) {
   const auto* error = VerifyBody<wire::Error>(frame.body);
-  if (error == nullptr) return world_.oracle.Fail("an unreadable ERROR");
+  if (error == nullptr) return world_.judge.Fail("an unreadable ERROR");
   const ErrorCode code = ErrorFromNumber(error->code());
   if (code != ErrorCode::kResourceExhausted)
-    return world_.oracle.Fail("the broker refused a client's frame: " +
+    return world_.judge.Fail("the broker refused a client's frame: " +
                               std::string(TextOf(error->message())));
   std::string message(TextOf(error->message()));
   const int64_t now_ms = now().mono_ms;
@@ -309,8 +309,9 @@ void SimClient::SubmitOne(bool notify, bool wait) {
   TaskSpec task = MakeOrRepeat(&marker, notify);
   unacked_.insert(marker);
   Segment segment;
-  segment.on_ack = [this, marker, notify, wait](absl::StatusOr<TaskId> id) {
-    Acked(marker, notify, wait, id.ok() ? *id : TaskId());
+  const bool lasts = task.durability != Durability::kMemory;
+  segment.on_ack = [this, marker, notify, wait, lasts](absl::StatusOr<TaskId> id) {
+    Acked(marker, notify, wait, lasts, id.ok() ? *id : TaskId());
   };
   if (notify) segment.on_outcome = [this](Outcome& outcome) { Pushed(outcome); };
   Put({task}, std::move(segment), notify);
@@ -319,30 +320,34 @@ void SimClient::SubmitOne(bool notify, bool wait) {
 void SimClient::SubmitBatch(bool notify, bool wait) {
   std::vector<TaskSpec> tasks;
   std::vector<std::string> markers;
+  std::vector<bool> lasts;
   int64_t count = random_.Between(1, std::min(world_.workload.batch_max, tasks_left_));
   for (int64_t i = 0; i < count; ++i) {
     tasks.push_back(MakeOrRepeat(&markers.emplace_back(), notify));
     unacked_.insert(markers.back());
+    lasts.push_back(tasks.back().durability != Durability::kMemory);
   }
   Segment segment;
   segment.batch = std::make_shared<BatchState>();
   segment.batch->left = tasks.size();
   segment.batch->ack.ids.resize(tasks.size());
-  segment.batch->on_ack = [this, markers, notify, wait](BatchAck ack) {
-    for (size_t i = 0; i < markers.size(); ++i) Acked(markers[i], notify, wait, ack.ids[i]);
+  segment.batch->on_ack = [this, markers, lasts, notify, wait](BatchAck ack) {
+    for (size_t i = 0; i < markers.size(); ++i)
+      Acked(markers[i], notify, wait, lasts[i], ack.ids[i]);
   };
   Put(tasks, std::move(segment), notify);
 }
 
 // `id` 0: refused.
-void SimClient::Acked(const std::string& marker, bool notify, bool wait, TaskId id) {
+void SimClient::Acked(const std::string& marker, bool notify, bool wait, bool lasts, TaskId id) {
   auto unacked = unacked_.find(marker);
-  if (unacked == unacked_.end()) return world_.oracle.Fail(marker + " was acknowledged twice");
+  if (unacked == unacked_.end()) return world_.judge.Fail(marker + " was acknowledged twice");
   unacked_.erase(unacked);
   if (!id) return;
+  world_.judge.Acknowledged(id.value(), lasts);
   auto [known, is_new] = marker_of_.emplace(id, marker);
   if (!is_new && known->second != marker)
-    return world_.oracle.Fail("two tasks of a client have the id " + ToString(id));
+    return world_.judge.Fail("two tasks of a client have the id " + ToString(id));
   if (notify && !pushed_.contains(id)) awaited_.insert(id);
   if (wait) WaitFor(id);
 }
@@ -358,7 +363,7 @@ void SimClient::WaitFor(TaskId id) {
 
 void SimClient::Pushed(Outcome& outcome) {
   if (!pushed_.insert(outcome.id).second)
-    world_.oracle.Fail("a client heard the outcome of task " + ToString(outcome.id) + " twice");
+    world_.judge.Fail("a client heard the outcome of task " + ToString(outcome.id) + " twice");
   Heard(outcome.id, outcome);
 }
 
@@ -367,7 +372,7 @@ void SimClient::Heard(TaskId id, const Outcome& outcome) {
   auto marker = marker_of_.find(id);
   const bool not_found = outcome.error == ErrorCode::kNotFound;
   // The ack of a batch may come after the first outcomes of it.
-  if (marker != marker_of_.end()) world_.oracle.OutcomeSeen(marker->second, id.value(), not_found);
+  if (marker != marker_of_.end()) world_.judge.OutcomeSeen(marker->second, id.value(), not_found);
   bool dead = !not_found && outcome.state == TaskState::kDead;
   if (dead && random_.Chance(world_.workload.retry_dead)) Retry(id);
 }
@@ -402,7 +407,7 @@ void SimClient::Retry(TaskId id) {
         if (reply == nullptr) return;
         if (reply->items() == nullptr || reply->items()->size() != 1 ||
             reply->items()->Get(0)->id() != id.value())
-          return world_.oracle.Fail("an ITEM_REPLY to other ids than asked for");
+          return world_.judge.Fail("an ITEM_REPLY to other ids than asked for");
         if (!wait_at_once) WaitFor(id);
       });
   if (wait_at_once) WaitFor(id);
@@ -424,7 +429,7 @@ void SimClient::CancelSome() {
         bool same = items == ids.size();
         for (uint32_t i = 0; same && i < items; ++i)
           same = reply->items()->Get(i)->id() == ids[i].value();
-        if (!same) world_.oracle.Fail("an ITEM_REPLY to other ids than asked for");
+        if (!same) world_.judge.Fail("an ITEM_REPLY to other ids than asked for");
       });
 }
 
@@ -473,7 +478,7 @@ void SimClient::RetryOrDelete(const std::vector<Dead>& dead) {
       [this, size = ids.size()](const wire::ItemReply* reply) {
         if (reply == nullptr) return;
         if (reply->items() == nullptr || reply->items()->size() != size)
-          world_.oracle.Fail("an ITEM_REPLY to other ids than asked for");
+          world_.judge.Fail("an ITEM_REPLY to other ids than asked for");
       });
 }
 
@@ -537,7 +542,7 @@ void SimClient::SetQueue(int queue, const QueueChange& change) {
         if (infos == nullptr) return;
         if (infos->queues() == nullptr || infos->queues()->size() != 1 ||
             TextOf(infos->queues()->Get(0)->name()) != name)
-          world_.oracle.Fail("QUEUE_INFOS of another queue than was asked for");
+          world_.judge.Fail("QUEUE_INFOS of another queue than was asked for");
       });
 }
 
@@ -550,7 +555,7 @@ void SimClient::SetType(int type, const TypeChange& change) {
         if (infos == nullptr) return;
         if (infos->types() == nullptr || infos->types()->size() != 1 ||
             TextOf(infos->types()->Get(0)->name()) != name)
-          world_.oracle.Fail("TYPE_INFOS of another type than was asked for");
+          world_.judge.Fail("TYPE_INFOS of another type than was asked for");
       });
 }
 

@@ -16,7 +16,7 @@
 #include "client/lib/request_table.h"
 #include "client/lib/submitter.h"
 #include "client/session/session.h"
-#include "tests/sim/oracle.h"
+#include "tests/sim/judge.h"
 #include "tests/sim/process.h"
 
 namespace zsched::sim {
@@ -64,7 +64,7 @@ class SimClient final : public Process {
   TaskSpec MakeOrRepeat(std::string* marker, bool notify);
   // Hands the tasks over as Client::Submit does; notes what is to be answered.
   void Put(const std::vector<TaskSpec>& tasks, Segment segment, bool notify);
-  void Acked(const std::string& marker, bool notify, bool wait, TaskId id);
+  void Acked(const std::string& marker, bool notify, bool wait, bool lasts, TaskId id);
   void WaitFor(TaskId id);
   void Pushed(Outcome& outcome);
   void Heard(TaskId id, const Outcome& outcome);

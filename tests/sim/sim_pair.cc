@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "broker/core/record.h"
 #include "schemas/errors.h"
-#include "tests/sim/oracle.h"
+#include "tests/sim/judge.h"
 #include "tests/sim/sim_broker.h"
 
 namespace zsched::sim {
@@ -51,7 +51,10 @@ void ForEachRecord(Lsn lsn, std::string_view records, Visit visit) {
 }  // namespace
 
 SimPair::SimPair(World& world)
-    : world_(world), random_(world.scheduler.random().Fork()), late_(world.faults.peer_late > 0) {
+    : world_(world),
+      random_(world.scheduler.random().Fork()),
+      arbitrated_(world.faults.arbitrated),
+      late_(world.faults.peer_late > 0) {
   truth_journal_ = broker::OpenMemoryJournal(broker::MakeMemoryDisk());
   truth_ = std::make_unique<broker::Engine>(broker::EngineConfig(), *truth_journal_, no_peers_);
   Failed(truth_->Load({}));
@@ -61,7 +64,7 @@ SimPair::~SimPair() { truth_.reset(); }
 
 bool SimPair::Failed(const absl::Status& status) {
   if (!status.ok())
-    world_.oracle.Fail("what was committed cannot be applied: " + MessageOf(status));
+    world_.judge.Fail("what was committed cannot be applied: " + MessageOf(status));
   return !status.ok();
 }
 
@@ -79,18 +82,18 @@ int64_t SimPair::DelayUs() {
 // what is told to a following that is over is heard by nobody.
 void SimPair::CheckToPeer(uint8_t from, const std::string& frame) {
   const auto message = broker::OpenPeerFrame(aligned_.Align(frame));
-  if (!message.ok()) return world_.oracle.Fail("a broker sends what no broker takes");
+  if (!message.ok()) return world_.judge.Fail("a broker sends what no broker takes");
   world_.scheduler.Trace("to peer", from, message->index(), LsnOf(*message));
   if (auto* fetch = std::get_if<broker::PeerFetch>(&*message)) following_[from] = fetch->life;
   if (auto* fetch = std::get_if<broker::PeerSnapshotFetch>(&*message))
     following_[from] = fetch->life;
-  if (late_) return;
+  if (late_ || !arbitrated_) return;
   const auto* diverged = std::get_if<broker::PeerDiverged>(&*message);
   const broker::Register now = register_.Read();
   const auto to = static_cast<uint8_t>(1 - from);
   if (diverged != nullptr && diverged->life == following_[to] && diverged->epoch == now.epoch &&
       now.IsMember(to))
-    world_.oracle.Fail("a broker that is in sync is told that its log is not continued");
+    world_.judge.Fail("a broker that is in sync is told that its log is not continued");
 }
 
 void SimPair::SendToPeer(uint8_t from, std::string frame) {
@@ -130,21 +133,13 @@ void SimPair::Heal() {
 // --- The register -------------------------------------------------------------------------------------------------------
 
 void SimPair::Ask(uint8_t from, const Life& life, const broker::RegisterQuestion& question) {
+  if (!arbitrated_) return AskOwn(from, life, question);
   const int64_t there_us = random_.Between(0, kAnswerMaxUs),
                 back_us = random_.Between(0, kAnswerMaxUs);
   const bool lost = random_.Chance(world_.faults.answer_lost);
   const bool unheard = lost && random_.Chance(0.5);
-  // Weak: a life ends when nobody but the scheduler has it.
-  auto answer = [this, from, asked = std::weak_ptr<const int>(life)](
-                    int64_t after_us, absl::StatusOr<broker::Register> value) {
-    const Life asker = asked.lock();
-    if (asker == nullptr) return;
-    world_.scheduler.After(after_us, asker, [this, from, value = std::move(value)] {
-      brokers_[from]->OnRegister(value);
-    });
-  };
   // Not the asker's life: what it has sent arrives though it has died.
-  world_.scheduler.After(there_us, life_, [=, this] {
+  world_.scheduler.After(there_us, life_, [=, this, asker = std::weak_ptr<const int>(life)] {
     const bool away = unheard || world_.scheduler.now_us() < away_until_us_;
     absl::StatusOr<broker::Register> value = register_.Read();
     if (question.swap && !away) value = register_.Swap(question.expected, question.wanted);
@@ -152,13 +147,31 @@ void SimPair::Ask(uint8_t from, const Life& life, const broker::RegisterQuestion
                            uint64_t{question.swap} << 2 | uint64_t{away} << 1 | uint64_t{lost},
                            Bits(*value));
     if (away || lost)
-      return answer(kAnswerTimeoutUs, Error(ErrorCode::kTimedOut, "the arbiter does not answer"));
-    answer(back_us, std::move(value));
+      return Answer(from, asker, kAnswerTimeoutUs,
+                    Error(ErrorCode::kTimedOut, "the arbiter does not answer"));
+    Answer(from, asker, back_us, std::move(value));
   });
 }
 
+// Of a life that has ended nobody but the scheduler has a copy: hence weak.
+void SimPair::Answer(uint8_t to, const std::weak_ptr<const int>& life, int64_t after_us,
+                     absl::StatusOr<broker::Register> value) {
+  const Life asker = life.lock();
+  if (asker == nullptr) return;
+  world_.scheduler.After(after_us, asker,
+                         [this, to, value = std::move(value)] { brokers_[to]->OnRegister(value); });
+}
+
+// A file on the broker's own disk.
+void SimPair::AskOwn(uint8_t from, const Life& life, const broker::RegisterQuestion& question) {
+  broker::Register value = own_[from].Read();
+  if (question.swap) value = own_[from].Swap(question.expected, question.wanted);
+  world_.scheduler.Trace("register asked", from, question.swap, Bits(value));
+  Answer(from, life, random_.Between(0, kAnswerMaxUs), value);
+}
+
 bool SimPair::IsStale(const broker::Node& node) const {
-  return register_.Read().epoch != node.role()->epoch();
+  return arbitrated_ && register_.Read().epoch != node.role()->epoch();
 }
 
 // --- The truth ----------------------------------------------------------------------------------------------------------
@@ -166,7 +179,7 @@ bool SimPair::IsStale(const broker::Node& node) const {
 void SimPair::CheckHash(Lsn lsn, uint64_t hash, const char* where) {
   auto known = hashes_.find(lsn.value());
   if (known != hashes_.end() && known->second != hash)
-    world_.oracle.Fail(absl::StrCat("record ", lsn.value(), " of ", where,
+    world_.judge.Fail(absl::StrCat("record ", lsn.value(), " of ", where,
                                     " is another than the one that was committed"));
 }
 
@@ -181,13 +194,13 @@ void SimPair::Apply(Epoch epoch, Lsn first_lsn, uint64_t hash_before, std::strin
     hashes_[lsn.value()] = hash;
     news += record;
   });
-  if (news.empty() || world_.oracle.failed()) return;
+  if (news.empty() || world_.judge.failed()) return;
   if (Failed(truth_->Follow(epoch, news, {})) || !truth_->TakeBatch(truth_batch_) ||
       Failed(truth_journal_->Commit(truth_batch_)))
     return;
   truth_->OnCommitted(truth_batch_, 1, {});
   if (Failed(truth_->ReleaseCommitted())) return;
-  world_.oracle.Committed(truth_batch_);
+  world_.judge.Committed(truth_batch_);
 }
 
 void SimPair::Made(const Batch& batch) {
@@ -204,23 +217,46 @@ bool SimPair::FillGap(Lsn before, uint64_t hash) {
   for (uint64_t at = before.value(); at > lsn().value(); --at) {
     auto record = made_.find({at, hash});
     if (record == made_.end()) {
-      world_.oracle.Fail(absl::StrCat("nobody has decided record ", at, " as a log has it"));
+      world_.judge.Fail(absl::StrCat("nobody has decided record ", at, " as a log has it"));
       return false;
     }
     missing.emplace_back(at, &record->second);
     hash = record->second.hash_before;
   }
-  for (; !missing.empty() && !world_.oracle.failed(); missing.pop_back()) {
+  for (; !missing.empty() && !world_.judge.failed(); missing.pop_back()) {
     const auto& [at, record] = missing.back();
     Apply(record->epoch, Lsn(at), record->hash_before, record->bytes);
   }
-  return !world_.oracle.failed();
+  return !world_.judge.failed();
+}
+
+// A log that began with a copy lacks what came before: that was decided by somebody.
+void SimPair::TakeLine(broker::JournalView& view) {
+  Failed(view.ScanLog(view.Bounds()->first, [&](const LogSegment& segment) {
+    if (segment.first_lsn > Next(lsn()) &&
+        !FillGap(Lsn(segment.first_lsn.value() - 1), segment.hash_before))
+      return false;
+    uint64_t hash = segment.hash_before;
+    ForEachRecord(segment.first_lsn, segment.records, [&](Lsn lsn, std::string_view record) {
+      Apply(segment.epoch, lsn, hash, record);
+      hash = broker::ChainHash(hash, record);
+    });
+    return !world_.judge.failed();
+  }));
+}
+
+bool SimPair::NoteCommitter(uint8_t node, Epoch epoch) {
+  const auto [committer, first] = committers_.emplace(epoch, node);
+  if (committer->second == node) return true;
+  world_.judge.Fail(absl::StrCat("two brokers commit in epoch ", epoch.value()));
+  return false;
 }
 
 void SimPair::Serves(uint8_t node, Epoch epoch, broker::JournalView& view) {
+  if (!arbitrated_) return;
   const broker::LogBounds bounds = *view.Bounds();
   if (bounds.last < lsn())
-    return world_.oracle.Fail(absl::StrCat("broker ", node, " serves in epoch ", epoch.value(),
+    return world_.judge.Fail(absl::StrCat("broker ", node, " serves in epoch ", epoch.value(),
                                            " with a log that ends at ", bounds.last.value(),
                                            ", and record ", lsn().value(), " was committed"));
   // From the last one on that is known, which must be the same.
@@ -230,16 +266,15 @@ void SimPair::Serves(uint8_t node, Epoch epoch, broker::JournalView& view) {
         !FillGap(Lsn(segment.first_lsn.value() - 1), segment.hash_before))
       return false;
     Apply(segment.epoch, segment.first_lsn, segment.hash_before, segment.records);
-    return !world_.oracle.failed();
+    return !world_.judge.failed();
   }));
 }
 
 void SimPair::Committed(uint8_t node, const Batch& batch) {
-  const auto [committer, first] = committers_.emplace(batch.epoch(), node);
-  if (committer->second != node)
-    return world_.oracle.Fail(absl::StrCat("two brokers commit in epoch ", batch.epoch().value()));
+  if (!NoteCommitter(node, batch.epoch())) return;
+  if (!arbitrated_) return;
   if (batch.first_lsn() > Next(lsn()))
-    return world_.oracle.Fail(
+    return world_.judge.Fail(
         absl::StrCat("records before ", batch.first_lsn().value(), " were never committed"));
   Apply(batch.epoch(), batch.first_lsn(), batch.hash_before(), batch.records());
 }

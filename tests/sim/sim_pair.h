@@ -12,6 +12,9 @@
 //   - no record is another than the one that was committed there;
 //   - a broker that begins to serve has all that was committed.
 //
+// Without an arbiter each broker has a register of its own, and only the first of these holds. The truth is then the log that
+// both have in the end, from its first record: TakeLine.
+//
 // Threads: one.
 #pragma once
 
@@ -49,7 +52,14 @@ class SimPair {
   void Committed(uint8_t node, const broker::Batch& batch);
   // Another one was promoted since: what it says and hears is of no consequence.
   bool IsStale(const broker::Node& node) const;
-  bool IsMember(uint8_t node) const { return register_.Read().IsMember(node); }
+  bool IsMember(uint8_t node) const { return arbitrated_ && register_.Read().IsMember(node); }
+  bool arbitrated() const { return arbitrated_; }
+  // Without an arbiter: what its own register has.
+  broker::Register OwnRegister(uint8_t node) const {
+    return arbitrated_ ? broker::Register() : own_[node].Read();
+  }
+  // The whole log of `view` becomes the truth, record by record.
+  void TakeLine(broker::JournalView& view);
 
   // --- Faults
   void CutOneWay(int64_t for_us);
@@ -70,6 +80,10 @@ class SimPair {
     bool HasRoom(broker::Endpoint, std::string_view) override { return false; }
   };
 
+  void AskOwn(uint8_t from, const Life& life, const broker::RegisterQuestion& question);
+  void Answer(uint8_t to, const std::weak_ptr<const int>& life, int64_t after_us,
+              absl::StatusOr<broker::Register> value);
+  bool NoteCommitter(uint8_t node, Epoch epoch);
   void CheckToPeer(uint8_t from, const std::string& frame);
   int64_t DelayUs();
   void Apply(Epoch epoch, Lsn first_lsn, uint64_t hash_before, std::string_view records);
@@ -79,6 +93,7 @@ class SimPair {
 
   World& world_;
   Random random_;
+  const bool arbitrated_;
   const bool late_;  // some frames come when everything is different, also after the faults
   Life life_ = NewLife();
   std::array<SimBroker*, 2> brokers_{};
@@ -86,6 +101,7 @@ class SimPair {
   std::array<uint64_t, 2> following_{};    // of each broker, the life of the latest
   int64_t away_until_us_ = 0;
   broker::MemoryCell register_;
+  std::array<broker::MemoryCell, 2> own_;  // of each broker, without an arbiter
 
   NoPeers no_peers_;
   std::unique_ptr<broker::Journal> truth_journal_;

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "tests/sim/oracle.h"
 #include "tests/sim/simulation.h"
 
 namespace zsched::sim {

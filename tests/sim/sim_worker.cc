@@ -173,7 +173,7 @@ void SimWorker::Execute(SessionActions& actions) {
 
 void SimWorker::OnUp(const FrameView& welcome) {
   const auto* body = VerifyBody<wire::WorkerWelcome>(welcome.body);
-  if (body == nullptr) return world_.oracle.Fail("an unreadable WORKER_WELCOME");
+  if (body == nullptr) return world_.judge.Fail("an unreadable WORKER_WELCOME");
   ForgetSession();
   ledger_->OnSessionUp(body->visibility_timeout_ms(), ToLeases(body->stale()), now().mono_ms);
   const auto is_held = [this](LeaseId lease) { return ledger_->Holds(lease); };
@@ -196,7 +196,7 @@ void SimWorker::OnFrame(const FrameView& frame) {
       return OnTasks(frame);
     case MessageType::kResultAck: {
       const auto* ack = VerifyBody<wire::ResultAck>(frame.body);
-      if (ack == nullptr) return world_.oracle.Fail("an unreadable RESULT_ACK");
+      if (ack == nullptr) return world_.judge.Fail("an unreadable RESULT_ACK");
       ledger_->OnResultAck(ack->seq(), ack->stale() == nullptr ? 0 : ack->stale()->size());
       oldest_unacked_ms_ = ledger_->unacked() == 0 ? 0 : now_ms;
       const auto is_held = [this](LeaseId lease) { return ledger_->Holds(lease); };
@@ -206,12 +206,12 @@ void SimWorker::OnFrame(const FrameView& frame) {
     }
     case MessageType::kCancel: {
       const auto* cancel = VerifyBody<wire::Cancel>(frame.body);
-      if (cancel == nullptr) return world_.oracle.Fail("an unreadable CANCEL");
+      if (cancel == nullptr) return world_.judge.Fail("an unreadable CANCEL");
       return ledger_->OnCancel(ToLeases(cancel->leases()), ErrorFromNumber(cancel->code()), now_ms);
     }
     case MessageType::kRecall: {
       const auto* recall = VerifyBody<wire::Recall>(frame.body);
-      if (recall == nullptr) return world_.oracle.Fail("an unreadable RECALL");
+      if (recall == nullptr) return world_.judge.Fail("an unreadable RECALL");
       return ledger_->OnRecall(ToLeases(recall->leases()));
     }
     case MessageType::kDrain:
@@ -219,7 +219,7 @@ void SimWorker::OnFrame(const FrameView& frame) {
     case MessageType::kError: {
       const auto* error = VerifyBody<wire::Error>(frame.body);
       broken_ = Error(ErrorFromNumber(error->code()), "the broker refused a frame");
-      world_.oracle.Fail("a broker refused a worker's frame: " +
+      world_.judge.Fail("a broker refused a worker's frame: " +
                          std::string(TextOf(error->message())));
       return;
     }
@@ -233,14 +233,14 @@ void SimWorker::OnFrame(const FrameView& frame) {
 
 void SimWorker::OnTasks(const FrameView& frame) {
   const auto* tasks = VerifyBody<wire::Tasks>(frame.body);
-  if (tasks == nullptr) return world_.oracle.Fail("unreadable TASKS");
+  if (tasks == nullptr) return world_.judge.Fail("unreadable TASKS");
   for (const wire::Assignment* task : *tasks->tasks()) {
     worker::Assigned assigned{
         TaskId(task->task_id()), LeaseId(task->lease_id()), task->attempt(), task->timeout_ms(), 0,
         task->start_within_ms()};
     const auto within_ms = static_cast<int64_t>(task->start_within_ms());
     if (within_ms != 0)
-      world_.oracle.StartWithin(assigned.lease.value(), now().mono_ms + within_ms);
+      world_.judge.StartWithin(assigned.lease.value(), now().mono_ms + within_ms);
     if (!ledger_->OnAssigned(assigned, now().mono_ms)) continue;
     std::string_view payload = BytesOf(task->payload());
     queue_.push_back({assigned.lease, assigned.task, assigned.attempt, assigned.timeout_ms,
@@ -248,7 +248,7 @@ void SimWorker::OnTasks(const FrameView& frame) {
                       std::string(BytesOf(task->checkpoint())),
                       within_ms != 0 ? now().mono_ms + within_ms : 0});
   }
-  if (ledger_->counters().duplicates > 0) world_.oracle.Fail("a lease was assigned twice");
+  if (ledger_->counters().duplicates > 0) world_.judge.Fail("a lease was assigned twice");
 }
 
 void SimWorker::SendDue(int64_t now_ms) {
@@ -397,8 +397,8 @@ void SimWorker::StartHandler(Work work, int64_t now_ms) {
   LeaseId lease = work.lease;
   handler.work = std::move(work);
   if (!handlers_.emplace(lease, std::move(handler)).second)
-    return world_.oracle.Fail("an attempt was started twice");
-  world_.oracle.AttemptStarted(lease.value(), now_ms);
+    return world_.judge.Fail("an attempt was started twice");
+  world_.judge.AttemptStarted(lease.value(), now_ms);
   if (random_.Chance(workload.says))
     for (int64_t i = random_.Between(1, kSayMost); i > 0; --i)
       world_.scheduler.After(random_.Between(0, run_us), life_, [this, lease] { SaySome(lease); });
@@ -461,7 +461,7 @@ void SimWorker::EndHandler(LeaseId lease) {
     if (!handler.truth.succeeded) ended.outcome->message = "failed " + ToString(lease);
   }
   ended_.push_back(std::move(ended));
-  world_.oracle.AttemptEnded(lease.value(), std::move(handler.truth));
+  world_.judge.AttemptEnded(lease.value(), std::move(handler.truth));
   handlers_.erase(it);
   WakeNow();
 }

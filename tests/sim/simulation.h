@@ -3,7 +3,7 @@
 //   1. Faults: clients submit, faults of the profile strike.
 //   2. Calm: no more faults; everything must be acknowledged, end, and be heard of within kCalmLimit.
 //   3. Last look: the broker is started once more; GET of every acknowledged id must show how it ended; the log replayed
-//      must give the state of the tables.
+//      must give the state of the tables. Of a pair without an arbiter the log that both ended with is judged here.
 //
 // Example:
 //   SimResult result = RunSimulation({.seed = 17});
@@ -22,7 +22,8 @@ namespace zsched::sim {
 
 struct SimOptions {
   uint64_t seed = 1;
-  bool pair = false;  // of fault profiles, choose among those of pairs
+  // Of fault profiles, choose among those of pairs; `lone`: without an arbiter.
+  bool pair = false, lone = false;
   // nullptr: chosen by the seed.
   const FaultProfile* faults = nullptr;
   const WorkloadProfile* workload = nullptr;

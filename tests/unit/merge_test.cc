@@ -313,6 +313,64 @@ TEST(Merge, OnlyWhatWasSentAgainIsLeftOut) {
   EXPECT_EQ(sides.here.Fingerprint(), sides.here.RebuiltFingerprint());
 }
 
+// A client takes no answer from an older epoch than the latest that it has heard of: it was told of the later ones.
+TEST(Merge, WhatAClientSentHereFirstAndThereLaterStaysOnBothSides) {
+  Sides sides;
+  sides.other.SubmitOne(sides.other.Client(1), 1, {.type = "common"});
+  sides.Part();
+  const TaskId unheard = sides.here.SubmitOne(sides.here.Client(1), 2, {.type = "sent"});
+  while (sides.other.core->state().epoch() <= sides.here.core->state().epoch())
+    sides.other.Restart();
+  const TaskId told = sides.other.SubmitOne(sides.other.Client(1), 2, {.type = "sent"});
+  const MergeRow row = sides.Merge();
+  EXPECT_EQ(row.resent, 0u);
+  EXPECT_EQ(row.taken, 1u);
+  EXPECT_NE(sides.here.Find(unheard), nullptr);
+  EXPECT_NE(sides.here.Find(told), nullptr);
+}
+
+TEST(Merge, AClientThatHasLeftIsStillKnown) {
+  Sides sides({.keep_departed = true});
+  const SessionId client = sides.other.Client(1);
+  sides.other.SubmitOne(client, 1, {.type = "common"});
+  sides.Part();
+  const TaskId unheard = sides.other.SubmitOne(client, 2, {.type = "sent"});
+  sides.here.Restart();  // with that setting
+  const SessionId again = sides.here.Client(1);
+  sides.here.SubmitOne(again, 2, {.type = "sent"});
+  sides.here.core->OnClientGoodbye(again, sides.here.now);
+  const MergeRow row = sides.Merge();
+  EXPECT_EQ(row.resent, 1u);
+  EXPECT_EQ(sides.here.Find(unheard), nullptr);
+}
+
+TEST(Merge, ATickThatWaitsHereAndRanThereDoesNotRunAgain) {
+  Sides sides;
+  sides.other.SetSchedule(sides.other.Client(1), "s",
+                          {.expression = "@every 1s", .overlap = wire::Overlap::kQueueAll});
+  const SessionId worker = sides.other.Worker(1, 1);
+  sides.other.Pass(1'000);
+  const std::vector<Assign> first = sides.other.Take(worker);
+  ASSERT_EQ(first.size(), 1u);
+  sides.Part();
+  sides.here.Pass(1'000);
+  sides.here.Pass(1'000);
+  ASSERT_EQ(sides.here.core->state().FindSchedule("s")->row.held, 2u);
+  sides.other.Pass(1'000);
+  sides.other.Done(worker, first);
+  sides.other.Pass(1);
+  const std::vector<Assign> second = sides.other.Take(worker);
+  ASSERT_EQ(second.size(), 1u);
+  sides.other.Done(worker, second);
+  const MergeRow row = sides.Merge();
+  EXPECT_EQ(row.finished, 1u);
+  EXPECT_EQ(row.ended, 1u);
+  sides.here.Pass(1);
+  EXPECT_EQ(sides.here.core->state().FindSchedule("s")->row.held, 0u);
+  EXPECT_EQ(sides.here.core->state().tasks().size(), 1u) << "the third tick, which only waited here";
+  EXPECT_EQ(sides.here.Fingerprint(), sides.here.RebuiltFingerprint());
+}
+
 // What only one may run, and what was to be cancelled, does not begin again here.
 TEST(Merge, WhatRanThereOnceDoesNotRunHere) {
   Sides sides;
@@ -416,31 +474,37 @@ TEST(Merge, ARemovedScheduleStaysAway) {
   EXPECT_NE(sides.here.core->state().FindSchedule("new"), nullptr);
 }
 
-TEST(SeqRanges, IsTheSetOfWhatWasAdded) {
+TEST(SeqRanges, IsTheMapOfWhatWasAdded) {
   std::mt19937_64 random(5);
   for (int round = 0; round < 200; ++round) {
     SeqRanges ranges;
-    std::set<uint64_t> all;
+    std::map<uint64_t, uint64_t> all;
     for (int i = 0; i < 60; ++i) {
-      const uint64_t seq = 1 + random() % 80;
-      ranges.Add(seq);
-      all.insert(seq);
-      for (uint64_t n = 1; n <= 80; ++n) ASSERT_EQ(ranges.Has(n), all.contains(n)) << n;
+      const uint64_t seq = 1 + random() % 80, epoch = 1 + static_cast<uint64_t>(i) / 20;
+      ranges.Add(seq, epoch);
+      all.try_emplace(seq, epoch);
+      for (uint64_t n = 1; n <= 80; ++n) {
+        ASSERT_EQ(ranges.EpochOf(n).has_value(), all.contains(n)) << n;
+        if (all.contains(n)) {
+          ASSERT_EQ(*ranges.EpochOf(n), all[n]) << n;
+        }
+      }
     }
     SeqRanges copy;
-    ASSERT_TRUE(copy.Set(ranges.ranges())) << "no two of them touch or overlap";
+    ASSERT_TRUE(copy.Set(ranges.ranges())) << "no two of them overlap, or could be one";
     ASSERT_EQ(copy.ranges(), ranges.ranges());
   }
   SeqRanges many;
-  for (uint64_t seq = 2; seq <= 400; seq += 2) many.Add(seq);
+  for (uint64_t seq = 2; seq <= 400; seq += 2) many.Add(seq, 1);
   EXPECT_EQ(many.ranges().size(), SeqRanges::kMost);
-  EXPECT_TRUE(many.Has(400));
-  EXPECT_FALSE(many.Has(2)) << "the oldest are forgotten";
+  EXPECT_TRUE(many.EpochOf(400));
+  EXPECT_FALSE(many.EpochOf(2)) << "the oldest are forgotten";
   SeqRanges last;
-  for (uint64_t seq : {UINT64_MAX, UINT64_MAX - 2, UINT64_MAX - 1, uint64_t{1}}) last.Add(seq);
-  EXPECT_TRUE(last.Has(UINT64_MAX) && SeqRanges().Set(last.ranges()));
-  EXPECT_FALSE(SeqRanges().Set({{5, 4}}));
-  EXPECT_FALSE(SeqRanges().Set({{1, 4}, {5, 6}}));
+  for (uint64_t seq : {UINT64_MAX, UINT64_MAX - 2, UINT64_MAX - 1, uint64_t{1}}) last.Add(seq, 1);
+  EXPECT_TRUE(last.EpochOf(UINT64_MAX) && SeqRanges().Set(last.ranges()));
+  EXPECT_FALSE(SeqRanges().Set({{5, 4, 1}}));
+  EXPECT_FALSE(SeqRanges().Set({{1, 4, 1}, {5, 6, 1}}));
+  EXPECT_TRUE(SeqRanges().Set({{1, 4, 1}, {5, 6, 2}}));
 }
 
 TEST(Merge, AKeyStaysWhereItIs) {

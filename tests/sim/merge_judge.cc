@@ -1,0 +1,257 @@
+#include "tests/sim/merge_judge.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/text.h"
+#include "schemas/limits.h"
+#include "schemas/verify.h"
+
+namespace zsched::sim {
+namespace {
+
+using broker::IsFinished;
+using broker::Mutation;
+using broker::RecordHead;
+using broker::RecordKind;
+using broker::Table;
+using broker::TaskRow;
+using broker::TaskState;
+
+std::string_view MarkerOf(std::string_view payload) { return payload.substr(0, payload.find('|')); }
+std::string Name(uint64_t id) { return "task " + ToString(TaskId(id)); }
+std::string Name(TaskState state) { return wire::EnumNameTaskState(state); }
+
+// Calls `visit` with the head of each record and what follows it.
+template <class Visit>
+void ForEachRecord(std::string_view records, Visit visit) {
+  while (!records.empty()) {
+    RecordHead head;
+    if (!broker::RowReader(records).Read(head) || head.bytes > records.size()) return;
+    visit(head, records.substr(sizeof head, head.bytes - sizeof head));
+    records.remove_prefix(head.bytes);
+  }
+}
+
+// Calls `visit` with each task's row that the batch stores.
+template <class Visit>
+void ForEachTask(const broker::Batch& batch, Visit visit) {
+  for (const Mutation& m : batch.mutations(Table::kTasks)) {
+    TaskRow row;
+    if (m.size != Mutation::kErase && broker::RowReader(batch.row(m)).Read(row)) visit(m.key, row);
+  }
+}
+
+}  // namespace
+
+// --- On the way ---------------------------------------------------------------------------------------------------------
+
+void MergeJudge::FrameIn(broker::Endpoint, std::string_view, std::string_view frame) {
+  scheduler_.Trace("in", frame.size(), XXH3_64bits(frame.data(), frame.size()));
+  const auto opened = OpenFrame(aligned_.Align(frame));
+  if (!opened.ok() || opened->header.type != MessageType::kSubmit) return;
+  const auto* submit = VerifyBody<wire::Submit>(opened->body);
+  if (submit == nullptr) return;
+  std::vector<std::string>& markers = submits_[{opened->header.session, submit->seq()}];
+  markers.clear();
+  for (const wire::TaskSpec* spec : *submit->tasks())
+    markers.emplace_back(MarkerOf(BytesOf(spec->payload())));
+}
+
+void MergeJudge::FrameOut(broker::Endpoint, std::string_view, const FrameHeader& header,
+                          std::string_view body) {
+  scheduler_.Trace("out", static_cast<uint64_t>(header.type), XXH3_64bits(body.data(), body.size()),
+                   header.session);
+  body = aligned_.Align(body);
+  if (header.type == MessageType::kSubmitAck) {
+    const auto* ack = flatbuffers::GetRoot<wire::SubmitAck>(body.data());
+    if (ack->rejected() != nullptr && ack->rejected()->size() > 0)
+      NoteRefused(header.session, ack->seq());
+  } else if (header.type == MessageType::kError) {
+    NoteRefused(header.session, flatbuffers::GetRoot<wire::Error>(body.data())->request());
+  }
+}
+
+void MergeJudge::NoteRefused(uint64_t session, uint64_t seq) {
+  if (auto submit = submits_.find({session, seq}); submit != submits_.end())
+    refused_.insert(submit->second.begin(), submit->second.end());
+}
+
+void MergeJudge::Written(const broker::Batch& batch) {
+  scheduler_.Trace("durable", batch.last_lsn().value(), batch.bytes(), batch.epoch().value());
+  auto on_task = [&](const Mutation& m) {
+    if (m.size == Mutation::kErase) gone_alone_.insert(m.key);
+  };
+  batch.ForEachChange(Table::kTasks, on_task, [&](const broker::KeyRange& range) {
+    for (uint64_t id = range.first; id <= range.last; ++id) gone_alone_.insert(id);
+  });
+  bool merges = false;
+  ForEachRecord(batch.records(), [&](const RecordHead& head, std::string_view) {
+    merges |= head.kind == RecordKind::kMerged;
+  });
+  if (merges) return;  // which of its ends are the merge's is not seen from here
+  ForEachTask(batch, [&](uint64_t id, const TaskRow& row) {
+    if (IsFinished(row.state))
+      ends_.try_emplace({id, row.state}, batch.epoch().value());
+  });
+}
+
+// --- The line -----------------------------------------------------------------------------------------------------------
+
+void MergeJudge::Committed(const broker::Batch& batch) {
+  RecordKind kind{};
+  extra_.clear();
+  ForEachRecord(batch.records(), [&](const RecordHead& head, std::string_view rest) {
+    kind = head.kind;
+    broker::TickedRecord ticked;
+    broker::MergedRecord merged;
+    if (kind == RecordKind::kMerged && broker::RowReader(rest).Read(merged))
+      merged_epoch_ = merged.row.epoch;
+    broker::RowReader in(rest);
+    if (kind != RecordKind::kTicked || !in.Read(ticked)) return;
+    for (broker::TickedEntry entry; !in.rest().empty() && in.Read(entry);)
+      if (entry.fate == broker::TickFate::kExtra) extra_.insert(entry.task);
+  });
+  for (const Mutation& m : batch.mutations(Table::kSpecs))
+    if (m.size != Mutation::kErase) SpecStored(kind, m.key, batch.row(m));
+  auto on_task = [&](const Mutation& m) {
+    TaskRow row;
+    if (m.size == Mutation::kErase) return RowErased(kind, m.key);
+    if (!broker::RowReader(batch.row(m)).Read(row)) return Fail(Name(m.key) + ": its row is short");
+    RowStored(kind, m.key, row);
+  };
+  batch.ForEachChange(Table::kTasks, on_task, [&](const broker::KeyRange& range) {
+    for (uint64_t id = range.first; id <= range.last; ++id) RowErased(kind, id);
+  });
+}
+
+void MergeJudge::SpecStored(RecordKind kind, uint64_t id, std::string_view bytes) {
+  const auto spec = broker::ReadSpec(bytes);
+  if (!spec) return Fail(Name(id) + ": its spec cannot be read");
+  if (!line_.try_emplace(id).second) return Fail(Name(id) + ": its id was given twice");
+  Tick tick;
+  broker::ReadLabels(*spec, [&tick](broker::LabelView label) {
+    if (label.key == kScheduleLabel) tick.first = std::string(label.value);
+    if (label.key == kTickLabel)
+      tick.second = ParseTimeMs(std::string(label.value)).value_or(0);
+  });
+  if (tick.first.empty())
+    FollowsMarker(id, *spec);
+  else if (!extra_.contains(id))
+    TickStored(kind, id, std::move(tick));
+}
+
+// A key decides by itself what is there once, and what follows a task that ended on both sides may be there twice.
+void MergeJudge::FollowsMarker(uint64_t id, const broker::SpecView& spec) {
+  const auto extras = broker::ReadExtras(spec);
+  if (!extras) return Fail(Name(id) + ": its spec cannot be read");
+  const std::string marker(MarkerOf(spec.payload));
+  if (!spec.key.empty() || extras->parent.task != 0 || refused_.contains(marker)) return;
+  const auto [known, is_new] = id_of_marker_.try_emplace(marker, id);
+  if (is_new) return;
+  const uint64_t here = EpochOf(TaskId(known->second)).value(), there = EpochOf(TaskId(id)).value();
+  // The frame came here first and there later, so that its client was told of the later one. Or its client was there again
+  // afterwards, so that nothing is known there of an answered frame.
+  if (here < there || here < merged_epoch_)
+    ++reached_["frames_of_two_sides"];
+  else
+    Fail(absl::StrCat(marker, " was created twice: as ", Name(known->second), " and as ",
+                      Name(id)));
+}
+
+// What somebody asked for by hand at the other side is not told from a tick.
+void MergeJudge::TickStored(RecordKind kind, uint64_t id, Tick tick) {
+  const auto [known, is_new] = ticks_.try_emplace(tick, id);
+  if (kind == RecordKind::kMerged) {
+    ++reached_["ticks_merged"];
+    // Two of one side were asked for in the same moment.
+    if (!is_new && EpochOf(TaskId(known->second)) != EpochOf(TaskId(id))) refired_.insert(id);
+  } else if (!is_new && !voided_.contains(known->second)) {
+    Fail(absl::StrCat("the tick of ", tick.first, " at ", FormatTimeMs(tick.second),
+                      " is fired again as ", Name(id), ", after ", Name(known->second)));
+  }
+}
+
+// In the log that this record merges; of what came later nothing was known.
+bool MergeJudge::HadEnded(uint64_t id, TaskState state) const {
+  const auto end = ends_.find({id, state});
+  return end != ends_.end() && end->second <= merged_epoch_;
+}
+
+void MergeJudge::RowStored(RecordKind kind, uint64_t id, const TaskRow& row) {
+  auto it = line_.find(id);
+  if (it == line_.end()) return Fail(Name(id) + ": a row without a spec");
+  TaskFacts& task = it->second;
+  const bool was_over = task.has_row && IsFinished(task.row.state);
+  const bool retried = task.row.state == TaskState::kDead && kind == RecordKind::kRetried;
+  if (task.gone) return Fail(Name(id) + ": a row after it was pruned");
+  if (was_over && row.state != task.row.state && !retried)
+    return Fail(absl::StrCat(Name(id), ": ended as ", Name(task.row.state), " and then became ",
+                             Name(row.state)));
+  if (row.state == TaskState::kSucceeded && (!was_over || retried)) {
+    const auto truth = truths_.find(row.lease);
+    const bool by_lease =
+        truth != truths_.end() && truth->second.succeeded && truth->second.task == id;
+    // The lease under which a task has ended at the other side is not merged.
+    if (!by_lease && !(kind == RecordKind::kMerged && succeeded_.contains(id)))
+      return Fail(Name(id) + " succeeded under " + ToString(LeaseId(row.lease)) +
+                  ", whose handler did not");
+  }
+  if (kind == RecordKind::kMerged) CheckMerged(id, task, row);
+  task.row = row;
+  task.has_row = true;
+}
+
+// A record that merges: the task is new here, or was known and not over.
+void MergeJudge::CheckMerged(uint64_t id, const TaskFacts& before, const TaskRow& row) {
+  const bool is_new = !before.has_row;
+  ++reached_[is_new ? "tasks_merged" : "ends_merged"];
+  if (!IsFinished(row.state)) {
+    if (is_new && refired_.contains(id))
+      Fail(Name(id) + ", of a tick that has one already, is to run");
+    if (is_new && HadEnded(id, TaskState::kSucceeded))
+      Fail(Name(id) + " had succeeded, and is to run again");
+    return;
+  }
+  if (HadEnded(id, row.state)) return;
+  if (HadEnded(id, TaskState::kSucceeded))
+    return Fail(Name(id) + " had succeeded, and was made " + Name(row.state));
+  if (row.state == TaskState::kSucceeded) return;  // beside a merge, or not yet told
+  // Voided; or it ran there, and was to run at most once or was cancelled.
+  ++reached_["voided"];
+  voided_.insert(id);
+}
+
+void MergeJudge::RowErased(RecordKind kind, uint64_t id) {
+  auto it = line_.find(id);
+  if (it == line_.end() || !it->second.has_row) return Fail(Name(id) + ": pruned, never stored");
+  if (!IsFinished(it->second.row.state))
+    return Fail(Name(id) + ": pruned while " + Name(it->second.row.state));
+  if (kind != RecordKind::kPruned && kind != RecordKind::kDeadGone)
+    return Fail(Name(id) + ": erased by nobody who may");
+  it->second.gone = true;
+}
+
+// --- The last look ------------------------------------------------------------------------------------------------------
+
+std::vector<TaskId> MergeJudge::MustBeThere() {
+  std::vector<TaskId> ids;
+  for (const uint64_t id : acknowledged_) {
+    auto task = line_.find(id);
+    if (task != line_.end() && !task->second.gone) ids.emplace_back(id);
+    if (task == line_.end() && !gone_alone_.contains(id))
+      Fail(Name(id) + " was acknowledged, and is lost");
+  }
+  return ids;
+}
+
+void MergeJudge::LastSeen(const wire::TaskInfo& info) {
+  if (info.state() != line_.at(info.id()).row.state || !IsFinished(info.state()))
+    Fail(Name(info.id()) + " is at last shown as " + Name(info.state()) + ", and is " +
+         Name(line_.at(info.id()).row.state));
+}
+
+}  // namespace zsched::sim
