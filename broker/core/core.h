@@ -469,7 +469,7 @@ class Core {
   void MergeSchedule(const MergeView& entry, Decided& decided, Now now);
   void RecordMerged(const MergeView& entry, Now now);
   void LoseAttempt(MergeView& entry);
-  const Schedule* FindDecidedTick(const MergeView& entry, int64_t* tick_ms) const;
+  const Schedule* FindTick(const MergeView& entry, int64_t* tick_ms) const;
   void ReleaseTick(const MergeView& entry, Now now);
   bool FollowsHereToo(const MergeView& entry, const MergePart& part) const;
   absl::Status CheckMergeIds(std::string_view entries) const;

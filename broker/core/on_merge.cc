@@ -44,6 +44,8 @@ struct Core::Decided {
   // Tasks that end here and so make others, which must stand in line behind all that are merged.
   std::vector<std::string> last;
   absl::btree_map<uint32_t, std::vector<uint64_t>> taken_away;  // leases, by session slot
+  // By schedule: the latest tick that was fired there and is not decided here, and its task.
+  absl::btree_map<uint32_t, std::pair<int64_t, uint64_t>> ticks;
 };
 
 absl::Status Core::OnMerge(const MergePart& part, Now now) {
@@ -52,7 +54,7 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
     return absl::OkStatus();
   ZS_RETURN_IF_ERROR(CheckMergeEntries(part.entries));
   ZS_RETURN_IF_ERROR(CheckMergeIds(part.entries));
-  Decided decided{.part = part, .row = {}, .outcome = {}, .last = {}, .taken_away = {}};
+  Decided decided{.part = part, .row = {}, .outcome = {}, .last = {}, .taken_away = {}, .ticks = {}};
   if (known != nullptr) decided.row = *known;
   if (known == nullptr) decided.row.begun_ms = now.wall_ms;
   decided.row.log_hash = part.log_hash;
@@ -84,6 +86,14 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
   state_.FlushFinished(batch_, now.wall_ms);
   state_.MergeDecided(batch_, record.number, record.row);
   const Lsn lsn = CloseRecord(opened, record, now);
+  // All before it were decided there too. Not only with the schedules, which come last: they might be late.
+  for (const auto& [number, tick] : decided.ticks) {
+    TicksRow ticks = state_.schedules().at(number).row;
+    ticks.cursor_ms = tick.first;
+    if (ticks.held == 0) ticks.task = tick.second;
+    RecordSchedule(number, ticks, {}, now);
+    schedules_.Place(number);
+  }
   for (auto& [session, leases] : decided.taken_away)
     effects_.push_back(
         CancelEffect{workers_[session].id, lsn, std::move(leases), ErrorCode::kCancelled});
@@ -127,13 +137,17 @@ void Core::MergeTaken(MergeView entry, Decided& decided, Now now) {
   const bool key_held = key.version != 0 && holder.any();
   if (key_held) entry.task.key = {0, 0, 0, 0, 0};
   bool makes_others = false;
+  int64_t tick_ms = 0;
+  const Schedule* schedule = FindTick(entry, &tick_ms);
+  const bool is_decided_tick = schedule != nullptr && tick_ms <= schedule->row.cursor_ms;
+  if (schedule != nullptr && !is_decided_tick) decided.ticks[schedule->number] = {tick_ms, id};
   // One that both knew has the key for longer here than there.
   if (!over && key_held && holder.task >= decided.part.first_unknown) {
     Void(entry, decided.outcome,
          "its idempotency key is held by task " + ToString(TaskId(holder.task)) +
              ", which the other broker of the pair took at the same time",
          now);
-  } else if (int64_t tick_ms; !over && FindDecidedTick(entry, &tick_ms) != nullptr) {
+  } else if (!over && is_decided_tick) {
     Void(entry, decided.outcome, "the other broker of the pair decided the same tick", now);
   } else if (!over && entry.task.row.attempt == 0 && FollowsHereToo(entry, decided.part)) {
     Void(entry, decided.outcome,
@@ -172,9 +186,9 @@ void Core::LoseAttempt(MergeView& entry) {
   row.cancelling = 0;
 }
 
-// A tick that was fired there when it was due, and is decided here. Not what a person asked for (`cron trigger`, `backfill`): that is no
+// The schedule of which the task is a tick that was fired when it was due. Not what a person asked for (`cron trigger`, `backfill`): that is no
 // tick of the schedule, or comes long after it.
-const Schedule* Core::FindDecidedTick(const MergeView& entry, int64_t* tick_ms) const {
+const Schedule* Core::FindTick(const MergeView& entry, int64_t* tick_ms) const {
   const std::optional<SpecView> spec = ReadSpec(entry.spec);
   std::string_view name, tick;
   ReadLabels(*spec, [&](LabelView label) {
@@ -183,8 +197,7 @@ const Schedule* Core::FindDecidedTick(const MergeView& entry, int64_t* tick_ms) 
   });
   const Schedule* schedule = name.empty() ? nullptr : state_.FindSchedule(name);
   const absl::StatusOr<int64_t> time_ms = ParseTimeMs(tick);
-  if (schedule == nullptr || !time_ms.ok() || *time_ms > schedule->row.cursor_ms ||
-      spec->head.submitted_ms - *time_ms >= kLateTickMs ||
+  if (schedule == nullptr || !time_ms.ok() || spec->head.submitted_ms - *time_ms >= kLateTickMs ||
       schedules_.TicksWithin(*schedule, *time_ms, *time_ms, 1).empty())
     return nullptr;
   *tick_ms = *time_ms;
@@ -194,7 +207,7 @@ const Schedule* Core::FindDecidedTick(const MergeView& entry, int64_t* tick_ms) 
 // The first of the ticks that wait here has run there: it does not wait any more. Those behind it come with tasks of later numbers.
 void Core::ReleaseTick(const MergeView& entry, Now now) {
   int64_t tick_ms = 0;
-  const Schedule* schedule = FindDecidedTick(entry, &tick_ms);
+  const Schedule* schedule = FindTick(entry, &tick_ms);
   if (schedule == nullptr || schedule->row.held == 0 || schedule->row.held_ms != tick_ms) return;
   TicksRow ticks = schedule->row;
   --ticks.held;
