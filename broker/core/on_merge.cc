@@ -1,6 +1,7 @@
 // What another broker did alone becomes part of this one's log: docs/ha.md, "The merge".
 #include <algorithm>
 
+#include "base/planted.h"
 #include "base/text.h"
 #include "broker/core/core.h"
 #include "broker/core/fingerprint.h"
@@ -80,7 +81,7 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
       last.kind == MergeKind::kEnd ? MergeEnded(last, decided, now) : RecordMerged(last, now);
     });
   record.row = decided.row;
-  record.row.parts = part.number + 1;
+  record.row.parts = part.number + (ZS_PLANTED("part-skipped") ? 2 : 1);
   record.row.done = part.last;
   record.row.decided_ms = now.wall_ms;
   state_.FlushFinished(batch_, now.wall_ms);
@@ -88,6 +89,7 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
   const Lsn lsn = CloseRecord(opened, record, now);
   // All before it were decided there too. Not only with the schedules, which come last: they might be late.
   for (const auto& [number, tick] : decided.ticks) {
+    if (ZS_PLANTED("merged-ticks-forgotten")) break;
     TicksRow ticks = state_.schedules().at(number).row;
     ticks.cursor_ms = tick.first;
     if (ticks.held == 0) ticks.task = tick.second;
@@ -139,7 +141,8 @@ void Core::MergeTaken(MergeView entry, Decided& decided, Now now) {
   bool makes_others = false;
   int64_t tick_ms = 0;
   const Schedule* schedule = FindTick(entry, &tick_ms);
-  const bool is_decided_tick = schedule != nullptr && tick_ms <= schedule->row.cursor_ms;
+  const bool is_decided_tick = schedule != nullptr && tick_ms <= schedule->row.cursor_ms &&
+                               !ZS_PLANTED("decided-ticks-run");
   if (schedule != nullptr && !is_decided_tick) decided.ticks[schedule->number] = {tick_ms, id};
   // One that both knew has the key for longer here than there.
   if (!over && key_held && holder.task >= decided.part.first_unknown) {
@@ -177,7 +180,7 @@ void Core::LoseAttempt(MergeView& entry) {
   if (row.cancelling) {
     row.state = TaskState::kCancelled;
     BuildOutcome("the task was cancelled while it ran", {}, ErrorCode::kCancelled);
-  } else if (row.at_most_once || row.lost >= kCrashLimit) {
+  } else if ((row.at_most_once && !ZS_PLANTED("once-merged-to-run")) || row.lost >= kCrashLimit) {
     row.state = TaskState::kDead;
     const std::string_view why = row.at_most_once ? kMayHaveRunThere : kRanThere;
     BuildOutcome(why, {}, ErrorCode::kWorkerLost);
@@ -235,6 +238,7 @@ void Core::MergeEnded(const MergeView& entry, Decided& decided, Now now) {
   if (slot == kNil) return;  // over here too
   Task& task = state_.tasks()[slot];
   const bool leased = task.state == TaskState::kLeased;
+  if (ZS_PLANTED("ends-not-merged")) return;
   if (leased && IsPresumed(entry.outcome)) return;             // it runs here
   const LaneGates gates = GatesOf(state_.lanes()[task.lane]);  // it may go with the task
   if (leased) {
@@ -266,7 +270,8 @@ void Core::MergeSubmitted(const MergeView& entry, uint64_t number, Now now) {
   const ProducerSubmit& submit = entry.submit.submit;
   const std::optional<uint64_t> taken_in =
       producer == nullptr ? std::nullopt : producer->taken.EpochOf(submit.seq);
-  if (taken_in && *taken_in >= EpochOf(TaskId(submit.first_id)).value()) {
+  if (taken_in && *taken_in >= EpochOf(TaskId(submit.first_id)).value() &&
+      !ZS_PLANTED("resends-merged")) {
     MergeView resent;
     resent.kind = MergeKind::kResent;
     resent.resent = {submit.first_id, submit.accepted};
@@ -284,7 +289,7 @@ void Core::MergeSchedule(const MergeView& entry, Decided& decided, Now now) {
   AlignedCopy copy;
   const auto* set = VerifyBody<wire::ScheduleSet>(copy.Align(entry.schedule));
   if (const Schedule* own = state_.FindSchedule(TextOf(set->name()))) {
-    if (own->row.cursor_ms >= entry.ticks.cursor_ms) return;
+    if (own->row.cursor_ms >= entry.ticks.cursor_ms || ZS_PLANTED("merged-ticks-forgotten")) return;
     TicksRow ticks = own->row;
     ticks.cursor_ms = entry.ticks.cursor_ms;  // what that side fired is not fired again
     RecordSchedule(own->number, ticks, {}, now);

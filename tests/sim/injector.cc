@@ -49,6 +49,7 @@ void Injector::BeginPair() {
     else
       parts_.pair->CutBoth(for_us);
   });
+  Every(faults.split_every_ms, [this] { Split(UpTo(world_.faults.split_max_ms)); });
   Every(faults.arbiter_away_every_ms,
         [this] { parts_.pair->ArbiterAway(UpTo(world_.faults.arbiter_away_max_ms)); });
   Every(faults.blackout_every_ms, [this] {
@@ -56,6 +57,15 @@ void Injector::BeginPair() {
   });
   Every(faults.switchover_every_ms, [this] {
     for (auto& broker : parts_.brokers) broker->HandOverToPeer();
+  });
+}
+
+void Injector::Split(int64_t for_us) {
+  parts_.pair->CutBoth(for_us);
+  const uint64_t sides = random_.Next();
+  world_.network.Split(for_us, [sides](uint64_t owner, const std::string& endpoint) {
+    const bool backup = endpoint.starts_with(std::string("tcp://") + kHosts[1] + ":");
+    return (sides >> owner % 64 & 1) != uint64_t{backup};
   });
 }
 

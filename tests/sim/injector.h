@@ -39,6 +39,7 @@ class Injector {
   void Every(int64_t mean_ms, std::function<void()> strike);
   void BootBroker(size_t number);
   void BeginPair();
+  void Split(int64_t for_us);
   SimBroker& AnyBroker();
   void BeginNetworkAndBroker();
   void BeginPeers();

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "broker/core/batch.h"
+#include "broker/journal/journal.h"
 #include "broker/server/engine.h"
 #include "schemas/errors.h"
 #include "schemas/frame.h"
@@ -69,11 +70,15 @@ class Judge {
   virtual void Committed(const broker::Batch& batch) = 0;
   // Without an arbiter: a broker has it on its disk. It may or may not be in that log.
   virtual void Written(const broker::Batch& /*batch*/) {}
+  // Without an arbiter: a broker has set this data aside, to be merged.
+  virtual void Archived(broker::JournalView& /*view*/) {}
   // The broker was told so.
   virtual void CommitReported() {}
 
   // --- Of clocks
   virtual void ClockJumped() {}
+  // All of them run so much too fast or too slow, at most.
+  virtual void ClocksDrift(double /*share*/) {}
 
   // --- Of workers. `mono_ms`: what the worker's clock shows.
   virtual void AttemptStarted(uint64_t /*lease*/, int64_t /*mono_ms*/) {}

@@ -88,28 +88,34 @@ void MergeJudge::Written(const broker::Batch& batch) {
   batch.ForEachChange(Table::kTasks, on_task, [&](const broker::KeyRange& range) {
     for (uint64_t id = range.first; id <= range.last; ++id) gone_alone_.insert(id);
   });
-  bool merges = false;
-  ForEachRecord(batch.records(), [&](const RecordHead& head, std::string_view) {
-    merges |= head.kind == RecordKind::kMerged;
-  });
-  if (merges) return;  // which of its ends are the merge's is not seen from here
-  ForEachTask(batch, [&](uint64_t id, const TaskRow& row) {
-    if (IsFinished(row.state))
-      ends_.try_emplace({id, row.state}, batch.epoch().value());
-  });
+}
+
+void MergeJudge::Archived(broker::JournalView& view) {
+  broker::MetaRow meta;
+  Archive archive;
+  const auto bytes = view.Get(Table::kMeta, broker::kMetaState);
+  absl::Status status = bytes.status();
+  if (status.ok() && !*bytes) return;  // it never was anything
+  if (status.ok() && !broker::RowReader(**bytes).Read(meta))
+    return Fail("what a broker sets aside has no state");
+  status.Update(view.Scan(Table::kTasks, 0, [&](uint64_t id, std::string_view row) {
+    return broker::RowReader(row).Read(archive[id]);
+  }));
+  if (!status.ok()) return Fail(MessageOf(status));
+  archives_[meta.hash] = std::move(archive);
 }
 
 // --- The line -----------------------------------------------------------------------------------------------------------
 
 void MergeJudge::Committed(const broker::Batch& batch) {
   RecordKind kind{};
+  epoch_ = batch.epoch().value();
   extra_.clear();
   ForEachRecord(batch.records(), [&](const RecordHead& head, std::string_view rest) {
     kind = head.kind;
     broker::TickedRecord ticked;
     broker::MergedRecord merged;
-    if (kind == RecordKind::kMerged && broker::RowReader(rest).Read(merged))
-      merged_epoch_ = merged.row.epoch;
+    if (kind == RecordKind::kMerged && broker::RowReader(rest).Read(merged)) merged_ = merged.row;
     broker::RowReader in(rest);
     if (kind != RecordKind::kTicked || !in.Read(ticked)) return;
     for (broker::TickedEntry entry; !in.rest().empty() && in.Read(entry);)
@@ -126,6 +132,7 @@ void MergeJudge::Committed(const broker::Batch& batch) {
   batch.ForEachChange(Table::kTasks, on_task, [&](const broker::KeyRange& range) {
     for (uint64_t id = range.first; id <= range.last; ++id) RowErased(kind, id);
   });
+  if (kind == RecordKind::kMerged && merged_.done) CheckAllMerged();
 }
 
 void MergeJudge::SpecStored(RecordKind kind, uint64_t id, std::string_view bytes) {
@@ -155,7 +162,7 @@ void MergeJudge::FollowsMarker(uint64_t id, const broker::SpecView& spec) {
   const uint64_t here = EpochOf(TaskId(known->second)).value(), there = EpochOf(TaskId(id)).value();
   // The frame came here first and there later, so that its client was told of the later one. Or its client was there again
   // afterwards, so that nothing is known there of an answered frame.
-  if (here < there || here < merged_epoch_)
+  if (here < there || here < merged_.epoch)
     ++reached_["frames_of_two_sides"];
   else
     Fail(absl::StrCat(marker, " was created twice: as ", Name(known->second), " and as ",
@@ -173,12 +180,6 @@ void MergeJudge::TickStored(RecordKind kind, uint64_t id, Tick tick) {
     Fail(absl::StrCat("the tick of ", tick.first, " at ", FormatTimeMs(tick.second),
                       " is fired again as ", Name(id), ", after ", Name(known->second)));
   }
-}
-
-// In the log that this record merges; of what came later nothing was known.
-bool MergeJudge::HadEnded(uint64_t id, TaskState state) const {
-  const auto end = ends_.find({id, state});
-  return end != ends_.end() && end->second <= merged_epoch_;
 }
 
 void MergeJudge::RowStored(RecordKind kind, uint64_t id, const TaskRow& row) {
@@ -203,26 +204,45 @@ void MergeJudge::RowStored(RecordKind kind, uint64_t id, const TaskRow& row) {
   if (kind == RecordKind::kMerged) CheckMerged(id, task, row);
   task.row = row;
   task.has_row = true;
+  task.retried |= was_over && retried;
 }
 
 // A record that merges: the task is new here, or was known and not over.
 void MergeJudge::CheckMerged(uint64_t id, const TaskFacts& before, const TaskRow& row) {
   const bool is_new = !before.has_row;
+  if (!is_new && row.state == before.row.state) return;  // written anew beside another
+  if (is_new && EpochOf(TaskId(id)).value() == epoch_) return;  // it follows one that ends here
   ++reached_[is_new ? "tasks_merged" : "ends_merged"];
+  const Archive& archive = archives_[merged_.log_hash];
+  const auto there = archive.find(id);
+  if (there == archive.end()) return Fail(Name(id) + " is merged, and nobody has set it aside");
+  const TaskState state = there->second.state;
+  const bool ran = state == TaskState::kLeased;
+  auto fail = [&] {
+    Fail(absl::StrCat(Name(id), " was ", Name(state), " at the other side, and is merged as ",
+                      Name(row.state)));
+  };
+  if (IsFinished(state)) return row.state == state ? void() : fail();
   if (!IsFinished(row.state)) {
-    if (is_new && refired_.contains(id))
-      Fail(Name(id) + ", of a tick that has one already, is to run");
-    if (is_new && HadEnded(id, TaskState::kSucceeded))
-      Fail(Name(id) + " had succeeded, and is to run again");
+    if (refired_.contains(id)) Fail(Name(id) + ", of a tick that has one already, is to run");
+    if (ran && (there->second.at_most_once || there->second.cancelling)) fail();
     return;
   }
-  if (HadEnded(id, row.state)) return;
-  if (HadEnded(id, TaskState::kSucceeded))
-    return Fail(Name(id) + " had succeeded, and was made " + Name(row.state));
-  if (row.state == TaskState::kSucceeded) return;  // beside a merge, or not yet told
-  // Voided; or it ran there, and was to run at most once or was cancelled.
+  // Voided; or it ran there, and was to run at most once, was cancelled, or was lost too often.
+  if (row.state != TaskState::kCancelled && !(ran && row.state == TaskState::kDead)) return fail();
   ++reached_["voided"];
   voided_.insert(id);
+}
+
+// What had succeeded there is over here too, unless it was dead here and is tried again. What is not here at all its client has sent again, or was told of: MustBeThere.
+void MergeJudge::CheckAllMerged() {
+  for (const auto& [id, row] : archives_[merged_.log_hash]) {
+    auto task = line_.find(id);
+    if (row.state == TaskState::kSucceeded && task != line_.end() && !task->second.retried &&
+        !IsFinished(task->second.row.state))
+      return Fail(Name(id) + " had succeeded at the other side, which was merged, and is " +
+                  Name(task->second.row.state));
+  }
 }
 
 void MergeJudge::RowErased(RecordKind kind, uint64_t id) {

@@ -3,7 +3,9 @@
 //   promise                                        | seen by
 //   -----------------------------------------------+--------------------------------------------------------------------
 //   no acknowledged task is lost, whoever took it  | what clients were told against the line; GET of every id at the end
-//   finished work stays finished                   | ends on a broker's disk, before they are merged, against the line
+//   finished work stays finished, and what is not  | each archive as it is set aside, against the line where it is merged
+//     over goes on, or is dead or cancelled for a  |
+//     reason                                       |
 //   one terminal state                             | rows of the line: an end changes only by a RETRY of a dead task
 //   a result is an attempt's that ended so         | rows that succeeded against the handlers
 //   a frame that both took creates its tasks once, | the marker in each payload stands in one spec row of the line
@@ -38,6 +40,7 @@ class MergeJudge final : public Judge {
   void FrameOut(broker::Endpoint, std::string_view routing_id, const FrameHeader& header,
                 std::string_view body) override;
   void Written(const broker::Batch& batch) override;
+  void Archived(broker::JournalView& view) override;
   void AttemptEnded(uint64_t lease, AttemptTruth truth) override {
     if (truth.succeeded) succeeded_.insert(truth.task);
     truths_[lease] = std::move(truth);
@@ -56,7 +59,7 @@ class MergeJudge final : public Judge {
   using Tick = std::pair<std::string, int64_t>;  // schedule, time
   struct TaskFacts {
     broker::TaskRow row;
-    bool has_row = false, gone = false;
+    bool has_row = false, gone = false, retried = false;
   };
 
   void NoteRefused(uint64_t session, uint64_t seq);
@@ -66,7 +69,7 @@ class MergeJudge final : public Judge {
   void RowStored(broker::RecordKind kind, uint64_t id, const broker::TaskRow& row);
   void RowErased(broker::RecordKind kind, uint64_t id);
   void CheckMerged(uint64_t id, const TaskFacts& before, const broker::TaskRow& row);
-  bool HadEnded(uint64_t id, broker::TaskState state) const;
+  void CheckAllMerged();
 
   absl::flat_hash_map<uint64_t, AttemptTruth> truths_;  // by lease
   absl::flat_hash_set<uint64_t> succeeded_;             // tasks of which an attempt has
@@ -75,14 +78,15 @@ class MergeJudge final : public Judge {
   std::map<std::pair<uint64_t, uint64_t>, std::vector<std::string>> submits_;
   absl::flat_hash_set<std::string> refused_;  // markers of tasks that a broker has refused: they may come under another seq
   AlignedCopy aligned_;
-  // The first epoch in which a broker had it on its disk, by no merge.
-  absl::flat_hash_map<std::pair<uint64_t, broker::TaskState>, uint64_t> ends_;
+  using Archive = std::map<uint64_t, broker::TaskRow>;  // by task
+  absl::flat_hash_map<uint64_t, Archive> archives_;      // by the hash of their logs
   absl::flat_hash_set<uint64_t> gone_alone_;  // a broker pruned or deleted them, so that nobody could hand them over
 
   // --- The line
   std::map<uint64_t, TaskFacts> line_;
   absl::flat_hash_map<std::string, uint64_t> id_of_marker_;
-  uint64_t merged_epoch_ = 0;      // of this record: in which the log ended that it merges
+  uint64_t epoch_ = 0;       // of this record
+  broker::MergeRow merged_;  // likewise, if it merges
   std::map<Tick, uint64_t> ticks_;        // that have a task
   absl::flat_hash_set<uint64_t> extra_;   // tasks of this record that somebody asked for by hand
   absl::flat_hash_set<uint64_t> refired_;  // of ticks that had one before

@@ -85,19 +85,23 @@ void Network::ReadFrom(const std::string& routing_id) {
   if (it != links_.end()) --it->second.up_waiting;
 }
 
-SocketId Network::Connect(const std::string& endpoint, Deliver deliver) {
+SocketId Network::Connect(uint64_t owner, const std::string& endpoint, Deliver deliver) {
   SocketId socket = next_socket_++;
-  sockets_[socket] = Socket{endpoint, std::move(deliver), {}, {}};
+  sockets_[socket] = Socket{owner, endpoint, std::move(deliver), {}, {}};
   TryConnect(socket);
   return socket;
+}
+
+bool Network::IsReachable(const Socket& from) const {
+  const int64_t now_us = scheduler_.now_us();
+  if (now_us < split_until_us_ && apart_(from.owner, from.endpoint)) return false;
+  return now_us >= partitioned_until_us_ && endpoints_.contains(from.endpoint);
 }
 
 void Network::TryConnect(SocketId socket) {
   auto it = sockets_.find(socket);
   if (it == sockets_.end() || !it->second.link.empty()) return;
-  bool reachable =
-      endpoints_.contains(it->second.endpoint) && scheduler_.now_us() >= partitioned_until_us_;
-  if (!reachable) {
+  if (!IsReachable(it->second)) {
     scheduler_.After(random_.Between(kReconnectMinUs, kReconnectMaxUs), life_,
                      [this, socket] { TryConnect(socket); });
     return;
@@ -109,8 +113,7 @@ void Network::TryConnect(SocketId socket) {
 void Network::Establish(SocketId socket) {
   auto it = sockets_.find(socket);
   if (it == sockets_.end() || !it->second.link.empty()) return;
-  if (!endpoints_.contains(it->second.endpoint) || scheduler_.now_us() < partitioned_until_us_)
-    return TryConnect(socket);
+  if (!IsReachable(it->second)) return TryConnect(socket);
   std::string routing_id = RoutingId(next_link_++);
   Link& link = links_[routing_id];
   link.socket = socket;
@@ -197,6 +200,18 @@ void Network::Partition(int64_t for_us) {
   std::vector<std::string> all;
   for (const auto& [routing_id, link] : links_) all.push_back(routing_id);
   for (const std::string& routing_id : all) Cut(routing_id);
+}
+
+void Network::Split(int64_t for_us, Apart apart) {
+  scheduler_.Trace("split", static_cast<uint64_t>(for_us));
+  split_until_us_ = scheduler_.now_us() + for_us;
+  apart_ = std::move(apart);
+  std::vector<std::string> ended;
+  for (const auto& [routing_id, link] : links_)
+    if (auto from = sockets_.find(link.socket);
+        from != sockets_.end() && apart_(from->second.owner, link.endpoint))
+      ended.push_back(routing_id);
+  for (const std::string& routing_id : ended) Cut(routing_id);
 }
 
 }  // namespace zsched::sim

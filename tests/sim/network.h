@@ -49,7 +49,8 @@ class Network {
 
   // --- The DEALER side
   using Deliver = std::function<void(std::string frame)>;
-  SocketId Connect(const std::string& endpoint, Deliver deliver);
+  // `owner` is the process that connects: what Split tells apart.
+  SocketId Connect(uint64_t owner, const std::string& endpoint, Deliver deliver);
   // False: as many frames wait as may.
   bool Send(SocketId socket, std::string frame);
   void ReadBy(SocketId socket);
@@ -59,7 +60,10 @@ class Network {
   // --- Faults
   void CutOne();
   void Partition(int64_t for_us);
-  void Heal() { partitioned_until_us_ = 0; }
+  // These owners do not reach these endpoints.
+  using Apart = std::function<bool(uint64_t owner, const std::string& endpoint)>;
+  void Split(int64_t for_us, Apart apart);
+  void Heal() { partitioned_until_us_ = split_until_us_ = 0; }
 
  private:
   struct Link {
@@ -70,6 +74,7 @@ class Network {
     int64_t up_waiting = 0, down_waiting = 0;  // sent and not read
   };
   struct Socket {
+    uint64_t owner = 0;
     std::string endpoint;
     Deliver deliver;
     std::deque<std::string> queue;
@@ -77,6 +82,7 @@ class Network {
   };
 
   int64_t ArrivalUs(int64_t& last_us);
+  bool IsReachable(const Socket& from) const;
   template <class Arrive>
   void Transmit(const Link& link, int64_t& last_us, int64_t& waiting, Arrive arrive);
   void TryConnect(SocketId socket);
@@ -93,7 +99,8 @@ class Network {
   std::map<SocketId, Socket> sockets_;
   SocketId next_socket_ = 1;
   uint32_t next_link_ = 1;
-  int64_t partitioned_until_us_ = 0;
+  int64_t partitioned_until_us_ = 0, split_until_us_ = 0;
+  Apart apart_;
 };
 
 }  // namespace zsched::sim

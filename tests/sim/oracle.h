@@ -101,6 +101,10 @@ class Oracle final : public Judge {
   void Committed(const broker::Batch& batch) override;
   void CommitReported() override;
   void ClockJumped() override { clocks_agree_ = false; }
+  void ClocksDrift(double share) override {
+    clocks_agree_ = false;
+    drift_ = share;
+  }
   void AttemptStarted(uint64_t lease, int64_t mono_ms) override;
   void StartWithin(uint64_t lease, int64_t until_ms) override;
   void AttemptEnded(uint64_t lease, AttemptTruth truth) override {
@@ -465,6 +469,7 @@ class Oracle final : public Judge {
 
   // --- Time
   bool clocks_agree_ = true;  // in this run, until one jumps
+  double drift_ = 0;          // of the clocks, at most
   int64_t broker_started_us_ = 0;
   int64_t steady_since_us_ = 0;  // since then the broker is up, not paused, and its disk is quick
   int64_t round_us_ = 0;

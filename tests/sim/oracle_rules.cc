@@ -104,7 +104,8 @@ void Oracle::CheckHandOut(const Wish& wish) {
     if (gate.rules.paused) return Fail(absl::StrCat(name, " is paused, and hands out"));
     if (gate.rules.rate_micro == 0) continue;
     // One more for a token that was nearly there, and the rest of a millisecond.
-    const double elapsed_ms = static_cast<double>(scheduler_.now_us() - gate.asked_us) / 1e3 + 1;
+    const double elapsed_ms =
+        static_cast<double>(scheduler_.now_us() - gate.asked_us) / 1e3 * (1 + drift_) + 1;
     const double allowed =
         static_cast<double>(broker::BurstOf(gate.rules.burst, gate.rules.rate_micro)) + 1 +
         static_cast<double>(gate.rules.rate_micro) / 1e9 * elapsed_ms;

@@ -216,6 +216,19 @@ constexpr PlantedBug kBugs[] = {
     {"copy-misses-rows", "a copy of the tables lacks rows", 10, "pair-copy"},
     {"answers-uncommitted", "questions are answered with what the standby has not got", 60,
      "pair-slow"},
+
+    // --- Pairs without an arbiter
+    {"parted-too-late", "two logs are taken to part where the later epoch begins", 100,
+     "lone-split"},
+    {"ends-not-merged", "what ended at the other side goes on here", 60, "lone-split"},
+    {"part-skipped", "of two parts of a merge one is decided", 60, "lone-split"},
+    {"resends-merged", "a frame that both sides took creates its tasks twice", 40, "lone-pause"},
+    {"once-merged-to-run", "what ran there and may run at most once is to run again", 40,
+     "lone-split", "once"},
+    {"decided-ticks-run", "a tick that both sides fired runs twice", 20, "lone-split",
+     "scheduled"},
+    {"merged-ticks-forgotten", "a tick is fired again that the other side fired", 120, "lone-chaos",
+     "scheduled"},
 };
 
 }  // namespace

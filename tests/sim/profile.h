@@ -59,6 +59,9 @@ struct FaultProfile {
   int64_t peer_late_max_ms = 0;
   int64_t peer_cut_every_ms = 0;  // one way or both
   int64_t peer_cut_max_ms = 0;
+  // Each client and worker reaches one of the two only, and these do not reach each other.
+  int64_t split_every_ms = 0;
+  int64_t split_max_ms = 0;
   double answer_lost = 0;  // of the arbiter's; of these every second question is not heard either
   int64_t arbiter_away_every_ms = 0;
   int64_t arbiter_away_max_ms = 0;

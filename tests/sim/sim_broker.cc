@@ -308,7 +308,10 @@ void SimBroker::Reopen() {
   const bool has_copy = node_->has_copy();
   CloseNode();
   if (has_copy) {
-    if (!pair_->arbitrated()) archives_.push_back(disk_);
+    if (!pair_->arbitrated()) {
+      world_.judge.Archived(**OpenDisk()->View());
+      archives_.push_back(disk_);
+    }
     disk_ = std::move(copy_);
     ++world_.reached["copies"];
   }

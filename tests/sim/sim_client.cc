@@ -166,7 +166,8 @@ void SimClient::Execute(SessionActions& actions) {
     if (auto* connect = std::get_if<ConnectAction>(&action)) {
       world_.network.Close(socket_);
       inbox_.clear();
-      socket_ = world_.network.Connect(connect->endpoint, [this](std::string frame) {
+      const uint64_t owner = 2 * static_cast<uint64_t>(number_);
+      socket_ = world_.network.Connect(owner, connect->endpoint, [this](std::string frame) {
         inbox_.push_back(std::move(frame));
         WakeNow();
       });

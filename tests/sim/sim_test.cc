@@ -62,7 +62,8 @@ std::vector<std::string> TracesOf(const std::string& output) {
 
 TEST(Simulation, TheSameSeedIsTheSameRunInAnotherProcess) {
   constexpr size_t kSeeds = 30;
-  for (const char* arguments : {"--count 30 --verbose", "--pair --count 30 --verbose"}) {
+  for (const char* arguments : {"--count 30 --verbose", "--pair --count 30 --verbose",
+                                "--lone-pair --count 30 --verbose"}) {
     const std::vector<std::string> first = TracesOf(Output(arguments));
     EXPECT_EQ(first.size(), kSeeds);
     EXPECT_EQ(first, TracesOf(Output(arguments)));

@@ -149,7 +149,8 @@ void SimWorker::Execute(SessionActions& actions) {
     if (auto* connect = std::get_if<ConnectAction>(&action)) {
       world_.network.Close(socket_);
       inbox_.clear();
-      socket_ = world_.network.Connect(connect->endpoint, [this](std::string frame) {
+      const uint64_t owner = 2 * static_cast<uint64_t>(number_) + 1;
+      socket_ = world_.network.Connect(owner, connect->endpoint, [this](std::string frame) {
         inbox_.push_back(std::move(frame));
         WakeNow();
       });

@@ -36,6 +36,7 @@ class Simulation {
         merge_judge_(faults_.arbitrated ? nullptr
                                         : std::make_unique<MergeJudge>(scheduler_)),
         world_{scheduler_, network_, judge(), faults_, workload_, reached_, {}} {
+    if (faults_.clock_drift > 0) judge().ClocksDrift(faults_.clock_drift);
     MakeBrokers();
     for (int i = 0; i < workload_.workers; ++i)
       parts_.workers.push_back(std::make_unique<SimWorker>(world_, i));
