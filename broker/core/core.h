@@ -65,8 +65,8 @@ struct CoreConfig {
   uint64_t max_schedules = 200'000;         // some 600 bytes each, and
   uint64_t max_schedule_bytes = 256 << 20;  // their definitions, which are in memory
   uint64_t max_follow_bytes = uint64_t{1}
-                              << 30;        // templates of unfinished and dead tasks, in memory
-  uint64_t max_producers = 100'000;         // clients whose submits are remembered
+                              << 30;  // templates of unfinished and dead tasks, in memory
+  uint64_t max_producers = 100'000;   // clients whose submits are remembered
   // Those that have left too, while they are less than half of these: what another broker took of them alone may be merged.
   bool keep_departed = false;
   int64_t keep_keys_ms = 24 * 3600 * 1000;  // an idempotency key, after its task is over

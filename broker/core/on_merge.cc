@@ -55,7 +55,8 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
     return absl::OkStatus();
   ZS_RETURN_IF_ERROR(CheckMergeEntries(part.entries));
   ZS_RETURN_IF_ERROR(CheckMergeIds(part.entries));
-  Decided decided{.part = part, .row = {}, .outcome = {}, .last = {}, .taken_away = {}, .ticks = {}};
+  Decided decided{
+      .part = part, .row = {}, .outcome = {}, .last = {}, .taken_away = {}, .ticks = {}};
   if (known != nullptr) decided.row = *known;
   if (known == nullptr) decided.row.begun_ms = now.wall_ms;
   decided.row.log_hash = part.log_hash;
@@ -63,8 +64,7 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
   // Records of their own, in front: they may come twice, if what follows does not become durable.
   ForEachMergeEntry(part.entries, [&](const MergeView& entry) {
     if (entry.kind == MergeKind::kSchedule) MergeSchedule(entry, decided, now);
-    if (entry.kind == MergeKind::kTask && IsFinished(entry.task.row.state))
-      ReleaseTick(entry, now);
+    if (entry.kind == MergeKind::kTask && IsFinished(entry.task.row.state)) ReleaseTick(entry, now);
   });
   MergedRecord record{state_.MergeNumber(part.log_hash), {}};
   OpenedRecord opened = OpenRecord(RecordKind::kMerged, record);
@@ -141,9 +141,12 @@ void Core::MergeTaken(MergeView entry, Decided& decided, Now now) {
   bool makes_others = false;
   int64_t tick_ms = 0;
   const Schedule* schedule = FindTick(entry, &tick_ms);
-  const bool is_decided_tick = schedule != nullptr && tick_ms <= schedule->row.cursor_ms &&
-                               !ZS_PLANTED("decided-ticks-run");
-  if (schedule != nullptr && !is_decided_tick) decided.ticks[schedule->number] = {tick_ms, id};
+  const bool is_decided_tick =
+      schedule != nullptr && tick_ms <= schedule->row.cursor_ms && !ZS_PLANTED("decided-ticks-run");
+  if (schedule != nullptr && !is_decided_tick) {
+    std::pair<int64_t, uint64_t>& latest = decided.ticks[schedule->number];
+    latest = std::max(latest, {tick_ms, id});
+  }
   // One that both knew has the key for longer here than there.
   if (!over && key_held && holder.task >= decided.part.first_unknown) {
     Void(entry, decided.outcome,

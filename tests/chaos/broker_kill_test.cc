@@ -250,7 +250,7 @@ int BrokerChaos::CheckSleepers() {
 // The standby has all that was acknowledged, and the workers bring their attempts along.
 TEST_F(BrokerChaos, Kill9OfTheActiveOfAPairLosesNothingAndAttemptsRunOn) {
   StartPair("20s");
-  const uint64_t rounds = FromEnvironment("ZSCHED_CHAOS_ROUNDS", 10);
+  const uint64_t rounds = FromEnvironment("ZSCHED_CHAOS_ROUNDS", 30);
   Rounds(rounds, [&] {
     StartSleeper();
     const std::string active = cluster_.Active();
@@ -279,7 +279,7 @@ TEST_F(BrokerChaos, SigtermOfTheActiveOfAPairHandsOver) {
 // Longer than every timeout: it goes on where it was, and has to find out that it is not the active any more.
 TEST_F(BrokerChaos, AnActiveThatStoodStillLosesNothing) {
   StartPair("20s");
-  Rounds(FromEnvironment("ZSCHED_CHAOS_ROUNDS", 3), [&] {
+  Rounds(FromEnvironment("ZSCHED_CHAOS_ROUNDS", 10), [&] {
     StartSleeper();
     const std::string active = cluster_.Active();
     cluster_.node(active).Signal(SIGSTOP);
@@ -298,7 +298,7 @@ TEST_F(BrokerChaos, AnActiveThatStoodStillLosesNothing) {
 // The pair goes on alone, and takes the other in again.
 TEST_F(BrokerChaos, Kill9OfTheStandbyLosesNothing) {
   StartPair("20s");
-  Rounds(FromEnvironment("ZSCHED_CHAOS_ROUNDS", 10), [&] {
+  Rounds(FromEnvironment("ZSCHED_CHAOS_ROUNDS", 30), [&] {
     const std::string standby = Cluster::Other(cluster_.Active());
     cluster_.KillNode(standby);
     cluster_.AwaitRole(Cluster::Other(standby), "kActiveSolo");

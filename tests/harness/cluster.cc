@@ -119,7 +119,8 @@ Process& Cluster::StartBroker(const Args& flags) {
 
 std::unique_ptr<Process> Cluster::StartBrokerProcess(const std::string& name, const Args& argv) {
   size_t from = Log(name).size();
-  auto process = std::make_unique<Process>(argv, ProcessOptions{.stdout_path = LogPath(name)});
+  auto process = std::make_unique<Process>(
+      argv, ProcessOptions{.stdout_path = LogPath(name), .environment = environments_[name]});
   bool ready = Await(
       [&] { return Log(name).find(" ready  ", from) != std::string::npos || !process->running(); });
   if (!ready || !process->running())

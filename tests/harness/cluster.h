@@ -94,6 +94,10 @@ class Cluster {
   void StartPair(const Args& flags = {});
   // Starts "witness", a third node, or starts it again. Returns its base address, for --arbiter witness=….
   std::string StartWitness();
+  // Of a node, from its next start on.
+  void SetEnvironment(const std::string& node, std::map<std::string, std::string> environment) {
+    environments_[node] = std::move(environment);
+  }
   // Waits until it says that it is ready, whatever its role.
   Process& StartNode(const std::string& node);
   Process& node(const std::string& node) { return *nodes_.at(node); }
@@ -147,6 +151,7 @@ class Cluster {
   std::optional<PortRange> more_ports_;  // of the backup
   std::optional<PortRange> witness_ports_;
   std::map<std::string, std::unique_ptr<Process>> nodes_;
+  std::map<std::string, std::map<std::string, std::string>> environments_;
   std::map<std::string, std::unique_ptr<Process>> workers_;
   int runs_ = 0;
 };

@@ -122,7 +122,8 @@ int main(int argc, char** argv) {
   app.add_option("--workload", flags.workload, "workload profile; default: chosen by the seed");
   auto* pair =
       app.add_flag("--pair", flags.pair, "two brokers and an arbiter, with the faults of pairs");
-  app.add_flag("--lone-pair", flags.lone, "two brokers without an arbiter, which merge what both do")
+  app.add_flag("--lone-pair", flags.lone,
+               "two brokers without an arbiter, which merge what both do")
       ->excludes(pair);
   app.add_flag("--trace", flags.trace, "print every event");
   app.add_flag("--verbose", flags.verbose, "print a line for each seed");

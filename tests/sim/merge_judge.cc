@@ -142,8 +142,7 @@ void MergeJudge::SpecStored(RecordKind kind, uint64_t id, std::string_view bytes
   Tick tick;
   broker::ReadLabels(*spec, [&tick](broker::LabelView label) {
     if (label.key == kScheduleLabel) tick.first = std::string(label.value);
-    if (label.key == kTickLabel)
-      tick.second = ParseTimeMs(std::string(label.value)).value_or(0);
+    if (label.key == kTickLabel) tick.second = ParseTimeMs(std::string(label.value)).value_or(0);
   });
   if (tick.first.empty())
     FollowsMarker(id, *spec);
@@ -165,8 +164,8 @@ void MergeJudge::FollowsMarker(uint64_t id, const broker::SpecView& spec) {
   if (here < there || here < merged_.epoch)
     ++reached_["frames_of_two_sides"];
   else
-    Fail(absl::StrCat(marker, " was created twice: as ", Name(known->second), " and as ",
-                      Name(id)));
+    Fail(
+        absl::StrCat(marker, " was created twice: as ", Name(known->second), " and as ", Name(id)));
 }
 
 // What somebody asked for by hand at the other side is not told from a tick.
@@ -210,7 +209,7 @@ void MergeJudge::RowStored(RecordKind kind, uint64_t id, const TaskRow& row) {
 // A record that merges: the task is new here, or was known and not over.
 void MergeJudge::CheckMerged(uint64_t id, const TaskFacts& before, const TaskRow& row) {
   const bool is_new = !before.has_row;
-  if (!is_new && row.state == before.row.state) return;  // written anew beside another
+  if (!is_new && row.state == before.row.state) return;         // written anew beside another
   if (is_new && EpochOf(TaskId(id)).value() == epoch_) return;  // it follows one that ends here
   ++reached_[is_new ? "tasks_merged" : "ends_merged"];
   const Archive& archive = archives_[merged_.log_hash];

@@ -76,19 +76,21 @@ class MergeJudge final : public Judge {
   std::set<uint64_t> acknowledged_;
   // Of each (session, seq): the frame's markers.
   std::map<std::pair<uint64_t, uint64_t>, std::vector<std::string>> submits_;
-  absl::flat_hash_set<std::string> refused_;  // markers of tasks that a broker has refused: they may come under another seq
+  absl::flat_hash_set<std::string>
+      refused_;  // markers of tasks that a broker has refused: they may come under another seq
   AlignedCopy aligned_;
   using Archive = std::map<uint64_t, broker::TaskRow>;  // by task
-  absl::flat_hash_map<uint64_t, Archive> archives_;      // by the hash of their logs
-  absl::flat_hash_set<uint64_t> gone_alone_;  // a broker pruned or deleted them, so that nobody could hand them over
+  absl::flat_hash_map<uint64_t, Archive> archives_;     // by the hash of their logs
+  absl::flat_hash_set<uint64_t>
+      gone_alone_;  // a broker pruned or deleted them, so that nobody could hand them over
 
   // --- The line
   std::map<uint64_t, TaskFacts> line_;
   absl::flat_hash_map<std::string, uint64_t> id_of_marker_;
-  uint64_t epoch_ = 0;       // of this record
-  broker::MergeRow merged_;  // likewise, if it merges
-  std::map<Tick, uint64_t> ticks_;        // that have a task
-  absl::flat_hash_set<uint64_t> extra_;   // tasks of this record that somebody asked for by hand
+  uint64_t epoch_ = 0;                     // of this record
+  broker::MergeRow merged_;                // likewise, if it merges
+  std::map<Tick, uint64_t> ticks_;         // that have a task
+  absl::flat_hash_set<uint64_t> extra_;    // tasks of this record that somebody asked for by hand
   absl::flat_hash_set<uint64_t> refired_;  // of ticks that had one before
   absl::flat_hash_set<uint64_t> voided_;   // by a merge: what is to run instead is here
 };

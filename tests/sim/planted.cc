@@ -225,8 +225,7 @@ constexpr PlantedBug kBugs[] = {
     {"resends-merged", "a frame that both sides took creates its tasks twice", 40, "lone-pause"},
     {"once-merged-to-run", "what ran there and may run at most once is to run again", 40,
      "lone-split", "once"},
-    {"decided-ticks-run", "a tick that both sides fired runs twice", 20, "lone-split",
-     "scheduled"},
+    {"decided-ticks-run", "a tick that both sides fired runs twice", 20, "lone-split", "scheduled"},
     {"merged-ticks-forgotten", "a tick is fired again that the other side fired", 120, "lone-chaos",
      "scheduled"},
 };

@@ -17,8 +17,8 @@ namespace zsched::sim {
 
 struct FaultProfile {
   std::string_view name;
-  bool pair = false;        // two brokers
-  bool arbitrated = true;   // of a pair
+  bool pair = false;       // two brokers
+  bool arbitrated = true;  // of a pair
   // Of everything that comes "every" so often: each seed draws how much faster or slower, up to this factor.
   double intensity_spread = 3;
 

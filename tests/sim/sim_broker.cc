@@ -90,8 +90,7 @@ void SimBroker::OpenNode() {
   node_ = std::make_unique<broker::Node>(config, *journal_, static_cast<broker::Outbox&>(*this),
                                          static_cast<broker::PeerOutbox*>(this));
   runner_ = std::make_unique<broker::QueryRunner>();
-  const broker::Register own =
-      pair_ == nullptr ? broker::Register() : pair_->OwnRegister(number_);
+  const broker::Register own = pair_ == nullptr ? broker::Register() : pair_->OwnRegister(number_);
   absl::Status started = node_->Start(own, now());
   if (!started.ok()) world_.judge.Fail("the broker cannot start: " + MessageOf(started));
 }
@@ -275,16 +274,17 @@ absl::StatusOr<std::unique_ptr<broker::Journal>> SimBroker::OpenCopy() {
 
 absl::StatusOr<std::unique_ptr<broker::MergeSource>> SimBroker::OpenMerge(JournalView& own) {
   for (; !archives_.empty(); archives_.pop_front()) {
-    ZS_ASSIGN_OR_RETURN(auto source,
-                        broker::MergeSource::Open(broker::OpenMemoryJournal(archives_.front()), own,
-                                                  kMergePart));
+    ZS_ASSIGN_OR_RETURN(
+        auto source,
+        broker::MergeSource::Open(broker::OpenMemoryJournal(archives_.front()), own, kMergePart));
     if (source != nullptr) return source;
   }
   return nullptr;
 }
 
 absl::Status SimBroker::CloseMerge(const absl::Status& merged) {
-  if (!merged.ok()) world_.judge.Fail("what a broker did alone cannot be merged: " + MessageOf(merged));
+  if (!merged.ok())
+    world_.judge.Fail("what a broker did alone cannot be merged: " + MessageOf(merged));
   archives_.pop_front();
   ++world_.reached["merges"];
   return absl::OkStatus();
@@ -446,11 +446,11 @@ void SimBroker::CompareDiskWithLog() {
   const std::string tables = rebuilt.Fingerprint();
   if (whole && tables != replayed.Fingerprint())
     world_.judge.Fail("the state of the tables is not that of the log: " +
-                       Difference(tables, replayed.Fingerprint()));
+                      Difference(tables, replayed.Fingerprint()));
   if (pair_ == nullptr || view->Bounds()->last != pair_->lsn()) return;
   if (tables != pair_->Fingerprint())
     world_.judge.Fail("the state of the tables is not that of what was committed: " +
-                       Difference(tables, pair_->Fingerprint()));
+                      Difference(tables, pair_->Fingerprint()));
 }
 
 }  // namespace zsched::sim

@@ -98,7 +98,8 @@ class SimBroker final : public Process, private broker::Outbox, private broker::
   const uint8_t number_;
   SimPair* const pair_;  // nullptr: it serves alone
   std::shared_ptr<broker::MemoryDisk> disk_, copy_;
-  std::deque<std::shared_ptr<broker::MemoryDisk>> archives_;  // that are not merged, the oldest first
+  std::deque<std::shared_ptr<broker::MemoryDisk>>
+      archives_;  // that are not merged, the oldest first
   std::unique_ptr<broker::Journal> journal_;
   std::unique_ptr<broker::Node> node_;
   Life node_life_;  // of node_: a broker of a pair may have several in one process

@@ -267,7 +267,7 @@ void SimClient::OnError(const FrameView& frame) {
   const ErrorCode code = ErrorFromNumber(error->code());
   if (code != ErrorCode::kResourceExhausted)
     return world_.judge.Fail("the broker refused a client's frame: " +
-                              std::string(TextOf(error->message())));
+                             std::string(TextOf(error->message())));
   std::string message(TextOf(error->message()));
   const int64_t now_ms = now().mono_ms;
   if (error->request() < kFirstRequest)

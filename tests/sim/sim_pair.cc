@@ -63,8 +63,7 @@ SimPair::SimPair(World& world)
 SimPair::~SimPair() { truth_.reset(); }
 
 bool SimPair::Failed(const absl::Status& status) {
-  if (!status.ok())
-    world_.judge.Fail("what was committed cannot be applied: " + MessageOf(status));
+  if (!status.ok()) world_.judge.Fail("what was committed cannot be applied: " + MessageOf(status));
   return !status.ok();
 }
 
@@ -180,7 +179,7 @@ void SimPair::CheckHash(Lsn lsn, uint64_t hash, const char* where) {
   auto known = hashes_.find(lsn.value());
   if (known != hashes_.end() && known->second != hash)
     world_.judge.Fail(absl::StrCat("record ", lsn.value(), " of ", where,
-                                    " is another than the one that was committed"));
+                                   " is another than the one that was committed"));
 }
 
 // Of records that are known already it is looked that they are the same.
@@ -257,8 +256,8 @@ void SimPair::Serves(uint8_t node, Epoch epoch, broker::JournalView& view) {
   const broker::LogBounds bounds = *view.Bounds();
   if (bounds.last < lsn())
     return world_.judge.Fail(absl::StrCat("broker ", node, " serves in epoch ", epoch.value(),
-                                           " with a log that ends at ", bounds.last.value(),
-                                           ", and record ", lsn().value(), " was committed"));
+                                          " with a log that ends at ", bounds.last.value(),
+                                          ", and record ", lsn().value(), " was committed"));
   // From the last one on that is known, which must be the same.
   const Lsn from = std::max(lsn(), bounds.first);
   Failed(view.ScanLog(from, [&](const LogSegment& segment) {

@@ -221,7 +221,7 @@ void SimWorker::OnFrame(const FrameView& frame) {
       const auto* error = VerifyBody<wire::Error>(frame.body);
       broken_ = Error(ErrorFromNumber(error->code()), "the broker refused a frame");
       world_.judge.Fail("a broker refused a worker's frame: " +
-                         std::string(TextOf(error->message())));
+                        std::string(TextOf(error->message())));
       return;
     }
     case MessageType::kHeartbeatAck:
@@ -240,8 +240,7 @@ void SimWorker::OnTasks(const FrameView& frame) {
         TaskId(task->task_id()), LeaseId(task->lease_id()), task->attempt(), task->timeout_ms(), 0,
         task->start_within_ms()};
     const auto within_ms = static_cast<int64_t>(task->start_within_ms());
-    if (within_ms != 0)
-      world_.judge.StartWithin(assigned.lease.value(), now().mono_ms + within_ms);
+    if (within_ms != 0) world_.judge.StartWithin(assigned.lease.value(), now().mono_ms + within_ms);
     if (!ledger_->OnAssigned(assigned, now().mono_ms)) continue;
     std::string_view payload = BytesOf(task->payload());
     queue_.push_back({assigned.lease, assigned.task, assigned.attempt, assigned.timeout_ms,

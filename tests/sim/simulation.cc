@@ -33,8 +33,7 @@ class Simulation {
         workload_(options.workload != nullptr ? *options.workload : Choose(AllWorkloads())),
         network_(scheduler_, faults_),
         oracle_(faults_.arbitrated ? std::make_unique<Oracle>(scheduler_) : nullptr),
-        merge_judge_(faults_.arbitrated ? nullptr
-                                        : std::make_unique<MergeJudge>(scheduler_)),
+        merge_judge_(faults_.arbitrated ? nullptr : std::make_unique<MergeJudge>(scheduler_)),
         world_{scheduler_, network_, judge(), faults_, workload_, reached_, {}} {
     if (faults_.clock_drift > 0) judge().ClocksDrift(faults_.clock_drift);
     MakeBrokers();
@@ -165,8 +164,7 @@ class Simulation {
     for (auto& broker : parts_.brokers)
       if (parts_.pair != nullptr)
         absl::StrAppend(&what, "; a broker is ", std::string(wire::EnumNameRole(broker->role())),
-                        broker->AtRest() ? ", at rest" : "",
-                        broker->IsQuiet() ? ", quiet" : "");
+                        broker->AtRest() ? ", at rest" : "", broker->IsQuiet() ? ", quiet" : "");
     for (auto& client : parts_.clients)
       if (!client->idle()) absl::StrAppend(&what, "; ", client->Waiting());
     judge().Fail(what);

@@ -367,7 +367,8 @@ TEST(Merge, ATickThatWaitsHereAndRanThereDoesNotRunAgain) {
   EXPECT_EQ(row.ended, 1u);
   sides.here.Pass(1);
   EXPECT_EQ(sides.here.core->state().FindSchedule("s")->row.held, 0u);
-  EXPECT_EQ(sides.here.core->state().tasks().size(), 1u) << "the third tick, which only waited here";
+  EXPECT_EQ(sides.here.core->state().tasks().size(), 1u)
+      << "the third tick, which only waited here";
   EXPECT_EQ(sides.here.Fingerprint(), sides.here.RebuiltFingerprint());
 }
 
