@@ -58,14 +58,14 @@ TEST_F(SlowStandby, SlowsThePairDownOrIsLeftOut) {
   cluster_.SetEnvironment(
       "backup", {{"LD_PRELOAD", ZSCHED_SLOW_SYNC}, {"SLOW_SYNC_FILE", delay_path()}});
   StartPair();
-  Submit(20, {});
+  Submit(20, {.type = "noop"});
   // Slower than any commit, and quicker than `stall`: everybody waits for it.
   SetDelay(400);
-  Submit(5, {});
+  Submit(5, {.type = "noop"});
   EXPECT_EQ(cluster_.RoleOf("primary"), "kActiveSync");
   // Its heart beats on.
   SetDelay(8'000);
-  Submit(5, {});
+  Submit(5, {.type = "noop"});
   EXPECT_EQ(cluster_.RoleOf("primary"), "kActiveSolo") << "acknowledged without the standby";
   SetDelay(0);
   CheckAllAreAtTheBackup();
@@ -89,12 +89,12 @@ TEST_F(FullStandby, IsLeftOutAndComesBackWhenThereIsRoom) {
   mounted_ = MountDisk("24m");
   if (!mounted_) GTEST_SKIP() << "cannot mount a small disk: " << std::strerror(errno);
   StartPair();
-  const TaskSpec large{.payload = std::string(256 << 10, 'x')};
+  const TaskSpec large{.type = "noop", .payload = std::string(256 << 10, 'x')};
   constexpr int kMostTasks = 400;  // four times what the disk holds
   while (cluster_.node("backup").running() && tasks_.size() < kMostTasks) Submit(1, large);
   ASSERT_FALSE(cluster_.node("backup").running()) << "its disk cannot hold them";
   EXPECT_EQ(cluster_.node("backup").WaitExit(), 1);
-  EXPECT_TRUE(cluster_.AwaitLog("backup", "No space left on device"));
+  EXPECT_TRUE(cluster_.AwaitLog("backup", "the disk is full"));
   cluster_.AwaitRole("primary", "kActiveSolo");
   Submit(20, large);
   ASSERT_TRUE(MountDisk("512m", MS_REMOUNT)) << std::strerror(errno);
