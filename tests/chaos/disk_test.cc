@@ -55,8 +55,8 @@ TEST_F(SlowStandby, SlowsThePairDownOrIsLeftOut) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "what is preloaded must not come before AddressSanitizer";
 #endif
-  cluster_.SetEnvironment(
-      "backup", {{"LD_PRELOAD", ZSCHED_SLOW_SYNC}, {"SLOW_SYNC_FILE", delay_path()}});
+  cluster_.SetEnvironment("backup",
+                          {{"LD_PRELOAD", ZSCHED_SLOW_SYNC}, {"SLOW_SYNC_FILE", delay_path()}});
   StartPair();
   Submit(20, {.type = "noop"});
   // Slower than any commit, and quicker than `stall`: everybody waits for it.

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <memory>
+#include <numeric>
 #include <optional>
 
 #include "schemas/verify.h"
@@ -422,6 +425,61 @@ TEST(SessionTest, TheSameSeedGivesTheSamePauses) {
   };
   EXPECT_EQ(pause(7), pause(7));
   EXPECT_NE(pause(7), pause(8));
+}
+
+// Sessions that all lose the same broker of a pair in the same moment; the other one takes over 0.9 s later.
+TEST(SessionTest, AThousandThatLoseTheirBrokerComeSpreadOut) {
+  constexpr size_t kSessions = 1'000;
+  constexpr int64_t kLostMs = 10'000, kTakesOverMs = kLostMs + 900, kWindowMs = 10;
+  std::vector<std::unique_ptr<Driver>> drivers;
+  for (uint64_t seed = 0; seed < kSessions; ++seed)
+    drivers.push_back(std::make_unique<Driver>(
+        SessionKind::kClient, std::vector<HostPort>{{"one", 5570}, {"two", 5570}}, seed));
+  std::vector<int> asked(20'000);  // of each millisecond: how many turn to the other one
+  size_t ready = 0, asks = 0, most = 0;
+  // What its event made the session do, until it waits for time.
+  auto answer = [&](Driver& d, int64_t now_ms) {
+    while (!d.connects.empty()) {
+      if (d.connects.back().find("one") != std::string::npos) {
+        d.Refused();
+        continue;
+      }
+      ++asked[static_cast<size_t>(now_ms)];
+      ++asks;
+      const bool serves = now_ms >= kTakesOverMs;
+      const wire::Role role = serves ? wire::Role::kActiveSolo : wire::Role::kStandby;
+      d.Frame(MessageType::kView, ViewBody({{role, ":5570", ":5571", true}}, kEpoch + 1),
+              kEpoch + 1);
+      if (serves)
+        d.SendWelcome(kEpoch + 1);
+      else
+        d.Frame(MessageType::kError, ErrorBody(ErrorCode::kUnavailable), kEpoch + 1);
+      ready += d.session().ready();
+    }
+  };
+  for (auto& d : drivers) {
+    d->Open();
+    d->Tick(kLostMs);
+    d->Disconnected();
+    answer(*d, kLostMs);
+  }
+  int64_t now_ms = kLostMs;
+  for (; ready < kSessions && now_ms < static_cast<int64_t>(asked.size()) - 1; ++now_ms)
+    for (auto& d : drivers)
+      if (!d->session().ready() && d->session().next_deadline_ms() <= now_ms) {
+        d->Tick(now_ms);
+        answer(*d, now_ms);
+      }
+  EXPECT_EQ(ready, kSessions);
+  for (size_t ms = kLostMs + kWindowMs; ms < asked.size(); ++ms)
+    most =
+        std::max(most, static_cast<size_t>(std::accumulate(&asked[ms - kWindowMs], &asked[ms], 0)));
+  RecordProperty("most_in_10_ms", static_cast<int>(most));
+  RecordProperty("asks", static_cast<int>(asks));
+  RecordProperty("all_ready_after_ms", static_cast<int>(now_ms - kTakesOverMs));
+  EXPECT_LT(most, kSessions / 3) << "in any 10 ms";
+  EXPECT_LT(asks, 12 * kSessions);
+  EXPECT_LT(now_ms, kTakesOverMs + 2 * kReconnectMaxMs);
 }
 
 // --- The open session ---
