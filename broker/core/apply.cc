@@ -189,6 +189,12 @@ class Applier {
       case MergeKind::kResent:
         state_.MergeResent(number, entry.resent);
         return absl::OkStatus();
+      case MergeKind::kTicks:
+        if (!state_.schedules().contains(static_cast<uint32_t>(entry.moved.schedule)))
+          return Corrupt("an unknown schedule has come further");
+        state_.ScheduleSet(batch_, static_cast<uint32_t>(entry.moved.schedule), entry.moved.row,
+                           {});
+        return absl::OkStatus();
       case MergeKind::kSchedule:
         break;
     }

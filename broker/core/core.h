@@ -465,12 +465,14 @@ class Core {
   struct Decided;
   void MergeTaken(MergeView entry, Decided& decided, Now now);
   void MergeEnded(const MergeView& entry, Decided& decided, Now now);
-  void MergeSubmitted(const MergeView& entry, uint64_t number, Now now);
+  void MergeSubmitted(const MergeView& entry, const Decided& decided, uint64_t number, Now now);
+  void MoveSchedules(const Decided& decided);
   void MergeSchedule(const MergeView& entry, Decided& decided, Now now);
   void RecordMerged(const MergeView& entry, Now now);
   void LoseAttempt(MergeView& entry);
   const Schedule* FindTick(const MergeView& entry, int64_t* tick_ms) const;
   void ReleaseTick(const MergeView& entry, Now now);
+  static bool MayHaveRun(const TaskRow& row);
   bool FollowsHereToo(const MergeView& entry, const MergePart& part) const;
   absl::Status CheckMergeIds(std::string_view entries) const;
 

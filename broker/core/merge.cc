@@ -72,6 +72,9 @@ std::optional<MergeView> Read(std::string_view* entries) {
     case MergeKind::kResent:
       read = in.Read(out.resent);
       break;
+    case MergeKind::kTicks:
+      read = in.Read(out.moved);
+      break;
   }
   if (!read || !in.rest().empty()) return std::nullopt;
   return out;
@@ -154,6 +157,11 @@ absl::Status Check(const MergeView& entry) {
       return IsId(entry.resent.first_id) && entry.resent.tasks <= kMaxSubmitTasks
                  ? absl::OkStatus()
                  : Malformed("a frame of no tasks was sent again");
+    case MergeKind::kTicks:
+      return entry.moved.schedule != 0 && entry.moved.schedule < UINT32_MAX &&
+                     AreSane(entry.moved.row)
+                 ? absl::OkStatus()
+                 : Malformed("a schedule is out of range");
   }
   return Malformed("an unknown entry");
 }
@@ -204,6 +212,9 @@ void AppendMergeEntry(std::string& entries, MergeView entry) {
       break;
     case MergeKind::kResent:
       AppendStruct(entries, entry.resent);
+      break;
+    case MergeKind::kTicks:
+      AppendStruct(entries, entry.moved);
       break;
   }
   const auto bytes = static_cast<uint32_t>(entries.size() - start);

@@ -54,6 +54,8 @@ enum class MergeKind : uint8_t {
   kSchedule = 4,
   // MergeResent. Of records only: the tasks of a frame that its client has sent to this side too.
   kResent = 5,
+  // MergeTicks. Of records only: how far a schedule has come with the tasks of the same record.
+  kTicks = 6,
 };
 
 struct MergeEntry {
@@ -109,6 +111,12 @@ struct MergeResent {
   uint64_t tasks = 0;
 };
 
+struct MergeTicks {
+  uint64_t schedule = 0;  // its number here
+  TicksRow row;
+};
+static_assert(sizeof(MergeTicks) == 72);
+
 // One entry, read.
 struct MergeView {
   MergeKind kind{};
@@ -119,6 +127,7 @@ struct MergeView {
   MergeSubmit submit;
   std::string_view rejects;
   MergeResent resent;
+  MergeTicks moved;
   TicksRow ticks;
   bool schedule_known = false;  // to both, when they parted
   std::string_view schedule;

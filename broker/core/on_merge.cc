@@ -17,6 +17,14 @@ namespace {
 constexpr int64_t kLateTickMs = 60'000;
 constexpr char kRanThere[] = "it was running at the other broker of the pair, which was replaced";
 
+// A schedule that has decided all ticks up to there. Ticks that wait are counted from the first on, so that none may join them behind
+// a gap.
+TicksRow MovedTo(int64_t cursor_ms, TicksRow row) {
+  row.cursor_ms = cursor_ms;
+  row.gap = row.held > 0 ? 1 : 0;
+  return row;
+}
+
 // The task never runs, and says why.
 void Void(MergeView& entry, std::string& outcome, std::string_view why, Now now) {
   outcome = ErrorOutcome(ErrorCode::kCancelled, why);
@@ -64,7 +72,7 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
   // Records of their own, in front: they may come twice, if what follows does not become durable.
   ForEachMergeEntry(part.entries, [&](const MergeView& entry) {
     if (entry.kind == MergeKind::kSchedule) MergeSchedule(entry, decided, now);
-    if (entry.kind == MergeKind::kTask && IsFinished(entry.task.row.state)) ReleaseTick(entry, now);
+    if (entry.kind == MergeKind::kTask && MayHaveRun(entry.task.row)) ReleaseTick(entry, now);
   });
   MergedRecord record{state_.MergeNumber(part.log_hash), {}};
   OpenedRecord opened = OpenRecord(RecordKind::kMerged, record);
@@ -74,12 +82,13 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
       AppendMergeEntry(decided.last.emplace_back(), entry);
     else if (entry.kind == MergeKind::kEnd)
       MergeEnded(entry, decided, now);
-    if (entry.kind == MergeKind::kSubmit) MergeSubmitted(entry, record.number, now);
+    if (entry.kind == MergeKind::kSubmit) MergeSubmitted(entry, decided, record.number, now);
   });
   for (const std::string& entry : decided.last)
     ForEachMergeEntry(entry, [&](const MergeView& last) {
       last.kind == MergeKind::kEnd ? MergeEnded(last, decided, now) : RecordMerged(last, now);
     });
+  MoveSchedules(decided);
   record.row = decided.row;
   record.row.parts = part.number + (ZS_PLANTED("part-skipped") ? 2 : 1);
   record.row.done = part.last;
@@ -87,19 +96,26 @@ absl::Status Core::OnMerge(const MergePart& part, Now now) {
   state_.FlushFinished(batch_, now.wall_ms);
   state_.MergeDecided(batch_, record.number, record.row);
   const Lsn lsn = CloseRecord(opened, record, now);
-  // All before it were decided there too. Not only with the schedules, which come last: they might be late.
-  for (const auto& [number, tick] : decided.ticks) {
-    if (ZS_PLANTED("merged-ticks-forgotten")) break;
-    TicksRow ticks = state_.schedules().at(number).row;
-    ticks.cursor_ms = tick.first;
-    if (ticks.held == 0) ticks.task = tick.second;
-    RecordSchedule(number, ticks, {}, now);
-    schedules_.Place(number);
-  }
   for (auto& [session, leases] : decided.taken_away)
     effects_.push_back(
         CancelEffect{workers_[session].id, lsn, std::move(leases), ErrorCode::kCancelled});
   return absl::OkStatus();
+}
+
+// All ticks before were decided there too. With the tasks, in one record, as the part with the schedules comes last and may be late.
+void Core::MoveSchedules(const Decided& decided) {
+  for (const auto& [number, tick] : decided.ticks) {
+    if (ZS_PLANTED("merged-ticks-forgotten")) break;
+    MergeView entry;
+    entry.kind = MergeKind::kTicks;
+    entry.moved = {number, MovedTo(tick.first, state_.schedules().at(number).row)};
+    TicksRow& row = entry.moved.row;
+    const bool waits = state_.IsUnfinished(tick.second);
+    if (waits && row.held == 0 && !state_.IsUnfinished(row.task)) row.task = tick.second;
+    AppendMergeEntry(batch_.OpenRecord(), entry);
+    state_.ScheduleSet(batch_, number, row, {});
+    schedules_.Place(number);
+  }
 }
 
 // They were made before this epoch, or nobody could have made them; and each is there once.
@@ -153,7 +169,7 @@ void Core::MergeTaken(MergeView entry, Decided& decided, Now now) {
          "its idempotency key is held by task " + ToString(TaskId(holder.task)) +
              ", which the other broker of the pair took at the same time",
          now);
-  } else if (!over && is_decided_tick) {
+  } else if (!MayHaveRun(entry.task.row) && is_decided_tick) {
     Void(entry, decided.outcome, "the other broker of the pair decided the same tick", now);
   } else if (!over && entry.task.row.attempt == 0 && FollowsHereToo(entry, decided.part)) {
     Void(entry, decided.outcome,
@@ -172,6 +188,11 @@ void Core::MergeTaken(MergeView entry, Decided& decided, Now now) {
   if (!is_over) entry.outcome = {};
   if (!makes_others) return RecordMerged(entry, now);
   AppendMergeEntry(decided.last.emplace_back(), entry);
+}
+
+// It is over, or was running and is not to run again.
+bool Core::MayHaveRun(const TaskRow& row) {
+  return IsFinished(row.state) || (row.state == TaskState::kLeased && row.at_most_once);
 }
 
 // Its worker was told that the lease is stale, or will be.
@@ -203,7 +224,12 @@ const Schedule* Core::FindTick(const MergeView& entry, int64_t* tick_ms) const {
   });
   const Schedule* schedule = name.empty() ? nullptr : state_.FindSchedule(name);
   const absl::StatusOr<int64_t> time_ms = ParseTimeMs(tick);
-  if (schedule == nullptr || !time_ms.ok() || spec->head.submitted_ms - *time_ms >= kLateTickMs ||
+  if (schedule == nullptr || !time_ms.ok()) return nullptr;
+  // Labels are anybody's to write. A tick that waited for its turn comes as late as that is; it does here too.
+  const int64_t made_ms = spec->head.submitted_ms;
+  const bool waits_here = schedule->row.held > 0 && *time_ms >= schedule->row.held_ms &&
+                          *time_ms <= schedule->row.cursor_ms;
+  if (made_ms < *time_ms || (made_ms - *time_ms >= kLateTickMs && !waits_here) ||
       schedules_.TicksWithin(*schedule, *time_ms, *time_ms, 1).empty())
     return nullptr;
   *tick_ms = *time_ms;
@@ -265,16 +291,16 @@ void Core::MergeEnded(const MergeView& entry, Decided& decided, Now now) {
   ++decided.row.ended;
 }
 
-// So that a client which has not heard of it, and asks again, gets the same ids. Has it asked here already, it was told of others: the
-// tasks of the frame are left out. Has it asked there after it asked here, it was told of those, and both stay: what is here may
-// have run.
-void Core::MergeSubmitted(const MergeView& entry, uint64_t number, Now now) {
+// So that a client which has not heard of it, and asks again, gets the same ids. Has it asked here since that side did its last, it was
+// told of others: the tasks of the frame are left out. Otherwise it may have asked there again afterwards, and was told of those: both
+// stay, as what is here may have run.
+void Core::MergeSubmitted(const MergeView& entry, const Decided& decided, uint64_t number,
+                          Now now) {
   const Producer* producer = state_.FindProducer(entry.submit.client);
   const ProducerSubmit& submit = entry.submit.submit;
   const std::optional<uint64_t> taken_in =
       producer == nullptr ? std::nullopt : producer->taken.EpochOf(submit.seq);
-  if (taken_in && *taken_in >= EpochOf(TaskId(submit.first_id)).value() &&
-      !ZS_PLANTED("resends-merged")) {
+  if (taken_in && *taken_in > decided.part.epoch && !ZS_PLANTED("resends-merged")) {
     MergeView resent;
     resent.kind = MergeKind::kResent;
     resent.resent = {submit.first_id, submit.accepted};
@@ -282,7 +308,7 @@ void Core::MergeSubmitted(const MergeView& entry, uint64_t number, Now now) {
     return state_.MergeResent(number, resent.resent);
   }
   if (taken_in || (producer != nullptr && submit.seq < producer->acked_below)) return;
-  if (producer == nullptr && state_.producers().size() >= config_.max_producers) return;
+  if (producer == nullptr && state_.producers().size() >= config_.max_producers / 4 * 3) return;
   AppendMergeEntry(batch_.OpenRecord(), entry);
   state_.SubmitRemembered(entry.submit.client, MemoryOf(entry), entry.submit.acked_below,
                           now.wall_ms);
@@ -293,9 +319,8 @@ void Core::MergeSchedule(const MergeView& entry, Decided& decided, Now now) {
   const auto* set = VerifyBody<wire::ScheduleSet>(copy.Align(entry.schedule));
   if (const Schedule* own = state_.FindSchedule(TextOf(set->name()))) {
     if (own->row.cursor_ms >= entry.ticks.cursor_ms || ZS_PLANTED("merged-ticks-forgotten")) return;
-    TicksRow ticks = own->row;
-    ticks.cursor_ms = entry.ticks.cursor_ms;  // what that side fired is not fired again
-    RecordSchedule(own->number, ticks, {}, now);
+    // What that side fired is not fired again.
+    RecordSchedule(own->number, MovedTo(entry.ticks.cursor_ms, own->row), {}, now);
     return schedules_.Place(own->number);
   }
   if (entry.schedule_known) return;  // it was removed here

@@ -366,7 +366,7 @@ struct WorkerRow {
 static_assert(sizeof(WorkerRow) == 40);
 
 // kProducers: followed by `submits` of ProducerSubmit, each followed by its `rejected` of
-// ProducerReject; then the number of ranges of frames that were taken (8 bytes), and those: the first and the last.
+// ProducerReject; then the number of ranges of frames that were taken (8 bytes), and those: first, last, epoch.
 struct ProducerRow {
   Uuid client;
   uint64_t acked_below = 0;

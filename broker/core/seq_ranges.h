@@ -28,7 +28,7 @@ class SeqRanges {
     uint64_t epoch = 0;
     bool operator==(const Range&) const = default;
   };
-  // More than a client has frames under way, each of which may be a gap, or more epochs than it lives to see.
+  // As many as a client has frames under way, each of which may be a gap; or as many epochs as it lives to see.
   static constexpr size_t kMost = 64;
 
   // nullopt: it is not among them.

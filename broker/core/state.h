@@ -100,7 +100,7 @@ struct SubmitMemory {
   std::vector<ProducerReject> rejected;
 };
 
-// DATA_LOSS: what stands in a table there is not what this or an older version writes.
+// DATA_LOSS: what stands in a table there is not what is written there.
 absl::Status BadRow(const char* table, uint64_t key);
 
 // Of an entry of kSubmit.

@@ -71,7 +71,7 @@ class Judge {
   // Without an arbiter: a broker has it on its disk. It may or may not be in that log.
   virtual void Written(const broker::Batch& /*batch*/) {}
   // Without an arbiter: a broker has set this data aside, to be merged.
-  virtual void Archived(broker::JournalView& /*view*/) {}
+  virtual void SetAside(broker::JournalView& /*view*/) {}
   // The broker was told so.
   virtual void CommitReported() {}
 

@@ -90,7 +90,7 @@ void MergeJudge::Written(const broker::Batch& batch) {
   });
 }
 
-void MergeJudge::Archived(broker::JournalView& view) {
+void MergeJudge::SetAside(broker::JournalView& view) {
   broker::MetaRow meta;
   Archive archive;
   const auto bytes = view.Get(Table::kMeta, broker::kMetaState);
@@ -99,7 +99,18 @@ void MergeJudge::Archived(broker::JournalView& view) {
   if (status.ok() && !broker::RowReader(**bytes).Read(meta))
     return Fail("what a broker sets aside has no state");
   status.Update(view.Scan(Table::kTasks, 0, [&](uint64_t id, std::string_view row) {
-    return broker::RowReader(row).Read(archive[id]);
+    return broker::RowReader(row).Read(archive[id].row);
+  }));
+  status.Update(view.Scan(Table::kSpecs, 0, [&](uint64_t id, std::string_view row) {
+    const auto spec = broker::ReadSpec(row);
+    const auto extras = spec ? broker::ReadExtras(*spec) : std::nullopt;
+    if (auto task = archive.find(id); task != archive.end() && extras) {
+      task->second.marker = std::string(MarkerOf(spec->payload));
+      task->second.keyed = !spec->key.empty();
+      task->second.plain =
+          !task->second.keyed && extras->parent.task == 0 && spec->head.labels == 0;
+    }
+    return true;
   }));
   if (!status.ok()) return Fail(MessageOf(status));
   archives_[meta.hash] = std::move(archive);
@@ -145,23 +156,22 @@ void MergeJudge::SpecStored(RecordKind kind, uint64_t id, std::string_view bytes
     if (label.key == kTickLabel) tick.second = ParseTimeMs(std::string(label.value)).value_or(0);
   });
   if (tick.first.empty())
-    FollowsMarker(id, *spec);
+    FollowsMarker(kind, id, *spec);
   else if (!extra_.contains(id))
     TickStored(kind, id, std::move(tick));
 }
 
 // A key decides by itself what is there once, and what follows a task that ended on both sides may be there twice.
-void MergeJudge::FollowsMarker(uint64_t id, const broker::SpecView& spec) {
+void MergeJudge::FollowsMarker(RecordKind kind, uint64_t id, const broker::SpecView& spec) {
   const auto extras = broker::ReadExtras(spec);
   if (!extras) return Fail(Name(id) + ": its spec cannot be read");
   const std::string marker(MarkerOf(spec.payload));
   if (!spec.key.empty() || extras->parent.task != 0 || refused_.contains(marker)) return;
   const auto [known, is_new] = id_of_marker_.try_emplace(marker, id);
   if (is_new) return;
-  const uint64_t here = EpochOf(TaskId(known->second)).value(), there = EpochOf(TaskId(id)).value();
-  // The frame came here first and there later, so that its client was told of the later one. Or its client was there again
-  // afterwards, so that nothing is known there of an answered frame.
-  if (here < there || here < merged_.epoch)
+  const uint64_t here = EpochOf(TaskId(known->second)).value();
+  // That side was active again after the frame had come here: nobody knows whom its client was told by.
+  if (kind == RecordKind::kMerged && here < merged_.epoch)
     ++reached_["frames_of_two_sides"];
   else
     Fail(
@@ -215,7 +225,7 @@ void MergeJudge::CheckMerged(uint64_t id, const TaskFacts& before, const TaskRow
   const Archive& archive = archives_[merged_.log_hash];
   const auto there = archive.find(id);
   if (there == archive.end()) return Fail(Name(id) + " is merged, and nobody has set it aside");
-  const TaskState state = there->second.state;
+  const TaskState state = there->second.row.state;
   const bool ran = state == TaskState::kLeased;
   auto fail = [&] {
     Fail(absl::StrCat(Name(id), " was ", Name(state), " at the other side, and is merged as ",
@@ -224,19 +234,28 @@ void MergeJudge::CheckMerged(uint64_t id, const TaskFacts& before, const TaskRow
   if (IsFinished(state)) return row.state == state ? void() : fail();
   if (!IsFinished(row.state)) {
     if (refired_.contains(id)) Fail(Name(id) + ", of a tick that has one already, is to run");
-    if (ran && (there->second.at_most_once || there->second.cancelling)) fail();
+    if (ran && (there->second.row.at_most_once || there->second.row.cancelling)) fail();
     return;
   }
-  // Voided; or it ran there, and was to run at most once, was cancelled, or was lost too often.
-  if (row.state != TaskState::kCancelled && !(ran && row.state == TaskState::kDead)) return fail();
+  // It ran there, and was to run at most once, was cancelled, or was lost too often.
+  if (ran && (row.state == TaskState::kDead || there->second.row.cancelling)) return;
+  // Voided, for which there must be something here that stands against it.
+  if (row.state != TaskState::kCancelled || there->second.plain) return fail();
   ++reached_["voided"];
   voided_.insert(id);
 }
 
-// What had succeeded there is over here too, unless it was dead here and is tried again. What is not here at all its client has sent again, or was told of: MustBeThere.
+// What had succeeded there is over here too, unless it was dead here and is tried again. What is not here at all is of a frame that
+// this side has taken too.
 void MergeJudge::CheckAllMerged() {
-  for (const auto& [id, row] : archives_[merged_.log_hash]) {
+  for (const auto& [id, there] : archives_[merged_.log_hash]) {
+    const TaskRow& row = there.row;
     auto task = line_.find(id);
+    const bool sent_again = there.keyed || refused_.contains(there.marker) ||
+                            (there.plain && id_of_marker_.contains(there.marker));
+    if (task == line_.end() && !sent_again)
+      return Fail(Name(id) + " (" + there.marker + ", " + Name(row.state) + (there.plain ? ", plain" : "") +
+                  ") of the other side, which was merged, is not here");
     if (row.state == TaskState::kSucceeded && task != line_.end() && !task->second.retried &&
         !IsFinished(task->second.row.state))
       return Fail(Name(id) + " had succeeded at the other side, which was merged, and is " +

@@ -40,7 +40,7 @@ class MergeJudge final : public Judge {
   void FrameOut(broker::Endpoint, std::string_view routing_id, const FrameHeader& header,
                 std::string_view body) override;
   void Written(const broker::Batch& batch) override;
-  void Archived(broker::JournalView& view) override;
+  void SetAside(broker::JournalView& view) override;
   void AttemptEnded(uint64_t lease, AttemptTruth truth) override {
     if (truth.succeeded) succeeded_.insert(truth.task);
     truths_[lease] = std::move(truth);
@@ -64,7 +64,7 @@ class MergeJudge final : public Judge {
 
   void NoteRefused(uint64_t session, uint64_t seq);
   void SpecStored(broker::RecordKind kind, uint64_t id, std::string_view bytes);
-  void FollowsMarker(uint64_t id, const broker::SpecView& spec);
+  void FollowsMarker(broker::RecordKind kind, uint64_t id, const broker::SpecView& spec);
   void TickStored(broker::RecordKind kind, uint64_t id, Tick tick);
   void RowStored(broker::RecordKind kind, uint64_t id, const broker::TaskRow& row);
   void RowErased(broker::RecordKind kind, uint64_t id);
@@ -79,7 +79,13 @@ class MergeJudge final : public Judge {
   absl::flat_hash_set<std::string>
       refused_;  // markers of tasks that a broker has refused: they may come under another seq
   AlignedCopy aligned_;
-  using Archive = std::map<uint64_t, broker::TaskRow>;  // by task
+  struct Archived {
+    broker::TaskRow row;
+    std::string marker;
+    bool plain = false;  // of no key, no tick, and following nothing: nothing here may stand against it
+    bool keyed = false;
+  };
+  using Archive = std::map<uint64_t, Archived>;  // by task
   absl::flat_hash_map<uint64_t, Archive> archives_;     // by the hash of their logs
   absl::flat_hash_set<uint64_t>
       gone_alone_;  // a broker pruned or deleted them, so that nobody could hand them over

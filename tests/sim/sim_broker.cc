@@ -309,7 +309,7 @@ void SimBroker::Reopen() {
   CloseNode();
   if (has_copy) {
     if (!pair_->arbitrated()) {
-      world_.judge.Archived(**OpenDisk()->View());
+      world_.judge.SetAside(**OpenDisk()->View());
       archives_.push_back(disk_);
     }
     disk_ = std::move(copy_);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/text.h"
 #include "broker/server/merge_source.h"
 #include "tests/unit/core/random_life.h"
 #include "tests/unit/core/standby.h"
@@ -327,6 +328,35 @@ TEST(Merge, WhatAClientSentHereFirstAndThereLaterStaysOnBothSides) {
   EXPECT_EQ(row.taken, 1u);
   EXPECT_NE(sides.here.Find(unheard), nullptr);
   EXPECT_NE(sides.here.Find(told), nullptr);
+}
+
+// Both restarted: it may have been answered by either.
+TEST(Merge, WhatAClientMayHaveBeenToldOfAfterwardsStays) {
+  Sides sides;
+  sides.other.SubmitOne(sides.other.Client(1), 1, {.type = "common"});
+  sides.Part();
+  const TaskId there = sides.other.SubmitOne(sides.other.Client(1), 2, {.type = "sent"});
+  const TaskId here = sides.here.SubmitOne(sides.here.Client(1), 2, {.type = "sent"});
+  while (sides.other.core->state().epoch() <= sides.here.core->state().epoch())
+    sides.other.Restart();
+  EXPECT_TRUE(sides.other.Submit(sides.other.Client(1), 2, {{.type = "sent"}}).duplicate);
+  EXPECT_EQ(sides.Merge().resent, 0u);
+  EXPECT_NE(sides.here.Find(there), nullptr);
+  EXPECT_NE(sides.here.Find(here), nullptr);
+}
+
+// Anybody may write them.
+TEST(Merge, LabelsOfAnUnfiredTickMoveNoSchedule) {
+  Sides sides;
+  sides.other.SetSchedule(sides.other.Client(1), "s", {.expression = "@every 1s"});
+  sides.Part();
+  const TaskId task = sides.other.SubmitOne(
+      sides.other.Client(1), 1,
+      {.labels = {{"schedule", "s"},
+                  {"tick", FormatTimeMs(sides.other.now.wall_ms + 86'400'000)}}});
+  sides.Merge(kMergePartBytes, /*most_parts=*/1);
+  EXPECT_NE(sides.here.Find(task), nullptr);
+  EXPECT_LE(sides.here.core->state().FindSchedule("s")->row.cursor_ms, sides.here.now.wall_ms);
 }
 
 TEST(Merge, AClientThatHasLeftIsStillKnown) {

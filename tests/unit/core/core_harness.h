@@ -42,6 +42,7 @@ struct TestTask {
   int64_t run_at_ms = 0;
   uint64_t start_within_ms = 0;
   int64_t start_by_ms = 0;
+  std::vector<std::pair<std::string, std::string>> labels = {};
 };
 
 // Settings to change; what is not given stays.
@@ -172,9 +173,14 @@ class CoreHarness {
          fairness_key = optional(task.fairness_key), correlation_id = optional(task.correlation_id);
     auto payload =
         b.CreateVector(reinterpret_cast<const uint8_t*>(task.payload.data()), task.payload.size());
+    std::vector<flatbuffers::Offset<wire::Label>> pairs;
+    for (const auto& [name, value] : task.labels)
+      pairs.push_back(wire::CreateLabelDirect(b, name.c_str(), value.c_str()));
+    flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Label>>> labels;
+    if (!pairs.empty()) labels = b.CreateVector(pairs);
     return wire::CreateTaskSpec(b, type, queue, payload, 0, static_cast<uint8_t>(task.priority),
                                 task.durability, task.max_attempts, task.timeout_ms, task.delay_ms,
-                                task.run_at_ms, task.retry_base_ms, task.retry_cap_ms, 0, key,
+                                task.run_at_ms, task.retry_base_ms, task.retry_cap_ms, labels, key,
                                 concurrency_key, fairness_key, correlation_id, 0, task.delivery,
                                 on_success, on_failure, on_complete, task.pass_result,
                                 task.start_within_ms, task.start_by_ms);
