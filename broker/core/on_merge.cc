@@ -13,7 +13,7 @@
 namespace zsched::broker {
 namespace {
 
-// So late a tick may fire, by a load or a jitter, that nobody asked for by hand.
+// So late a tick may fire, by a load or a jitter, that nobody asked for by hand; or, by a clock that was set back, so early.
 constexpr int64_t kLateTickMs = 60'000;
 constexpr char kRanThere[] = "it was running at the other broker of the pair, which was replaced";
 
@@ -229,8 +229,8 @@ const Schedule* Core::FindTick(const MergeView& entry, int64_t* tick_ms) const {
   const int64_t made_ms = spec->head.submitted_ms;
   const bool waits_here = schedule->row.held > 0 && *time_ms >= schedule->row.held_ms &&
                           *time_ms <= schedule->row.cursor_ms;
-  if (made_ms < *time_ms || (made_ms - *time_ms >= kLateTickMs && !waits_here) ||
-      schedules_.TicksWithin(*schedule, *time_ms, *time_ms, 1).empty())
+  const bool near = made_ms > *time_ms - kLateTickMs && made_ms < *time_ms + kLateTickMs;
+  if ((!near && !waits_here) || schedules_.TicksWithin(*schedule, *time_ms, *time_ms, 1).empty())
     return nullptr;
   *tick_ms = *time_ms;
   return schedule;

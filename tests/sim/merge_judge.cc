@@ -254,7 +254,8 @@ void MergeJudge::CheckAllMerged() {
     const bool sent_again = there.keyed || refused_.contains(there.marker) ||
                             (there.plain && id_of_marker_.contains(there.marker));
     if (task == line_.end() && !sent_again)
-      return Fail(Name(id) + " (" + there.marker + ", " + Name(row.state) + (there.plain ? ", plain" : "") +
+      return Fail(Name(id) + " (" + there.marker + ", " + Name(row.state) +
+                  (there.plain ? ", plain" : "") +
                   ") of the other side, which was merged, is not here");
     if (row.state == TaskState::kSucceeded && task != line_.end() && !task->second.retried &&
         !IsFinished(task->second.row.state))

@@ -82,11 +82,12 @@ class MergeJudge final : public Judge {
   struct Archived {
     broker::TaskRow row;
     std::string marker;
-    bool plain = false;  // of no key, no tick, and following nothing: nothing here may stand against it
+    bool plain =
+        false;  // of no key, no tick, and following nothing: nothing here may stand against it
     bool keyed = false;
   };
-  using Archive = std::map<uint64_t, Archived>;  // by task
-  absl::flat_hash_map<uint64_t, Archive> archives_;     // by the hash of their logs
+  using Archive = std::map<uint64_t, Archived>;      // by task
+  absl::flat_hash_map<uint64_t, Archive> archives_;  // by the hash of their logs
   absl::flat_hash_set<uint64_t>
       gone_alone_;  // a broker pruned or deleted them, so that nobody could hand them over
 
