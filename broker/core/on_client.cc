@@ -49,7 +49,9 @@ void Core::OnClientGoodbye(SessionId from, Now now) {
   if (client == nullptr) return;
   // A client that leaves with everything acknowledged will not ask about its submits again.
   Producer* producer = state_.FindProducer(client->client);
-  const bool keep = config_.keep_departed && state_.producers().size() < config_.max_producers / 2;
+  constexpr uint64_t kDepartedShare = 2;  // of all; the others are for clients that are there
+  const bool keep =
+      config_.keep_departed && state_.producers().size() < config_.max_producers / kDepartedShare;
   if (producer != nullptr && client->unacked_frames == 0 && !keep) {
     IdsRecord record{1};
     OpenedRecord opened = OpenRecord(RecordKind::kProducersGone, record);

@@ -15,6 +15,8 @@ namespace {
 
 // So late a tick may fire, by a load or a jitter, that nobody asked for by hand; or, by a clock that was set back, so early.
 constexpr int64_t kLateTickMs = 60'000;
+// Of the clients that are remembered one in so many is never the other side's, so that new ones find room.
+constexpr uint64_t kMergedShare = 4;
 constexpr char kRanThere[] = "it was running at the other broker of the pair, which was replaced";
 
 // A schedule that has decided all ticks up to there. Ticks that wait are counted from the first on, so that none may join them behind
@@ -308,7 +310,8 @@ void Core::MergeSubmitted(const MergeView& entry, const Decided& decided, uint64
     return state_.MergeResent(number, resent.resent);
   }
   if (taken_in || (producer != nullptr && submit.seq < producer->acked_below)) return;
-  if (producer == nullptr && state_.producers().size() >= config_.max_producers / 4 * 3) return;
+  const uint64_t most = config_.max_producers / kMergedShare * (kMergedShare - 1);
+  if (producer == nullptr && state_.producers().size() >= most) return;
   AppendMergeEntry(batch_.OpenRecord(), entry);
   state_.SubmitRemembered(entry.submit.client, MemoryOf(entry), entry.submit.acked_below,
                           now.wall_ms);

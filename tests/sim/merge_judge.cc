@@ -25,26 +25,6 @@ std::string_view MarkerOf(std::string_view payload) { return payload.substr(0, p
 std::string Name(uint64_t id) { return "task " + ToString(TaskId(id)); }
 std::string Name(TaskState state) { return wire::EnumNameTaskState(state); }
 
-// Calls `visit` with the head of each record and what follows it.
-template <class Visit>
-void ForEachRecord(std::string_view records, Visit visit) {
-  while (!records.empty()) {
-    RecordHead head;
-    if (!broker::RowReader(records).Read(head) || head.bytes > records.size()) return;
-    visit(head, records.substr(sizeof head, head.bytes - sizeof head));
-    records.remove_prefix(head.bytes);
-  }
-}
-
-// Calls `visit` with each task's row that the batch stores.
-template <class Visit>
-void ForEachTask(const broker::Batch& batch, Visit visit) {
-  for (const Mutation& m : batch.mutations(Table::kTasks)) {
-    TaskRow row;
-    if (m.size != Mutation::kErase && broker::RowReader(batch.row(m)).Read(row)) visit(m.key, row);
-  }
-}
-
 }  // namespace
 
 // --- On the way ---------------------------------------------------------------------------------------------------------
@@ -118,20 +98,24 @@ void MergeJudge::SetAside(broker::JournalView& view) {
 
 // --- The line -----------------------------------------------------------------------------------------------------------
 
-void MergeJudge::Committed(const broker::Batch& batch) {
-  RecordKind kind{};
-  epoch_ = batch.epoch().value();
+void MergeJudge::ReadRecord(RecordKind kind, broker::RowReader in) {
+  broker::TickedRecord ticked;
+  broker::MergedRecord merged;
   extra_.clear();
-  ForEachRecord(batch.records(), [&](const RecordHead& head, std::string_view rest) {
-    kind = head.kind;
-    broker::TickedRecord ticked;
-    broker::MergedRecord merged;
-    if (kind == RecordKind::kMerged && broker::RowReader(rest).Read(merged)) merged_ = merged.row;
-    broker::RowReader in(rest);
-    if (kind != RecordKind::kTicked || !in.Read(ticked)) return;
-    for (broker::TickedEntry entry; !in.rest().empty() && in.Read(entry);)
-      if (entry.fate == broker::TickFate::kExtra) extra_.insert(entry.task);
-  });
+  if (kind == RecordKind::kMerged && in.Read(merged)) merged_ = merged.row;
+  if (kind != RecordKind::kTicked || !in.Read(ticked)) return;
+  for (broker::TickedEntry entry; !in.rest().empty() && in.Read(entry);)
+    if (entry.fate == broker::TickFate::kExtra) extra_.insert(entry.task);
+}
+
+void MergeJudge::Committed(const broker::Batch& batch) {
+  broker::RowReader in(batch.records());
+  RecordHead head;
+  if (!in.Read(head) || head.bytes != batch.records().size())
+    return Fail("a batch of the line is not one record");
+  const RecordKind kind = head.kind;
+  epoch_ = batch.epoch().value();
+  ReadRecord(kind, in);
   for (const Mutation& m : batch.mutations(Table::kSpecs))
     if (m.size != Mutation::kErase) SpecStored(kind, m.key, batch.row(m));
   auto on_task = [&](const Mutation& m) {

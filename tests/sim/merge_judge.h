@@ -63,6 +63,7 @@ class MergeJudge final : public Judge {
   };
 
   void NoteRefused(uint64_t session, uint64_t seq);
+  void ReadRecord(broker::RecordKind kind, broker::RowReader in);
   void SpecStored(broker::RecordKind kind, uint64_t id, std::string_view bytes);
   void FollowsMarker(broker::RecordKind kind, uint64_t id, const broker::SpecView& spec);
   void TickStored(broker::RecordKind kind, uint64_t id, Tick tick);

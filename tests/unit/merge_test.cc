@@ -402,6 +402,27 @@ TEST(Merge, ATickThatWaitsHereAndRanThereDoesNotRunAgain) {
   EXPECT_EQ(sides.here.Fingerprint(), sides.here.RebuiltFingerprint());
 }
 
+// They are counted from the first on, so none may join them that is not the next.
+TEST(Merge, TicksThatWaitAreNotJoinedBehindAGap) {
+  Sides sides;
+  sides.other.SetSchedule(sides.other.Client(1), "s",
+                          {.expression = "@every 1s", .overlap = wire::Overlap::kQueueAll});
+  const SessionId worker = sides.other.Worker(1, 1);
+  sides.other.Pass(1'000);
+  ASSERT_EQ(sides.other.Take(worker).size(), 1u);
+  sides.Part();
+  sides.here.Pass(1'000);
+  for (int i = 0; i < 3; ++i) sides.other.Pass(1'000);
+  sides.Merge();
+  const TicksRow merged = sides.here.core->state().FindSchedule("s")->row;
+  EXPECT_EQ(merged.held, 1u);
+  EXPECT_EQ(merged.gap, 1u);
+  for (int i = 0; i < 4; ++i) sides.here.Pass(1'000);
+  const TicksRow later = sides.here.core->state().FindSchedule("s")->row;
+  EXPECT_EQ(later.held, 1u) << "the next is skipped";
+  EXPECT_GT(later.skipped, merged.skipped);
+}
+
 // The part with the schedules comes last, and may be late.
 TEST(Merge, ATickThatWasFiredThereIsNotFiredHereBeforeTheMergeIsOver) {
   Sides sides;
