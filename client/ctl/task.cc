@@ -8,9 +8,9 @@
 #include "client/ctl/context.h"
 #include "client/ctl/ended_tasks.h"
 #include "client/ctl/items.h"
-#include "client/ctl/json.h"
 #include "client/ctl/output.h"
 #include "client/ctl/progress.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 namespace {

@@ -1,5 +1,6 @@
-// JSON for scripts, with the field names that INTERFACE promises (docs/cli.md lists them). Owned by
-// zsched-ctl; pure functions. Every result is one line without a newline.
+// What things look like in JSON, on standard output and over HTTP alike (docs/cli.md lists the fields);
+// read.h is the other direction. Owned by the programs around the client library; pure functions. Every
+// result is one line without a newline.
 //
 // Bytes that are UTF-8 appear as a string, others as {"base64":"…"}; times are RFC 3339 UTC with
 // milliseconds, or null.
@@ -14,7 +15,7 @@
 #include "cron/warnings.h"
 #include "zsched/types.h"
 
-namespace zsched::ctl {
+namespace zsched {
 
 std::string TaskJson(const TaskInfo& task);
 // 16 hexadecimal digits, as --fingerprint takes them.
@@ -51,4 +52,4 @@ std::string Base64(std::string_view bytes);
 // {"base64":"…"}, since JSON has no other way to hold a file name in an old encoding.
 std::string ShellPayload(const std::vector<std::string>& argv, bool fed = false);
 
-}  // namespace zsched::ctl
+}  // namespace zsched

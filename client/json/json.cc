@@ -1,4 +1,4 @@
-#include "client/ctl/json.h"
+#include "client/json/json.h"
 
 #include <algorithm>
 #include <cinttypes>
@@ -7,7 +7,7 @@
 
 #include "base/text.h"
 
-namespace zsched::ctl {
+namespace zsched {
 namespace {
 
 using Json = nlohmann::ordered_json;  // fields in the order people read them
@@ -470,4 +470,4 @@ std::string ShellPayload(const std::vector<std::string>& argv, bool fed) {
   return Dump(payload);
 }
 
-}  // namespace zsched::ctl
+}  // namespace zsched
