@@ -363,6 +363,8 @@ bool Client::Core::HandleFrame(const FrameView& frame) {
       return HandleReply<wire::HistoryInfo>(frame);
     case MessageType::kLogPages:
       return HandleReply<wire::LogPages>(frame);
+    case MessageType::kEventPage:
+      return HandleReply<wire::EventPage>(frame);
     case MessageType::kItemReply:
       return HandleReply<wire::ItemReply>(frame);
     case MessageType::kStatusReply:
