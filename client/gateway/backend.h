@@ -43,6 +43,8 @@ class WaitingRoom {
   std::atomic<int64_t> free_;
 };
 
+class Metrics;
+
 struct Backend {
   Client& client;    // of the active broker
   Client& observer;  // of the local broker, or of any that answers: also when none is active
@@ -50,6 +52,7 @@ struct Backend {
   const std::atomic<bool>& connected;  // the client has a session with an active broker
   WaitingRoom& waiting;
   const Router& router;
+  const Metrics& metrics;
 };
 
 // RESOURCE_EXHAUSTED, for those who find no place.
@@ -70,7 +73,8 @@ void AddScheduleRoutes(std::vector<Route>& routes);
 void AddClusterRoutes(std::vector<Route>& routes);
 void AddLogRoutes(std::vector<Route>& routes);
 void AddEventRoutes(std::vector<Route>& routes);
-void AddWatchRoutes(std::vector<Route>& routes);      // /metrics, /health, …
+void AddWatchRoutes(std::vector<Route>& routes);  // /metrics, /health, …
+void AddOpenApiRoute(std::vector<Route>& routes);
 void AddDashboardRoutes(std::vector<Route>& routes);  // /, /ui/…
 
 // Of `routes`, as OpenAPI 3.1.

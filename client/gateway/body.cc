@@ -58,7 +58,8 @@ std::string ItemsJson(const std::vector<ItemResult>& items) {
 
 absl::StatusOr<TaskId> IdOf(const Request& request) {
   const std::optional<TaskId> id = ParseId<TaskId>(request.Arg("id"));
-  if (!id) return Error(ErrorCode::kMalformed, "'" + request.Arg("id") + "' is not an id such as 4-17");
+  if (!id)
+    return Error(ErrorCode::kMalformed, "'" + request.Arg("id") + "' is not an id such as 4-17");
   return *id;
 }
 

@@ -23,9 +23,10 @@ Reply GetWorker(const Backend& backend, const Request& request) {
   const absl::StatusOr<std::vector<WorkerSummary>> workers = backend.client.Workers();
   if (!workers.ok()) return ProblemReply(workers.status(), request);
   const std::string& id = request.Arg("id");
-  const auto found = std::find_if(workers->begin(), workers->end(), [&id](const WorkerSummary& worker) {
-    return ToString(worker.id) == id || worker.name == id;
-  });
+  const auto found =
+      std::find_if(workers->begin(), workers->end(), [&id](const WorkerSummary& worker) {
+        return ToString(worker.id) == id || worker.name == id;
+      });
   if (found == workers->end())
     return ProblemReply(Error(ErrorCode::kNotFound, "no worker has this id or name"), request);
   return JsonReply(200, WorkerJson(*found));
@@ -42,7 +43,8 @@ Reply DrainWorker(const Backend& backend, const Request& request) {
 
 Reply Cluster(const Backend& backend, const Request& request) {
   const absl::StatusOr<StatusInfo> status = ClusterStatus(backend);
-  return status.ok() ? JsonReply(200, ClusterJson(*status)) : ProblemReply(status.status(), request);
+  return status.ok() ? JsonReply(200, ClusterJson(*status))
+                     : ProblemReply(status.status(), request);
 }
 
 Reply Switchover(const Backend& backend, const Request& request) {
@@ -60,14 +62,60 @@ const std::vector<ReplyDoc> kBegun = {{202, "It has begun", "Empty"}};
 }  // namespace
 
 void AddClusterRoutes(std::vector<Route>& routes) {
-  routes.insert(
-      routes.end(),
-      {{Method::kGet, "/api/v1/workers", ListWorkers, "listWorkers", "workers", "Connected workers", {}, {}, {{200, "The workers", "WorkerList"}}},
-       {Method::kGet, "/api/v1/workers/{id}", GetWorker, "getWorker", "workers", "One worker, by id or name", {}, {}, {{200, "The worker", "Worker"}}},
-       {Method::kPost, "/api/v1/workers/{id}/drain", DrainWorker, "drainWorker", "workers", "Have a worker finish what runs, give back the rest and leave", {}, {}, kBegun},
-       {Method::kGet, "/api/v1/cluster", Cluster, "getCluster", "cluster", "The brokers, their roles, and merges after partitions", {}, {}, {{200, "The cluster", "Cluster"}}},
-       {Method::kPost, "/api/v1/cluster/switchover", Switchover, "switchover", "cluster", "Have the active broker and its standby change places", {}, {}, kBegun},
-       {Method::kGet, "/api/v1/stats", Stats, "getStats", "cluster", "All figures of the brokers", {}, {}, {{200, "The figures", "Stats"}}}});
+  routes.insert(routes.end(), {{Method::kGet,
+                                "/api/v1/workers",
+                                ListWorkers,
+                                "listWorkers",
+                                "workers",
+                                "Connected workers",
+                                {},
+                                {},
+                                {{200, "The workers", "WorkerList"}}},
+                               {Method::kGet,
+                                "/api/v1/workers/{id}",
+                                GetWorker,
+                                "getWorker",
+                                "workers",
+                                "One worker, by id or name",
+                                {},
+                                {},
+                                {{200, "The worker", "Worker"}}},
+                               {Method::kPost,
+                                "/api/v1/workers/{id}/drain",
+                                DrainWorker,
+                                "drainWorker",
+                                "workers",
+                                "Have a worker finish what runs, give back the rest and leave",
+                                {},
+                                {},
+                                kBegun},
+                               {Method::kGet,
+                                "/api/v1/cluster",
+                                Cluster,
+                                "getCluster",
+                                "cluster",
+                                "The brokers, their roles, and merges after partitions",
+                                {},
+                                {},
+                                {{200, "The cluster", "Cluster"}}},
+                               {Method::kPost,
+                                "/api/v1/cluster/switchover",
+                                Switchover,
+                                "switchover",
+                                "cluster",
+                                "Have the active broker and its standby change places",
+                                {},
+                                {},
+                                kBegun},
+                               {Method::kGet,
+                                "/api/v1/stats",
+                                Stats,
+                                "getStats",
+                                "cluster",
+                                "All figures of the brokers",
+                                {},
+                                {},
+                                {{200, "The figures", "Stats"}}}});
 }
 
 }  // namespace zsched::gateway

@@ -54,9 +54,9 @@ class Connection final : public httplib::Stream {
   const socket_t socket_;
   const int64_t write_ms_;
   const std::atomic<bool>& stop_;
-  std::string in_;      // received
-  size_t taken_ = 0;    // of it
-  std::string out_;     // not sent
+  std::string in_;    // received
+  size_t taken_ = 0;  // of it
+  std::string out_;   // not sent
   size_t head_left_ = 0;
   int64_t deadline_ms_ = 0;
   bool broken_ = false;

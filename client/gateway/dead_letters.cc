@@ -52,7 +52,8 @@ Reply List(const Backend& backend, const Request& request) {
   for (const TaskInfo& task : page->tasks) tasks.push_back(TaskJson(task));
   const std::string next =
       page->next_cursor == 0 ? "null" : absl::StrCat("\"", page->next_cursor, "\"");
-  return JsonReply(200, absl::StrCat("{\"tasks\":", JsonList(tasks), ",\"next_cursor\":", next, "}"));
+  return JsonReply(200,
+                   absl::StrCat("{\"tasks\":", JsonList(tasks), ",\"next_cursor\":", next, "}"));
 }
 
 std::string GroupsJson(const std::vector<DeadGroup>& groups) {
@@ -114,9 +115,9 @@ absl::StatusOr<Job> ReadJob(const Request& request) {
   ZS_ASSIGN_OR_RETURN(const Json body, JsonBody(request));
   if (!body.is_object()) return BadField("", "give an object with ids, or with all");
   Job job;
-  for (const auto& [name, value] : body.items()) ZS_RETURN_IF_ERROR(ReadJobField(name, value, &job));
-  if (job.ids.empty() == !job.all)
-    return BadField("", "give ids, or \"all\":true, and not both");
+  for (const auto& [name, value] : body.items())
+    ZS_RETURN_IF_ERROR(ReadJobField(name, value, &job));
+  if (job.ids.empty() == !job.all) return BadField("", "give ids, or \"all\":true, and not both");
   if (!job.ids.empty() && body.size() > 1) return BadField("ids", "nothing else goes with it");
   return job;
 }
@@ -170,8 +171,7 @@ Reply One(const Backend& backend, const Request& request) {
   const absl::StatusOr<TaskId> id = IdOf(request);
   if (!id.ok()) return ProblemReply(id.status(), request);
   if (const absl::Status bad = NoBody(request); !bad.ok()) return ProblemReply(bad, request);
-  const absl::StatusOr<std::vector<ItemResult>> items =
-      (backend.client.*kCall)(std::span(&*id, 1));
+  const absl::StatusOr<std::vector<ItemResult>> items = (backend.client.*kCall)(std::span(&*id, 1));
   const absl::Status status = items.ok() ? items->at(0).status : items.status();
   return status.ok() ? JsonReply(200, ItemJson(items->at(0))) : ProblemReply(status, request);
 }
@@ -190,18 +190,61 @@ void AddDeadRoutes(std::vector<Route>& routes) {
                    R"({"type":"integer","minimum":1,"maximum":1000,"default":100})"});
   paged.push_back({"cursor", "next_cursor of the page before"});
   const std::vector<ReplyDoc> item = {{200, "It was done", "Item"}};
-  routes.insert(
-      routes.end(),
-      {{Method::kGet, "/api/v1/dlq", List, "listDeadLetters", "dead letters",
-        "Dead tasks, the oldest death first", paged, {}, {{200, "A page; it may be short, or empty, before the end", "TaskPage"}}},
-       {Method::kGet, "/api/v1/dlq/groups", Groups, "groupDeadLetters", "dead letters",
-        "Dead tasks by the error they died of, the largest group first", filter, {}, {{200, "The groups", "GroupList"}}},
-       {Method::kPost, "/api/v1/dlq/retry", Retry, "retryDeadLetters", "dead letters",
-        "Retry dead tasks by id, or all that a filter takes", {}, "DeadJob", {{200, "What was done, or with dry_run would be", "DeadResult"}}},
-       {Method::kPost, "/api/v1/dlq/delete", Delete, "deleteDeadLetters", "dead letters",
-        "Delete dead tasks by id, or all that a filter takes", {}, "DeadJob", {{200, "What was done, or with dry_run would be", "DeadResult"}}},
-       {Method::kPost, "/api/v1/dlq/{id}/retry", One<&Client::Retry>, "retryDeadLetter", "dead letters", "Retry a dead task", {}, {}, item},
-       {Method::kDelete, "/api/v1/dlq/{id}", One<&Client::DeleteDead>, "deleteDeadLetter", "dead letters", "Delete a dead task", {}, {}, item}});
+  routes.insert(routes.end(),
+                {{Method::kGet,
+                  "/api/v1/dlq",
+                  List,
+                  "listDeadLetters",
+                  "dead letters",
+                  "Dead tasks, the oldest death first",
+                  paged,
+                  {},
+                  {{200, "A page; it may be short, or empty, before the end", "TaskPage"}}},
+                 {Method::kGet,
+                  "/api/v1/dlq/groups",
+                  Groups,
+                  "groupDeadLetters",
+                  "dead letters",
+                  "Dead tasks by the error they died of, the largest group first",
+                  filter,
+                  {},
+                  {{200, "The groups", "GroupList"}}},
+                 {Method::kPost,
+                  "/api/v1/dlq/retry",
+                  Retry,
+                  "retryDeadLetters",
+                  "dead letters",
+                  "Retry dead tasks by id, or all that a filter takes",
+                  {},
+                  "DeadJob",
+                  {{200, "What was done, or with dry_run would be", "DeadResult"}}},
+                 {Method::kPost,
+                  "/api/v1/dlq/delete",
+                  Delete,
+                  "deleteDeadLetters",
+                  "dead letters",
+                  "Delete dead tasks by id, or all that a filter takes",
+                  {},
+                  "DeadJob",
+                  {{200, "What was done, or with dry_run would be", "DeadResult"}}},
+                 {Method::kPost,
+                  "/api/v1/dlq/{id}/retry",
+                  One<&Client::Retry>,
+                  "retryDeadLetter",
+                  "dead letters",
+                  "Retry a dead task",
+                  {},
+                  {},
+                  item},
+                 {Method::kDelete,
+                  "/api/v1/dlq/{id}",
+                  One<&Client::DeleteDead>,
+                  "deleteDeadLetter",
+                  "dead letters",
+                  "Delete a dead task",
+                  {},
+                  {},
+                  item}});
 }
 
 }  // namespace zsched::gateway

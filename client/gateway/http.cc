@@ -22,12 +22,18 @@ struct HttpError {
 };
 // The HTTP status of each error that a request can meet; 500 for the others.
 constexpr HttpError kStatuses[] = {
-    {ErrorCode::kInvalidArgument, 422}, {ErrorCode::kMalformed, 400},
-    {ErrorCode::kNotFound, 404},        {ErrorCode::kConflict, 409},
-    {ErrorCode::kStale, 409},           {ErrorCode::kUnavailable, 503},
-    {ErrorCode::kNoSession, 503},       {ErrorCode::kNotActive, 503},
-    {ErrorCode::kPermissionDenied, 403}, {ErrorCode::kResourceExhausted, 429},
-    {ErrorCode::kTimedOut, 504},        {ErrorCode::kTooLarge, 413},
+    {ErrorCode::kInvalidArgument, 422},
+    {ErrorCode::kMalformed, 400},
+    {ErrorCode::kNotFound, 404},
+    {ErrorCode::kConflict, 409},
+    {ErrorCode::kStale, 409},
+    {ErrorCode::kUnavailable, 503},
+    {ErrorCode::kNoSession, 503},
+    {ErrorCode::kNotActive, 503},
+    {ErrorCode::kPermissionDenied, 403},
+    {ErrorCode::kResourceExhausted, 429},
+    {ErrorCode::kTimedOut, 504},
+    {ErrorCode::kTooLarge, 413},
 };
 
 std::string_view TitleOf(int status) {
@@ -82,7 +88,8 @@ std::optional<std::string> DecodeSegment(std::string_view text) {
     out += static_cast<char>(high * 16 + low);
     i += 2;
   }
-  const bool control = std::any_of(out.begin(), out.end(), [](unsigned char c) { return c < 0x20; });
+  const bool control =
+      std::any_of(out.begin(), out.end(), [](unsigned char c) { return c < 0x20; });
   return control || !IsUtf8(out) ? std::nullopt : std::optional(std::move(out));
 }
 
@@ -239,9 +246,8 @@ absl::Status Query::Finish() {
 
 Router::Router(std::vector<Route> routes, std::vector<std::pair<std::string, std::string>> aliases)
     : routes_(std::move(routes)), aliases_(std::move(aliases)) {
-  std::stable_sort(routes_.begin(), routes_.end(), [](const Route& a, const Route& b) {
-    return Arguments(a) < Arguments(b);
-  });
+  std::stable_sort(routes_.begin(), routes_.end(),
+                   [](const Route& a, const Route& b) { return Arguments(a) < Arguments(b); });
   for (const Route& route : routes_)
     segments_.push_back(absl::StrSplit(std::string(route.pattern), '/'));
 }
@@ -257,7 +263,8 @@ absl::StatusOr<Router::Match> Router::Find(Method method, std::string_view path)
   for (std::string& segment : segments) {
     std::optional<std::string> decoded = DecodeSegment(segment);
     if (!decoded)
-      return Error(ErrorCode::kMalformed, "the path is not percent-encoded UTF-8 without control characters");
+      return Error(ErrorCode::kMalformed,
+                   "the path is not percent-encoded UTF-8 without control characters");
     segment = *std::move(decoded);
   }
   Match match;

@@ -29,10 +29,11 @@ std::string_view NameOf(Method method);
 
 struct Request {
   Method method = Method::kGet;
-  std::string path{};                                        // "/api/v1/queues/a%2Fb", as it came
-  std::map<std::string, std::string> args{};                 // of the route: {"name", "a/b"}
-  std::multimap<std::string, std::string> query{};           // decoded
-  std::map<std::string, std::string, std::less<>> headers{}; // by lower-case name; the first of each
+  std::string path{};                               // "/api/v1/queues/a%2Fb", as it came
+  std::map<std::string, std::string> args{};        // of the route: {"name", "a/b"}
+  std::multimap<std::string, std::string> query{};  // decoded
+  std::map<std::string, std::string, std::less<>>
+      headers{};  // by lower-case name; the first of each
   std::string body{};
   std::string remote{};  // address of the peer, for the log
 
@@ -121,7 +122,7 @@ struct Route {
   Method method;
   std::string_view pattern;  // "/queues/{name}", below the prefix
   Handler handler;
-  std::string_view id;       // operationId
+  std::string_view id;  // operationId
   std::string_view tag;
   std::string_view what;
   std::vector<ParameterDoc> query = {};

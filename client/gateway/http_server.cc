@@ -30,13 +30,20 @@ constexpr int kMaxRequests = 100'000;
 // A stream with nothing to say looks so often whether its reader is still there.
 constexpr int64_t kStreamLookMs = 100;
 
-constexpr char kBusy[] =
-    "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
-    "Content-Type: application/problem+json\r\nContent-Length: 173\r\n\r\n"
-    "{\"type\":\"/errors#RESOURCE_EXHAUSTED\",\"title\":\"Service Unavailable\",\"status\":503,"
-    "\"detail\":\"the gateway has as many connections as it takes\",\"code\":\"RESOURCE_EXHAUSTED\","
-    "\"retryable\":true}";
-constexpr std::string_view kBusyBody = std::string_view(kBusy).substr(std::string_view(kBusy).find("\r\n\r\n") + 4);
+// What one connection too many gets; without the library, on the thread that accepts.
+const std::string& BusyAnswer() {
+  static const std::string* const answer = [] {
+    Request none;
+    none.path = "/";
+    const Reply reply = ProblemReply(
+        503, Error(ErrorCode::kResourceExhausted, "the gateway has as many connections as it takes"),
+        none);
+    return new std::string(absl::StrCat(
+        "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: ",
+        reply.content_type, "\r\nContent-Length: ", reply.body.size(), "\r\n\r\n", reply.body));
+  }();
+  return *answer;
+}
 
 // The connection that this thread serves.
 thread_local Connection* serving = nullptr;
@@ -165,18 +172,20 @@ class HttpServer::Impl final : public httplib::Server {
     set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
       if (request.target.size() <= kMaxPathBytes) return HandlerResponse::Unhandled;
       serving->Abandon();
-      Send(ProblemReply(414, Malformed("the request line is too long"), RequestOf(request)), response);
+      Send(ProblemReply(414, Malformed("the request line is too long"), RequestOf(request)),
+           response);
       return HandlerResponse::Handled;
     });
     // What the library refuses by itself: the request line, the method, the version.
-    set_error_handler([this](const httplib::Request& request, httplib::Response& response) {
+    set_error_handler(HandlerWithResponse([this](const httplib::Request& request,
+                                                 httplib::Response& response) {
       if (!response.body.empty()) return HandlerResponse::Unhandled;
       serving->Abandon();
       Send(ProblemReply(response.status, Malformed("this is no request that can be answered"),
                         RequestOf(request)),
            response);
       return HandlerResponse::Handled;
-    });
+    }));
     set_exception_handler(
         [this](const httplib::Request& request, httplib::Response& response, std::exception_ptr) {
           Send(ProblemReply(Error(ErrorCode::kInternal, "the request could not be answered"),
@@ -219,8 +228,8 @@ class HttpServer::Impl final : public httplib::Server {
  private:
   bool process_and_close_socket(socket_t socket) override {
     if (refusing) {
-      static_assert(kBusyBody.size() == 173);
-      (void)send(socket, kBusy, sizeof kBusy - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+      const std::string& answer = BusyAnswer();
+      (void)send(socket, answer.data(), answer.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
       shutdown(socket, SHUT_WR);
       close(socket);
       return false;
@@ -254,14 +263,16 @@ class HttpServer::Impl final : public httplib::Server {
     if (chunked) return std::nullopt;
     uint64_t bytes = 0;
     const std::string text = from.get_header_value("Content-Length");
-    if (lengths == 1 && (text.empty() || !absl::ascii_isdigit(static_cast<unsigned char>(text[0])) ||
-                         !absl::SimpleAtoi(text, &bytes)))
+    if (lengths == 1 &&
+        (text.empty() || !absl::ascii_isdigit(static_cast<unsigned char>(text[0])) ||
+         !absl::SimpleAtoi(text, &bytes)))
       return Malformed("Content-Length is not a number");
     return bytes;
   }
 
   absl::Status TooLarge() const {
-    return Error(ErrorCode::kTooLarge, absl::StrCat("the body is longer than ", options_.max_body_bytes, " bytes"));
+    return Error(ErrorCode::kTooLarge,
+                 absl::StrCat("the body is longer than ", options_.max_body_bytes, " bytes"));
   }
 
   absl::Status ReadBody(const httplib::Request& from, const httplib::ContentReader& body,

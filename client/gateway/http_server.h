@@ -27,12 +27,12 @@
 namespace zsched::gateway {
 
 struct HttpOptions {
-  HostPort listen;               // port 0 takes a free one
-  size_t max_connections = 512;  // each costs a thread while it lasts
+  HostPort listen;                          // port 0 takes a free one
+  size_t max_connections = 512;             // each costs a thread while it lasts
   size_t max_body_bytes = size_t{8} << 20;  // some ten thousand small tasks
-  int64_t idle_ms = 60'000;      // for the next request of a connection
-  int64_t request_ms = 10'000;   // from its first byte to its last
-  int64_t write_ms = 10'000;     // for the peer to take what its buffers hold
+  int64_t idle_ms = 60'000;                 // for the next request of a connection
+  int64_t request_ms = 10'000;              // from its first byte to its last
+  int64_t write_ms = 10'000;                // for the peer to take what its buffers hold
 };
 
 class HttpServer {

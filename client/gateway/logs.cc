@@ -30,7 +30,8 @@ absl::StatusOr<LogQuery> ReadLogQuery(const Request& request) {
 
 std::string PageJson(TaskId id, const TaskOutput& page) {
   std::vector<std::string> pieces;
-  for (const OutputPiece& piece : page.pieces) pieces.push_back(OutputPieceJson(page.attempt, piece));
+  for (const OutputPiece& piece : page.pieces)
+    pieces.push_back(OutputPieceJson(page.attempt, piece));
   return absl::StrCat("{\"id\":\"", ToString(id), "\",\"attempt\":", page.attempt,
                       ",\"last_attempt\":", page.last_attempt,
                       ",\"running\":", page.running ? "true" : "false",
@@ -84,13 +85,17 @@ Reply Logs(const Backend& backend, const Request& request) {
 }  // namespace
 
 void AddLogRoutes(std::vector<Route>& routes) {
-  routes.push_back(
-      {Method::kGet, "/api/v1/tasks/{id}/logs", Logs, "taskLogs", "tasks",
-       "What an attempt wrote; as text/event-stream, followed to the end of the task",
-       {{"attempt", "Which attempt; default: the last", R"({"type":"integer","minimum":0,"maximum":65535})"},
-        {"from", "Offset to begin at", R"({"type":"integer","minimum":0})"}},
-       {},
-       {{200, "What is kept of it", "Logs"}}});
+  routes.push_back({Method::kGet,
+                    "/api/v1/tasks/{id}/logs",
+                    Logs,
+                    "taskLogs",
+                    "tasks",
+                    "What an attempt wrote; as text/event-stream, followed to the end of the task",
+                    {{"attempt", "Which attempt; default: the last",
+                      R"({"type":"integer","minimum":0,"maximum":65535})"},
+                     {"from", "Offset to begin at", R"({"type":"integer","minimum":0})"}},
+                    {},
+                    {{200, "What is kept of it", "Logs"}}});
 }
 
 }  // namespace zsched::gateway

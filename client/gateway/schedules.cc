@@ -20,7 +20,8 @@ constexpr uint64_t kDefaultTimes = 5, kMaxTimes = 1000;
 // The rarest surprises that are worth a warning come once a year.
 constexpr int64_t kWarnedMs = int64_t{365} * 24 * 3600 * 1000;
 
-Reply ScheduleReply(const absl::StatusOr<ScheduleInfo>& schedule, const Request& request, int status = 200) {
+Reply ScheduleReply(const absl::StatusOr<ScheduleInfo>& schedule, const Request& request,
+                    int status = 200) {
   return schedule.ok() ? JsonReply(status, ScheduleJson(*schedule))
                        : ProblemReply(schedule.status(), request);
 }
@@ -120,7 +121,8 @@ Reply Next(const Backend& backend, const Request& request) {
   if (const absl::Status bad = query.Finish(); !bad.ok()) return ProblemReply(bad, request);
   const absl::StatusOr<ScheduleInfo> schedule = backend.client.GetSchedule(request.Arg("name"));
   if (!schedule.ok()) return ProblemReply(schedule.status(), request);
-  return Coming(request, schedule->spec.expression, schedule->spec.zone, schedule->created_at_ms, from_ms, count);
+  return Coming(request, schedule->spec.expression, schedule->spec.zone, schedule->created_at_ms,
+                from_ms, count);
 }
 
 }  // namespace
@@ -128,21 +130,113 @@ Reply Next(const Backend& backend, const Request& request) {
 void AddScheduleRoutes(std::vector<Route>& routes) {
   const std::vector<ReplyDoc> one = {{200, "The schedule as it is now", "Schedule"}};
   const std::vector<ReplyDoc> next = {{200, "Firings and warnings", "CronNext"}};
-  const ParameterDoc count = {"count", "How many", R"({"type":"integer","minimum":1,"maximum":1000,"default":5})"};
-  const ParameterDoc from = {"from", "Those after this time; default: now", R"({"type":"string","format":"date-time"})"};
-  routes.insert(
-      routes.end(),
-      {{Method::kGet, "/api/v1/schedules", List, "listSchedules", "schedules", "All schedules by name", {}, {}, {{200, "The schedules", "ScheduleList"}}},
-       {Method::kPost, "/api/v1/schedules", Create, "createSchedule", "schedules", "Make a schedule", {}, "NewSchedule", {{201, "It is durable", "Schedule"}}},
-       {Method::kGet, "/api/v1/schedules/{name}", Get, "getSchedule", "schedules", "One schedule", {}, {}, one},
-       {Method::kPut, "/api/v1/schedules/{name}", Replace, "putSchedule", "schedules", "Make a schedule, or take the place of the one of that name", {}, "ScheduleBody", one},
-       {Method::kDelete, "/api/v1/schedules/{name}", Remove, "removeSchedule", "schedules", "Remove a schedule; its tasks stay", {}, {}, {{204, "It is gone"}}},
-       {Method::kPost, "/api/v1/schedules/{name}/pause", Pause<true>, "pauseSchedule", "schedules", "What would fire meanwhile does not fire later", {}, {}, one},
-       {Method::kPost, "/api/v1/schedules/{name}/resume", Pause<false>, "resumeSchedule", "schedules", "Let it fire again", {}, {}, one},
-       {Method::kPost, "/api/v1/schedules/{name}/trigger", Trigger, "triggerSchedule", "schedules", "Submit its task now", {}, {}, {{201, "The task is durable", "Id"}}},
-       {Method::kPost, "/api/v1/schedules/{name}/backfill", Backfill, "backfillSchedule", "schedules", "Submit its task for each tick of a time that has passed", {}, "Backfill", {{200, "The task of each tick", "Items"}}},
-       {Method::kGet, "/api/v1/schedules/{name}/next", Next, "nextFirings", "schedules", "When a schedule fires next", {count, from}, {}, next},
-       {Method::kGet, "/api/v1/cron/next", Preview, "previewCron", "schedules", "When an expression would fire", {{"cron", "The expression", R"({"type":"string"})", true}, {"tz", "Time zone by its IANA name", R"({"type":"string","default":"UTC"})"}, count, from}, {}, next}});
+  const ParameterDoc count = {"count", "How many",
+                              R"({"type":"integer","minimum":1,"maximum":1000,"default":5})"};
+  const ParameterDoc from = {"from", "Those after this time; default: now",
+                             R"({"type":"string","format":"date-time"})"};
+  routes.insert(routes.end(),
+                {{Method::kGet,
+                  "/api/v1/schedules",
+                  List,
+                  "listSchedules",
+                  "schedules",
+                  "All schedules by name",
+                  {},
+                  {},
+                  {{200, "The schedules", "ScheduleList"}}},
+                 {Method::kPost,
+                  "/api/v1/schedules",
+                  Create,
+                  "createSchedule",
+                  "schedules",
+                  "Make a schedule",
+                  {},
+                  "NewSchedule",
+                  {{201, "It is durable", "Schedule"}}},
+                 {Method::kGet,
+                  "/api/v1/schedules/{name}",
+                  Get,
+                  "getSchedule",
+                  "schedules",
+                  "One schedule",
+                  {},
+                  {},
+                  one},
+                 {Method::kPut,
+                  "/api/v1/schedules/{name}",
+                  Replace,
+                  "putSchedule",
+                  "schedules",
+                  "Make a schedule, or take the place of the one of that name",
+                  {},
+                  "ScheduleBody",
+                  one},
+                 {Method::kDelete,
+                  "/api/v1/schedules/{name}",
+                  Remove,
+                  "removeSchedule",
+                  "schedules",
+                  "Remove a schedule; its tasks stay",
+                  {},
+                  {},
+                  {{204, "It is gone"}}},
+                 {Method::kPost,
+                  "/api/v1/schedules/{name}/pause",
+                  Pause<true>,
+                  "pauseSchedule",
+                  "schedules",
+                  "What would fire meanwhile does not fire later",
+                  {},
+                  {},
+                  one},
+                 {Method::kPost,
+                  "/api/v1/schedules/{name}/resume",
+                  Pause<false>,
+                  "resumeSchedule",
+                  "schedules",
+                  "Let it fire again",
+                  {},
+                  {},
+                  one},
+                 {Method::kPost,
+                  "/api/v1/schedules/{name}/trigger",
+                  Trigger,
+                  "triggerSchedule",
+                  "schedules",
+                  "Submit its task now",
+                  {},
+                  {},
+                  {{201, "The task is durable", "Id"}}},
+                 {Method::kPost,
+                  "/api/v1/schedules/{name}/backfill",
+                  Backfill,
+                  "backfillSchedule",
+                  "schedules",
+                  "Submit its task for each tick of a time that has passed",
+                  {},
+                  "Backfill",
+                  {{200, "The task of each tick", "Items"}}},
+                 {Method::kGet,
+                  "/api/v1/schedules/{name}/next",
+                  Next,
+                  "nextFirings",
+                  "schedules",
+                  "When a schedule fires next",
+                  {count, from},
+                  {},
+                  next},
+                 {Method::kGet,
+                  "/api/v1/cron/next",
+                  Preview,
+                  "previewCron",
+                  "schedules",
+                  "When an expression would fire",
+                  {{"cron", "The expression", R"({"type":"string"})", true},
+                   {"tz", "Time zone by its IANA name", R"({"type":"string","default":"UTC"})"},
+                   count,
+                   from},
+                  {},
+                  next}});
 }
 
 }  // namespace zsched::gateway

@@ -38,7 +38,8 @@ absl::Status TakeHeaders(const Request& request, Submission& submission) {
     TaskSpec& task = submission.tasks[i];
     if (!key.empty() && !submission.many && !task.key.empty() && task.key != key)
       return BadField("key", "differs from the Idempotency-Key of the request");
-    if (!key.empty() && task.key.empty()) task.key = submission.many ? absl::StrCat(key, ".", i) : key;
+    if (!key.empty() && task.key.empty())
+      task.key = submission.many ? absl::StrCat(key, ".", i) : key;
     if (task.correlation_id.empty()) task.correlation_id = correlation_id;
     if (task.traceparent.empty()) task.traceparent = traceparent;
   }
@@ -55,7 +56,8 @@ absl::StatusOr<Submission> ReadSubmission(const Request& request) {
     return BadField("", absl::StrCat("a list of tasks has 1 to ", kMaxRequestTasks, " of them"));
   }
   for (size_t i = 0; submission.many && i < body.size(); ++i) {
-    ZS_ASSIGN_OR_RETURN(submission.tasks.emplace_back(), ReadTask(body[i], absl::StrCat("[", i, "]")));
+    ZS_ASSIGN_OR_RETURN(submission.tasks.emplace_back(),
+                        ReadTask(body[i], absl::StrCat("[", i, "]")));
   }
   ZS_RETURN_IF_ERROR(TakeHeaders(request, submission));
   return submission;
@@ -74,9 +76,10 @@ absl::StatusOr<BatchAck> SubmitAll(const Backend& backend, const std::vector<Tas
   ZS_RETURN_IF_ERROR(backend.client.SubmitBatch(
       tasks, [promise](BatchAck ack) { promise->set_value(std::move(ack)); }));
   if (answer.wait_for(std::chrono::milliseconds(kBrokerMs)) != std::future_status::ready)
-    return Error(ErrorCode::kTimedOut,
-                 "no broker acknowledged the submit in time; it may still happen. Send it again with "
-                 "the same Idempotency-Key");
+    return Error(
+        ErrorCode::kTimedOut,
+        "no broker acknowledged the submit in time; it may still happen. Send it again with "
+        "the same Idempotency-Key");
   return answer.get();
 }
 
@@ -108,7 +111,8 @@ Reply TaskReply(const Backend& backend, const Request& request, TaskId id, int s
   return reply;
 }
 
-Reply SubmittedOne(const Backend& backend, const Request& request, const BatchAck& ack, int64_t wait_ms) {
+Reply SubmittedOne(const Backend& backend, const Request& request, const BatchAck& ack,
+                   int64_t wait_ms) {
   if (!ack.rejected.empty()) return RefusedSubmit(ack.rejected[0].status, request);
   const TaskId id = ack.ids[0];
   const bool repeated = !ack.repeated.empty();
@@ -116,9 +120,12 @@ Reply SubmittedOne(const Backend& backend, const Request& request, const BatchAc
   if (wait_ms > 0 && backend.client.Wait(id, wait_ms).ok()) {
     reply = TaskReply(backend, request, id, repeated ? 200 : 201);
   } else {
-    reply = JsonReply(wait_ms > 0 ? 202 : repeated ? 200 : 201,
-                      absl::StrCat("{\"id\":\"", ToString(id), "\",\"repeated\":", repeated ? "true" : "false",
-                                   ",\"durability\":\"", std::string(NameOf(ack.durability)), "\"}"));
+    reply = JsonReply(
+        wait_ms > 0 ? 202
+        : repeated  ? 200
+                    : 201,
+        absl::StrCat("{\"id\":\"", ToString(id), "\",\"repeated\":", repeated ? "true" : "false",
+                     ",\"durability\":\"", std::string(NameOf(ack.durability)), "\"}"));
   }
   reply.headers.emplace_back("Location", absl::StrCat("/api/v1/tasks/", ToString(id)));
   reply.task = ToString(id);
@@ -146,13 +153,15 @@ Reply Submit(const Backend& backend, const Request& request) {
 // "ready,leased". Says which one is none.
 absl::StatusOr<std::vector<TaskState>> ReadStates(const std::string& text) {
   std::vector<TaskState> states;
-  for (const std::string& name : std::vector<std::string>(absl::StrSplit(text, ',', absl::SkipEmpty()))) {
+  for (const std::string& name :
+       std::vector<std::string>(absl::StrSplit(text, ',', absl::SkipEmpty()))) {
     int state = 0;
     while (state < kTaskStates && NameOf(static_cast<TaskState>(state)) != name) ++state;
     if (state == kTaskStates)
       return Error(ErrorCode::kMalformed,
                    absl::StrCat("state: '", name,
-                                "' is none of scheduled, ready, leased, retry_wait, blocked, succeeded, dead, cancelled"));
+                                "' is none of scheduled, ready, leased, retry_wait, blocked, "
+                                "succeeded, dead, cancelled"));
     states.push_back(static_cast<TaskState>(state));
   }
   return states;
@@ -163,11 +172,15 @@ absl::StatusOr<ListQuery> ReadListQuery(const Request& request) {
   ListQuery list;
   list.queue = query.Text("queue");
   list.type = query.Text("type");
-  const std::string states = query.Text("state"), label = query.Text("label"), cursor = query.Text("cursor");
+  const std::string states = query.Text("state"), label = query.Text("label"),
+                    cursor = query.Text("cursor");
   list.limit = query.Number("limit", kDefaultListLimit, 1, kMaxListLimit);
   const size_t equals = label.find('=');
-  if (!label.empty() && (equals == 0 || equals == std::string::npos)) query.Refuse("label", "is not KEY=VALUE");
-  if (!label.empty()) list.label.push_back({label.substr(0, equals), label.substr(std::min(equals, label.size() - 1) + 1)});
+  if (!label.empty() && (equals == 0 || equals == std::string::npos))
+    query.Refuse("label", "is not KEY=VALUE");
+  if (!label.empty())
+    list.label.push_back(
+        {label.substr(0, equals), label.substr(std::min(equals, label.size() - 1) + 1)});
   if (!cursor.empty()) {
     const std::optional<TaskId> id = ParseId<TaskId>(cursor);
     if (!id) query.Refuse("cursor", "is not a next_cursor of a page before");
@@ -185,8 +198,9 @@ Reply List(const Backend& backend, const Request& request) {
   if (!page.ok()) return ProblemReply(page.status(), request);
   std::vector<std::string> tasks;
   for (const TaskInfo& task : page->tasks) tasks.push_back(TaskJson(task));
-  return JsonReply(200, absl::StrCat("{\"tasks\":", JsonList(tasks), ",\"next_cursor\":",
-                                     page->next_cursor ? Quote(ToString(page->next_cursor)) : "null", "}"));
+  return JsonReply(
+      200, absl::StrCat("{\"tasks\":", JsonList(tasks), ",\"next_cursor\":",
+                        page->next_cursor ? Quote(ToString(page->next_cursor)) : "null", "}"));
 }
 
 Reply Get(const Backend& backend, const Request& request) {
@@ -243,11 +257,12 @@ Reply History(const Backend& backend, const Request& request) {
   if (!history.ok()) return ProblemReply(history.status(), request);
   std::vector<std::string> attempts;
   for (const AttemptInfo& attempt : history->attempts) attempts.push_back(AttemptJson(attempt));
-  return JsonReply(200, absl::StrCat("{\"id\":\"", ToString(*id), "\",\"attempts\":", JsonList(attempts),
-                                     ",\"missing\":", history->missing, "}"));
+  return JsonReply(200, absl::StrCat("{\"id\":\"", ToString(*id), "\",\"attempts\":",
+                                     JsonList(attempts), ",\"missing\":", history->missing, "}"));
 }
 
-const ParameterDoc kWait = {"wait", "How long to wait for the end of the task, such as 10s", R"({"$ref":"#/components/schemas/Duration"})"};
+const ParameterDoc kWait = {"wait", "How long to wait for the end of the task, such as 10s",
+                            R"({"$ref":"#/components/schemas/Duration"})"};
 const ReplyDoc kTask = {200, "The task as it is now", "Task"};
 
 }  // namespace
@@ -258,32 +273,103 @@ void AddTaskRoutes(std::vector<Route>& routes) {
       {"type", "Of this type"},
       {"state", "In one of these states, separated by commas"},
       {"label", "With this label, as KEY=VALUE"},
-      {"limit", "Tasks in one page", R"({"type":"integer","minimum":1,"maximum":1000,"default":100})"},
+      {"limit", "Tasks in one page",
+       R"({"type":"integer","minimum":1,"maximum":1000,"default":100})"},
       {"cursor", "next_cursor of the page before"}};
   routes.insert(
       routes.end(),
-      {{Method::kPost, "/api/v1/tasks", Submit, "submitTasks", "tasks",
-        "Submit one task, or a list of them", {kWait}, "Submit",
+      {{Method::kPost,
+        "/api/v1/tasks",
+        Submit,
+        "submitTasks",
+        "tasks",
+        "Submit one task, or a list of them",
+        {kWait},
+        "Submit",
         {{200, "A list was judged; or a single task was there already under its key", "Submitted"},
          {201, "The task is durable", "Submitted"},
          {202, "The task is durable, and was not over in the time given by wait", "SubmittedOne"}}},
-       {Method::kGet, "/api/v1/tasks", List, "listTasks", "tasks", "Tasks by rising id", filters, {},
+       {Method::kGet,
+        "/api/v1/tasks",
+        List,
+        "listTasks",
+        "tasks",
+        "Tasks by rising id",
+        filters,
+        {},
         {{200, "A page; it may be short, or empty, before the end", "TaskPage"}}},
-       {Method::kPost, "/api/v1/tasks/retry", ChangeMany<&Client::Retry>, "retryTasks", "tasks",
-        "Give dead tasks a new budget of attempts", {}, "Ids", {{200, "What became of each", "Items"}}},
-       {Method::kPost, "/api/v1/tasks/cancel", ChangeMany<&Client::Cancel>, "cancelTasks", "tasks",
-        "Cancel tasks in any state", {}, "Ids", {{200, "What became of each", "Items"}}},
-       {Method::kGet, "/api/v1/tasks/{id}", Get, "getTask", "tasks", "One task in full", {kWait}, {}, {kTask}},
-       {Method::kPost, "/api/v1/tasks/{id}/retry", ChangeOne<&Client::Retry>, "retryTask", "tasks",
-        "Give a dead task a new budget of attempts", {}, {}, {kTask}},
-       {Method::kPost, "/api/v1/tasks/{id}/cancel", ChangeOne<&Client::Cancel>, "cancelTask", "tasks",
-        "Cancel a task in any state", {}, {}, {kTask}},
-       {Method::kDelete, "/api/v1/tasks/{id}", ChangeOne<&Client::Cancel>, "deleteTask", "tasks",
-        "The same as cancel", {}, {}, {kTask}},
-       {Method::kGet, "/api/v1/tasks/{id}/explain", Explain, "explainTask", "tasks",
-        "Why a task is not running, and its place in line", {}, {}, {{200, "The reasons", "Explanation"}}},
-       {Method::kGet, "/api/v1/tasks/{id}/history", History, "taskHistory", "tasks",
-        "Every attempt at a task", {}, {}, {{200, "The attempts", "History"}}}});
+       {Method::kPost,
+        "/api/v1/tasks/retry",
+        ChangeMany<&Client::Retry>,
+        "retryTasks",
+        "tasks",
+        "Give dead tasks a new budget of attempts",
+        {},
+        "Ids",
+        {{200, "What became of each", "Items"}}},
+       {Method::kPost,
+        "/api/v1/tasks/cancel",
+        ChangeMany<&Client::Cancel>,
+        "cancelTasks",
+        "tasks",
+        "Cancel tasks in any state",
+        {},
+        "Ids",
+        {{200, "What became of each", "Items"}}},
+       {Method::kGet,
+        "/api/v1/tasks/{id}",
+        Get,
+        "getTask",
+        "tasks",
+        "One task in full",
+        {kWait},
+        {},
+        {kTask}},
+       {Method::kPost,
+        "/api/v1/tasks/{id}/retry",
+        ChangeOne<&Client::Retry>,
+        "retryTask",
+        "tasks",
+        "Give a dead task a new budget of attempts",
+        {},
+        {},
+        {kTask}},
+       {Method::kPost,
+        "/api/v1/tasks/{id}/cancel",
+        ChangeOne<&Client::Cancel>,
+        "cancelTask",
+        "tasks",
+        "Cancel a task in any state",
+        {},
+        {},
+        {kTask}},
+       {Method::kDelete,
+        "/api/v1/tasks/{id}",
+        ChangeOne<&Client::Cancel>,
+        "deleteTask",
+        "tasks",
+        "The same as cancel",
+        {},
+        {},
+        {kTask}},
+       {Method::kGet,
+        "/api/v1/tasks/{id}/explain",
+        Explain,
+        "explainTask",
+        "tasks",
+        "Why a task is not running, and its place in line",
+        {},
+        {},
+        {{200, "The reasons", "Explanation"}}},
+       {Method::kGet,
+        "/api/v1/tasks/{id}/history",
+        History,
+        "taskHistory",
+        "tasks",
+        "Every attempt at a task",
+        {},
+        {},
+        {{200, "The attempts", "History"}}}});
 }
 
 }  // namespace zsched::gateway

@@ -1,6 +1,7 @@
 #include "client/json/json.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cinttypes>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -295,6 +296,45 @@ std::string StatusJson(const StatusInfo& status) {
                {"brokers", BrokersJson(status)},
                {"queues", QueuesJson(status)},
                {"counters", counters}});
+}
+
+std::string PositionText(const EventPosition& position) {
+  return std::to_string(position.after.value()) + "." + std::to_string(position.skip);
+}
+
+std::optional<EventPosition> ParsePosition(std::string_view text) {
+  uint64_t after = 0;
+  uint32_t skip = 0;
+  const char* end = text.data() + text.size();
+  const auto [dot, error] = std::from_chars(text.data(), end, after);
+  if (error != std::errc()) return std::nullopt;
+  if (dot == end) return EventPosition{.after = Lsn(after)};
+  const auto [rest, error2] = std::from_chars(dot + 1, end, skip);
+  if (*dot != '.' || error2 != std::errc() || rest != end) return std::nullopt;
+  return EventPosition{.after = Lsn(after), .skip = skip};
+}
+
+std::string EventJson(const Event& event) {
+  ObjectWriter json;
+  json.Text("position", PositionText({Lsn(event.lsn.value() - 1), event.index + 1}));
+  json.Time("at", event.at_ms);
+  json.Text("kind", NameOf(event.kind));
+  if (event.task) {
+    json.Text("task", ToString(event.task));
+    json.TextOrNull("queue", event.queue);
+    json.TextOrNull("type", event.type);
+    json.Text("state", NameOf(event.state));
+  }
+  if (event.attempt != 0) json.Number("attempt", event.attempt);
+  if (!event.worker.empty()) json.Text("worker", event.worker);
+  if (!event.name.empty()) json.Text("name", event.name);
+  if (event.error != ErrorCode::kOk)
+    json.Raw("error", Dump(ErrorFields(event.error, event.error_message)));
+  if (event.kind == EventKind::kProgress) json.Number("percent", event.percent);
+  if (!event.message.empty()) json.Text("message", event.message);
+  if (event.count != 0) json.Number("count", static_cast<int64_t>(event.count));
+  if (event.parent) json.Text("parent", ToString(event.parent));
+  return std::move(json).Finish();
 }
 
 std::string TypeJson(const TypeInfo& type) {

@@ -29,6 +29,11 @@ std::string TypeJson(const TypeInfo& type);
 std::string ScheduleJson(const ScheduleInfo& schedule);
 std::string WorkerJson(const WorkerSummary& worker);
 std::string StatusJson(const StatusInfo& status);
+// "4711.2", as --after and Last-Event-ID take it.
+std::string PositionText(const EventPosition& position);
+std::optional<EventPosition> ParsePosition(std::string_view text);
+// `position` is the place behind it.
+std::string EventJson(const Event& event);
 // The brokers and the epoch of `status`.
 std::string ClusterJson(const StatusInfo& status);
 // {"id":…,"code":…,"message":…}
