@@ -1,0 +1,107 @@
+/**
+ * Live charts. Chart.js is a classic script of 200 kB, which sets `window.Chart`; it is loaded when a chart is first shown.
+ * What the charts show is remembered here, bounded, so that it is still there when one comes back to the overview.
+ */
+import {h} from './dom.js';
+import {History} from './stats.js';
+
+/** Five minutes of a figure a second. */
+const KEPT_SAMPLES = 300;
+export const history = new History(KEPT_SAMPLES);
+export const remember = (stats) => history.add(stats);
+
+let loading = null;
+function chartLibrary() {
+  loading ??= new Promise((resolve, reject) => {
+    const script = h('script', {src: new URL('./chart.js', import.meta.url).href});
+    script.addEventListener('load', () => resolve(window.Chart));
+    script.addEventListener('error', () => {
+      loading = null;
+      reject(new Error('ui/chart.js cannot be loaded'));
+    });
+    document.head.append(script);
+  });
+  return loading;
+}
+
+const css = (variable) => getComputedStyle(document.documentElement).getPropertyValue(variable).trim();
+
+function options(format, stacked) {
+  const grid = css('--line');
+  const text = css('--muted');
+  const font = {family: css('--sans'), size: 11};
+  return {
+    animation: false,
+    responsive: true,
+    maintainAspectRatio: false,
+    normalized: true,
+    parsing: false,
+    interaction: {mode: 'index', intersect: false},
+    elements: {point: {radius: 0, hitRadius: 6}, line: {borderWidth: 1.8, tension: 0.25, borderJoinStyle: 'round'}},
+    plugins: {legend: {display: false},
+      tooltip: {displayColors: true, boxPadding: 4, callbacks: {
+        title: (items) => items.length ? new Date(items[0].parsed.x).toLocaleTimeString() : '',
+        label: (item) => `${item.dataset.label}: ${format(item.parsed.y)}`}}},
+    scales: {
+      x: {type: 'linear', grid: {display: false, borderColor: grid},
+        ticks: {color: text, font, maxRotation: 0, autoSkipPadding: 40, stepSize: 60_000,
+          callback: (at) => new Date(at).toLocaleTimeString([], {hour: '2-digit', minute: '2-digit', second: '2-digit'})}},
+      y: {beginAtZero: true, stacked, suggestedMax: 1, border: {display: false}, grid: {color: grid, borderColor: 'transparent'},
+        ticks: {color: text, font, maxTicksLimit: 5, callback: (value) => format(value)}},
+    },
+  };
+}
+
+/**
+ * A chart of lines over the last minutes. The legend is a list of texts with the present values, since a canvas tells
+ * nothing to those who do not see it.
+ *
+ * @param {{title: string, series: Array<{label: string, color: string}>, format: (n: number) => string, stacked?: boolean,
+ *     signal: AbortSignal, controls?: Node}} what  color: name of a CSS variable
+ * @returns {{element: Element, update: (points: Array<Array<{x, y}>>, series?) => void}} points by series; y null: a gap
+ */
+export function lineChart({title, series, format, stacked = false, signal, controls}) {
+  const canvas = h('canvas', {role: 'img', 'aria-label': title});
+  const values = series.map(() => h('dd', {}, '–'));
+  const element = h('section', {class: 'card chart', 'aria-label': title},
+      h('div', {class: 'card-head'}, h('h2', {}, title), controls),
+      h('dl', {class: 'legend'}, series.map((one, i) => h('div', {}, h('dt', {},
+          h('span', {class: 'swatch', 'aria-hidden': 'true', style: {background: `var(${one.color})`}}), one.label), values[i]))),
+      h('div', {class: 'chart-area'}, canvas));
+  let chart = null;
+  let latest = null;
+
+  const datasets = () => series.map((one) => ({label: one.label, data: [], borderColor: css(one.color),
+    backgroundColor: stacked ? `${css(one.color)}33` : css(one.color), fill: stacked, spanGaps: false}));
+  const draw = () => {
+    if (!chart || !latest || document.hidden) return;
+    const end = latest[0]?.at(-1)?.x ?? Date.now();
+    chart.options.scales.x.min = end - KEPT_SAMPLES * 1000;
+    chart.options.scales.x.max = end;
+    latest.forEach((points, i) => { chart.data.datasets[i].data = points; });
+    chart.update('none');
+  };
+  const make = (Chart) => {
+    if (signal.aborted) return;
+    chart?.destroy();
+    chart = new Chart(canvas, {type: 'line', data: {datasets: datasets()}, options: options(format, stacked)});
+    draw();
+  };
+  const start = () => chartLibrary().then(make, (error) => canvas.replaceWith(h('p', {class: 'muted'}, error.message)));
+  start();
+  addEventListener('themechange', start, {signal});
+  signal.addEventListener('abort', () => chart?.destroy());
+
+  return {
+    element,
+    update(points) {
+      latest = points;
+      points.forEach((line, i) => {
+        const last = line.at(-1)?.y;
+        const text = last === null || last === undefined ? '–' : format(last);
+        if (values[i].textContent !== text) values[i].textContent = text;
+      });
+      draw();
+    },
+  };
+}
