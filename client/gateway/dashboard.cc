@@ -1,5 +1,6 @@
 // The dashboard's files. They are part of the program; a browser keeps them, and asks whether they are
 // still the same.
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include <cstdio>

@@ -36,7 +36,8 @@ const std::string& BusyAnswer() {
     Request none;
     none.path = "/";
     const Reply reply = ProblemReply(
-        503, Error(ErrorCode::kResourceExhausted, "the gateway has as many connections as it takes"),
+        503,
+        Error(ErrorCode::kResourceExhausted, "the gateway has as many connections as it takes"),
         none);
     return new std::string(absl::StrCat(
         "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: ",
@@ -177,15 +178,15 @@ class HttpServer::Impl final : public httplib::Server {
       return HandlerResponse::Handled;
     });
     // What the library refuses by itself: the request line, the method, the version.
-    set_error_handler(HandlerWithResponse([this](const httplib::Request& request,
-                                                 httplib::Response& response) {
-      if (!response.body.empty()) return HandlerResponse::Unhandled;
-      serving->Abandon();
-      Send(ProblemReply(response.status, Malformed("this is no request that can be answered"),
-                        RequestOf(request)),
-           response);
-      return HandlerResponse::Handled;
-    }));
+    set_error_handler(
+        HandlerWithResponse([this](const httplib::Request& request, httplib::Response& response) {
+          if (!response.body.empty()) return HandlerResponse::Unhandled;
+          serving->Abandon();
+          Send(ProblemReply(response.status, Malformed("this is no request that can be answered"),
+                            RequestOf(request)),
+               response);
+          return HandlerResponse::Handled;
+        }));
     set_exception_handler(
         [this](const httplib::Request& request, httplib::Response& response, std::exception_ptr) {
           Send(ProblemReply(Error(ErrorCode::kInternal, "the request could not be answered"),
