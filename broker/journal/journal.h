@@ -87,6 +87,11 @@ class Journal {
   // INTERNAL error). May reorder the batch's mutation lists; changes nothing else in it.
   virtual absl::Status Commit(Batch& batch) = 0;
 
+  // How long the last Commit waited for the disk: the redo file's write and fdatasync of a small one; LMDB's
+  // own commit of a large one, which writes its pages and flushes them in one call. 0: it has no disk, or had
+  // nothing to do. The thread that commits.
+  virtual uint64_t last_flush_us() const { return 0; }
+
   virtual absl::StatusOr<std::unique_ptr<JournalView>> View() = 0;
 
   // The log from `from` on is needed by somebody: it is kept, up to HeldLogBytes. Lsn(): it is not. Any

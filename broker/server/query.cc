@@ -480,6 +480,9 @@ QueryReply QueryRunner::Run(JournalView& view, const Query& query) {
     case QueryKind::kHistory:
       reply.status = History(view, query, reply);
       break;
+    case QueryKind::kEvents:
+      reply.status = Events(view, query, reply);
+      break;
     case QueryKind::kLogs:
       reply.status = Logs(view, query, reply);
       break;

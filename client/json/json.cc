@@ -77,9 +77,20 @@ Json CronWarning(const cron::Warning& warning) {
 Json QueuesJson(const StatusInfo& status) {
   Json queues = Json::array();
   for (const QueueSummary& queue : status.queues)
-    queues.push_back(
-        {{"name", queue.name}, {"counts", CountsJson(queue.counts)}, {"bytes", queue.bytes}});
+    queues.push_back({{"name", queue.name},
+                      {"counts", CountsJson(queue.counts)},
+                      {"bytes", queue.bytes},
+                      {"oldest_ready_ms", queue.oldest_ready_ms}});
   return queues;
+}
+
+Json HistogramsJson(const StatusInfo& status) {
+  Json histograms = Json::object();
+  for (const HistogramValue& histogram : status.histograms)
+    histograms[histogram.name] = {{"bounds_us", histogram.bounds_us},
+                                  {"counts", histogram.counts},
+                                  {"sum_us", histogram.sum_us}};
+  return histograms;
 }
 
 // null: no such rule.
@@ -246,6 +257,31 @@ std::string OutputPieceJson(uint32_t attempt, const OutputPiece& piece) {
   return std::move(json).Finish();
 }
 
+std::string EventJson(const Event& event) {
+  ObjectWriter json;
+  json.Text("position", std::to_string(event.lsn.value()) + "." + std::to_string(event.index));
+  json.Time("at", event.at_ms);
+  json.Text("kind", NameOf(event.kind));
+  if (event.task) {
+    json.Text("task", ToString(event.task));
+    json.TextOrNull("queue", event.queue);
+    json.TextOrNull("type", event.type);
+    json.Text("state", NameOf(event.state));
+  }
+  if (!event.name.empty()) json.Text("name", event.name);
+  if (event.attempt != 0) json.Number("attempt", event.attempt);
+  if (!event.worker.empty()) json.Text("worker", event.worker);
+  if (event.error != ErrorCode::kOk) {
+    json.Text("error", NameOf(event.error));
+    json.Bytes("error_message", event.error_message);
+  }
+  if (event.kind == EventKind::kProgress) json.Number("percent", event.percent);
+  if (!event.message.empty()) json.Bytes("message", event.message);
+  if (event.count != 0) json.Raw("count", std::to_string(event.count));
+  if (event.parent) json.Text("parent", ToString(event.parent));
+  return std::move(json).Finish();
+}
+
 std::string AttemptJson(const AttemptInfo& attempt) {
   ObjectWriter json;
   json.Number("attempt", attempt.attempt);
@@ -282,6 +318,8 @@ std::string WorkerJson(const WorkerSummary& worker) {
 std::string StatusJson(const StatusInfo& status) {
   Json counters = Json::object();
   for (const CounterValue& counter : status.counters) counters[counter.name] = counter.value;
+  Json gauges = Json::object();
+  for (const CounterValue& gauge : status.gauges) gauges[gauge.name] = gauge.value;
   return Dump({{"node", status.node},
                {"role", std::string(NameOf(status.role))},
                {"epoch", status.epoch.value()},
@@ -295,7 +333,9 @@ std::string StatusJson(const StatusInfo& status) {
                {"clients", status.clients},
                {"brokers", BrokersJson(status)},
                {"queues", QueuesJson(status)},
-               {"counters", counters}});
+               {"counters", counters},
+               {"gauges", gauges},
+               {"histograms", HistogramsJson(status)}});
 }
 
 std::string PositionText(const EventPosition& position) {
@@ -353,6 +393,7 @@ std::string QueueJson(const QueueInfo& queue) {
   return Dump({{"name", queue.name},
                {"counts", CountsJson(queue.counts)},
                {"bytes", queue.bytes},
+               {"oldest_ready_ms", queue.oldest_ready_ms},
                {"gate", std::string(NameOf(queue.gate))},
                {"paused", rules.paused},
                {"draining", rules.draining},

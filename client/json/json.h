@@ -41,6 +41,8 @@ std::string ItemJson(const ItemResult& item);
 std::string SettingJson(const Setting& setting);
 // RFC 3339 UTC, with a fraction only when there is one: "2026-11-21T08:00:00Z".
 std::string CronTimeText(int64_t unix_ms);
+// With "position": behind it, as `events --after` takes it.
+std::string EventJson(const Event& event);
 // {"kind":…,"at":…,"text":…}; "at" is null for what holds always.
 std::string CronWarningJson(const cron::Warning& warning);
 // {"next":[…],"warnings":[…]}
