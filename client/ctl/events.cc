@@ -6,8 +6,8 @@
 
 #include "base/text.h"
 #include "client/ctl/context.h"
-#include "client/ctl/json.h"
 #include "client/ctl/output.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 namespace {
@@ -44,30 +44,13 @@ absl::StatusOr<std::vector<EventKind>> ParseKinds(const std::string& text) {
   return kinds;
 }
 
-// "812": behind that record; "812.3": behind event 3 of it.
-absl::StatusOr<EventPosition> ParsePosition(const std::string& text) {
-  const size_t dot = std::min(text.find('.'), text.size());
-  uint64_t lsn = 0;
-  uint32_t index = 0;
-  auto read = [](std::string_view digits, auto& number) {
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-    return error == std::errc() && end == digits.data() + digits.size();
-  };
-  const bool whole = dot == text.size();
-  const bool good = read(std::string_view(text).substr(0, dot), lsn) && lsn < UINT64_MAX &&
-                    (whole || (lsn > 0 && read(std::string_view(text).substr(dot + 1), index) &&
-                               index < UINT32_MAX));
-  if (!good)
+absl::StatusOr<EventPosition> ReadPosition(const std::string& text) {
+  const std::optional<EventPosition> position = ParsePosition(text);
+  if (!position)
     return Error(ErrorCode::kInvalidArgument,
                  "--after: '" + text +
                      "' is no position; give one that `events` printed, such as 812 or 812.3");
-  if (whole) return EventPosition{Lsn(lsn), 0};
-  return EventPosition{Lsn(lsn - 1), index + 1};
-}
-
-std::string TextOf(const EventPosition& position) {
-  if (position.skip == 0) return std::to_string(position.after.value());
-  return std::to_string(position.after.value() + 1) + "." + std::to_string(position.skip - 1);
+  return *position;
 }
 
 std::string Details(const Event& event) {
@@ -88,7 +71,7 @@ std::string Details(const Event& event) {
   if (event.attempt != 0) add("attempt " + std::to_string(event.attempt));
   if (!event.worker.empty()) add("at " + event.worker);
   if (event.error != ErrorCode::kOk)
-    add(std::string(NameOf(event.error)) + ": " + event.error_message);
+    add(std::string(TextOf(event.error)) + ": " + event.error_message);
   return text;
 }
 
@@ -147,8 +130,8 @@ class EventsJob {
  private:
   void Show(const EventPage& page) {
     if (page.trimmed && query_.from != EventPosition{})
-      context_.Note("the log is not kept from " + TextOf(query_.from) + " on; goes on behind " +
-                    TextOf(page.next));
+      context_.Note("the log is not kept from " + PositionText(query_.from) +
+                    " on; goes on behind " + PositionText(page.next));
     for (const Event& event : page.events) {
       stream_.Add(EventJson(event), "");
       if (context_.form() == Form::kTable) Print(Line(event));
@@ -170,7 +153,7 @@ class EventsJob {
            "]\n";
   }
 
-  void Finish() { stream_.Finish("\"next\":" + Quote(TextOf(query_.from))); }
+  void Finish() { stream_.Finish("\"next\":" + Quote(PositionText(query_.from))); }
   int Leave() {
     Finish();
     std::fflush(stdout);
@@ -197,7 +180,7 @@ int Events(const Context& context, const EventFlags& flags) {
   }
   if (flags.follow) query.from = kEventsFromNow;
   if (!flags.after.empty()) {
-    absl::StatusOr<EventPosition> from = ParsePosition(flags.after);
+    absl::StatusOr<EventPosition> from = ReadPosition(flags.after);
     if (!from.ok()) return context.Usage(MessageOf(from.status()));
     query.from = *from;
   }

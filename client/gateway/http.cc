@@ -74,8 +74,8 @@ int HexDigit(char c) {
   return -1;
 }
 
-// nullopt: not percent-encoding, or not UTF-8 without control characters.
-std::optional<std::string> DecodeSegment(std::string_view text) {
+// nullopt: not percent-encoding.
+std::optional<std::string> Decode(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') {
@@ -88,9 +88,16 @@ std::optional<std::string> DecodeSegment(std::string_view text) {
     out += static_cast<char>(high * 16 + low);
     i += 2;
   }
+  return out;
+}
+
+// nullopt: also when it is not UTF-8 without control characters.
+std::optional<std::string> DecodeSegment(std::string_view text) {
+  std::optional<std::string> out = Decode(text);
+  if (!out || !IsUtf8(*out)) return std::nullopt;
   const bool control =
-      std::any_of(out.begin(), out.end(), [](unsigned char c) { return c < 0x20; });
-  return control || !IsUtf8(out) ? std::nullopt : std::optional(std::move(out));
+      std::any_of(out->begin(), out->end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; });
+  return control ? std::nullopt : std::move(out);
 }
 
 bool IsArgument(std::string_view segment) { return segment.starts_with('{'); }
@@ -137,6 +144,22 @@ std::string_view Request::Header(std::string_view lower_case_name) const {
 
 bool Request::Accepts(std::string_view content_type) const {
   return Header("accept").find(content_type) != std::string_view::npos;
+}
+
+void Request::ParseQuery(std::string_view text) {
+  for (const std::string& pair :
+       std::vector<std::string>(absl::StrSplit(std::string(text), '&', absl::SkipEmpty()))) {
+    std::string spaced = pair;
+    std::replace(spaced.begin(), spaced.end(), '+', ' ');
+    const size_t equals = std::min(spaced.find('='), spaced.size());
+    const std::optional<std::string> name = Decode(std::string_view(spaced).substr(0, equals));
+    const std::optional<std::string> value =
+        Decode(std::string_view(spaced).substr(std::min(equals + 1, spaced.size())));
+    if (name && value)
+      query.emplace(*name, *value);
+    else
+      query_malformed = true;
+  }
 }
 
 Reply JsonReply(int status, std::string json) {
@@ -232,6 +255,8 @@ void Query::Refuse(const std::string& name, std::string_view what) {
 }
 
 absl::Status Query::Finish() {
+  if (request_.query_malformed)
+    return Error(ErrorCode::kMalformed, "the query is not percent-encoded");
   for (const auto& [name, value] : request_.query) {
     if (!bad_.ok()) break;
     if (std::find(known_.begin(), known_.end(), name) != known_.end()) continue;

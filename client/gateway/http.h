@@ -42,6 +42,9 @@ struct Request {
   // "" when there is none.
   std::string_view Header(std::string_view lower_case_name) const;
   bool Accepts(std::string_view content_type) const;
+  // Of what follows '?' in the request line.
+  void ParseQuery(std::string_view text);
+  bool query_malformed = false;
 };
 
 // Where a stream writes. Both are false when the reader is gone, too slow, or the gateway ends.

@@ -118,7 +118,9 @@ Request RequestOf(const httplib::Request& from) {
   Request request;
   request.method = MethodOf(from.method).value_or(Method::kGet);
   request.path = from.target.substr(0, from.target.find_first_of("?#"));
-  for (const auto& [name, value] : from.params) request.query.emplace(name, value);
+  const std::string_view target = std::string_view(from.target).substr(0, from.target.find('#'));
+  if (const size_t mark = target.find('?'); mark != std::string_view::npos)
+    request.ParseQuery(target.substr(mark + 1));
   for (const auto& [name, value] : from.headers)
     request.headers.emplace(absl::AsciiStrToLower(name), value);
   request.remote = from.remote_addr;
@@ -164,6 +166,8 @@ class HttpServer::Impl final : public httplib::Server {
       Answer(RequestOf(request), request, response);
     };
     constexpr char kAnyPath[] = "[\\s\\S]*";
+    set_keep_alive_timeout(options_.idle_ms / 1000);
+    set_keep_alive_max_count(kMaxRequests);
     Get(kAnyPath, without_body);
     Options(kAnyPath, without_body);
     Post(kAnyPath, with_body);
@@ -281,7 +285,6 @@ class HttpServer::Impl final : public httplib::Server {
     ZS_ASSIGN_OR_RETURN(const std::optional<uint64_t> bytes, BodyBytes(from));
     if (bytes == 0) return absl::OkStatus();
     if (bytes && *bytes > options_.max_body_bytes) return TooLarge();
-    if (from.is_multipart_form_data()) return Malformed("multipart bodies are not taken");
     bool fits = true;
     const bool whole = body([&](const char* data, size_t size) {
       fits = to->size() + size <= options_.max_body_bytes;
@@ -295,6 +298,13 @@ class HttpServer::Impl final : public httplib::Server {
   void AnswerWithBody(const httplib::Request& from, httplib::Response& response,
                       const httplib::ContentReader& body) {
     Request request = RequestOf(from);
+    // The library would take it apart, and hand over the parts alone.
+    if (from.is_multipart_form_data()) {
+      serving->Abandon();
+      return Send(
+          ProblemReply(415, Malformed("the body is multipart; send application/json"), request),
+          response);
+    }
     const absl::Status read = ReadBody(from, body, &request.body);
     if (read.ok()) return Answer(std::move(request), from, response);
     serving->Abandon();

@@ -113,7 +113,7 @@ void AddOpenApiRoute(std::vector<Route>& routes) {
                     "This document",
                     {},
                     {},
-                    {{200, "OpenAPI 3.1", "Empty"}}});
+                    {{200, "OpenAPI 3.1", "Document"}}});
 }
 
 }  // namespace zsched::gateway

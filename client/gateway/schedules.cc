@@ -1,4 +1,5 @@
 // /schedules: time schedules, and previews of when expressions fire.
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
@@ -20,10 +21,20 @@ constexpr uint64_t kDefaultTimes = 5, kMaxTimes = 1000;
 // The rarest surprises that are worth a warning come once a year.
 constexpr int64_t kWarnedMs = int64_t{365} * 24 * 3600 * 1000;
 
+// The broker calls two fields by the names that they have on the wire.
+absl::Status InJsonsWords(const absl::Status& status) {
+  const std::string message = MessageOf(status);
+  for (const auto& [wire, json] :
+       {std::pair("expression: ", "cron: "), std::pair("zone: ", "tz: ")})
+    if (message.starts_with(wire))
+      return Error(CodeOf(status), json + message.substr(std::strlen(wire)));
+  return status;
+}
+
 Reply ScheduleReply(const absl::StatusOr<ScheduleInfo>& schedule, const Request& request,
                     int status = 200) {
   return schedule.ok() ? JsonReply(status, ScheduleJson(*schedule))
-                       : ProblemReply(schedule.status(), request);
+                       : ProblemReply(InJsonsWords(schedule.status()), request);
 }
 
 Reply List(const Backend& backend, const Request& request) {

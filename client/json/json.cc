@@ -257,31 +257,6 @@ std::string OutputPieceJson(uint32_t attempt, const OutputPiece& piece) {
   return std::move(json).Finish();
 }
 
-std::string EventJson(const Event& event) {
-  ObjectWriter json;
-  json.Text("position", std::to_string(event.lsn.value()) + "." + std::to_string(event.index));
-  json.Time("at", event.at_ms);
-  json.Text("kind", NameOf(event.kind));
-  if (event.task) {
-    json.Text("task", ToString(event.task));
-    json.TextOrNull("queue", event.queue);
-    json.TextOrNull("type", event.type);
-    json.Text("state", NameOf(event.state));
-  }
-  if (!event.name.empty()) json.Text("name", event.name);
-  if (event.attempt != 0) json.Number("attempt", event.attempt);
-  if (!event.worker.empty()) json.Text("worker", event.worker);
-  if (event.error != ErrorCode::kOk) {
-    json.Text("error", NameOf(event.error));
-    json.Bytes("error_message", event.error_message);
-  }
-  if (event.kind == EventKind::kProgress) json.Number("percent", event.percent);
-  if (!event.message.empty()) json.Bytes("message", event.message);
-  if (event.count != 0) json.Raw("count", std::to_string(event.count));
-  if (event.parent) json.Text("parent", ToString(event.parent));
-  return std::move(json).Finish();
-}
-
 std::string AttemptJson(const AttemptInfo& attempt) {
   ObjectWriter json;
   json.Number("attempt", attempt.attempt);
@@ -339,19 +314,21 @@ std::string StatusJson(const StatusInfo& status) {
 }
 
 std::string PositionText(const EventPosition& position) {
-  return std::to_string(position.after.value()) + "." + std::to_string(position.skip);
+  if (position.skip == 0) return std::to_string(position.after.value());
+  return std::to_string(position.after.value() + 1) + "." + std::to_string(position.skip - 1);
 }
 
 std::optional<EventPosition> ParsePosition(std::string_view text) {
-  uint64_t after = 0;
-  uint32_t skip = 0;
+  uint64_t lsn = 0;
+  uint32_t index = 0;
   const char* end = text.data() + text.size();
-  const auto [dot, error] = std::from_chars(text.data(), end, after);
+  const auto [dot, error] = std::from_chars(text.data(), end, lsn);
   if (error != std::errc()) return std::nullopt;
-  if (dot == end) return EventPosition{.after = Lsn(after)};
-  const auto [rest, error2] = std::from_chars(dot + 1, end, skip);
-  if (*dot != '.' || error2 != std::errc() || rest != end) return std::nullopt;
-  return EventPosition{.after = Lsn(after), .skip = skip};
+  if (dot == end) return EventPosition{.after = Lsn(lsn)};
+  const auto [rest, error2] = std::from_chars(dot + 1, end, index);
+  if (*dot != '.' || error2 != std::errc() || rest != end || lsn == 0 || index == UINT32_MAX)
+    return std::nullopt;
+  return EventPosition{.after = Lsn(lsn - 1), .skip = index + 1};
 }
 
 std::string EventJson(const Event& event) {

@@ -29,7 +29,8 @@ std::string TypeJson(const TypeInfo& type);
 std::string ScheduleJson(const ScheduleInfo& schedule);
 std::string WorkerJson(const WorkerSummary& worker);
 std::string StatusJson(const StatusInfo& status);
-// "4711.2", as --after and Last-Event-ID take it.
+// "4711.2", behind event 2 of record 4711, or "4711", behind all of that record: as --after and
+// Last-Event-ID take it.
 std::string PositionText(const EventPosition& position);
 std::optional<EventPosition> ParsePosition(std::string_view text);
 // `position` is the place behind it.
@@ -41,8 +42,6 @@ std::string ItemJson(const ItemResult& item);
 std::string SettingJson(const Setting& setting);
 // RFC 3339 UTC, with a fraction only when there is one: "2026-11-21T08:00:00Z".
 std::string CronTimeText(int64_t unix_ms);
-// With "position": behind it, as `events --after` takes it.
-std::string EventJson(const Event& event);
 // {"kind":…,"at":…,"text":…}; "at" is null for what holds always.
 std::string CronWarningJson(const cron::Warning& warning);
 // {"next":[…],"warnings":[…]}
