@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/text.h"
 #include "client/gateway/http.h"
 #include "zsched/client.h"
 
@@ -48,8 +49,9 @@ class Metrics;
 struct Backend {
   Client& client;    // of the active broker
   Client& observer;  // of the local broker, or of any that answers: also when none is active
-  bool embedded;     // the observer is the local broker's
-  const std::atomic<bool>& connected;  // the client has a session with an active broker
+  const std::vector<HostPort>& brokers;  // as they were given
+  bool embedded;                         // the observer is the local broker's
+  const std::atomic<bool>& connected;    // the client has a session with an active broker
   WaitingRoom& waiting;
   const Router& router;
   const Metrics& metrics;

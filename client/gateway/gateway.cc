@@ -71,8 +71,10 @@ class Gateway::Impl {
                            .observe = true};
     observer.request_timeout_ms = kObserverMs;
     ZS_ASSIGN_OR_RETURN(observer_, Client::Create(observer));
+    ZS_ASSIGN_OR_RETURN(brokers_, ParseBrokerList(options.brokers));
     backend_ = std::make_unique<Backend>(Backend{.client = *client_,
                                                  .observer = *observer_,
+                                                 .brokers = brokers_,
                                                  .embedded = !options.local.empty(),
                                                  .connected = connected_,
                                                  .waiting = waiting_,
@@ -137,6 +139,7 @@ class Gateway::Impl {
   WaitingRoom waiting_;
   Router router_;
   std::unique_ptr<Client> client_, observer_;
+  std::vector<HostPort> brokers_;
   std::unique_ptr<Backend> backend_;
   Metrics metrics_;
   HttpServer http_;  // last: it ends first

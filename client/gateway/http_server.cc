@@ -27,6 +27,8 @@ namespace {
 constexpr size_t kMaxPathBytes = 2048;
 // Of one connection, so that a balancer in front can move clients.
 constexpr int kMaxRequests = 100'000;
+// Connections that the kernel holds until they are accepted.
+constexpr int kBacklog = 512;
 // A stream with nothing to say looks so often whether its reader is still there.
 constexpr int64_t kStreamLookMs = 100;
 
@@ -166,6 +168,11 @@ class HttpServer::Impl final : public httplib::Server {
       Answer(RequestOf(request), request, response);
     };
     constexpr char kAnyPath[] = "[\\s\\S]*";
+    // Not the library's SO_REUSEPORT, which lets two gateways share a port by mistake.
+    set_socket_options([](socket_t listener) {
+      const int on = 1;
+      setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    });
     set_keep_alive_timeout(options_.idle_ms / 1000);
     set_keep_alive_max_count(kMaxRequests);
     Get(kAnyPath, without_body);
@@ -214,6 +221,8 @@ class HttpServer::Impl final : public httplib::Server {
       return Error(ErrorCode::kUnavailable,
                    absl::StrCat("cannot listen on ", ToString(address_), ": ",
                                 errno == 0 ? "no such address" : std::strerror(errno)));
+    // The library lets five connections wait; a burst of them would be turned away, to try again a second later.
+    (void)::listen(svr_sock_, kBacklog);
     listener_ = std::thread([this] { listen_after_bind(); });
     return absl::OkStatus();
   }

@@ -186,12 +186,19 @@ class Api:
         return answer
 
     def _send(self, method, path, body, headers):
-        if self._connection is None:
+        fresh = self._connection is None
+        if fresh:
             self._connection = http.client.HTTPConnection(self.address, timeout=DEADLINE_SECONDS)
         try:
             self._connection.request(method, path, body=body, headers=headers)
             response = self._connection.getresponse()
             answer = Answer(response.status, response.headers, response.read())
+        except http.client.RemoteDisconnected:
+            # An idle connection is closed at some time; what changes nothing is asked again.
+            self.close()
+            if fresh or method != "GET":
+                raise
+            return self._send(method, path, body, headers)
         except BaseException:
             self.close()
             raise
