@@ -65,7 +65,7 @@ absl::StatusOr<EventPosition> ParsePosition(const std::string& text) {
   return EventPosition{Lsn(lsn - 1), index + 1};
 }
 
-std::string TextOf(const EventPosition& position) {
+std::string PositionText(const EventPosition& position) {
   if (position.skip == 0) return std::to_string(position.after.value());
   return std::to_string(position.after.value() + 1) + "." + std::to_string(position.skip - 1);
 }
@@ -88,7 +88,7 @@ std::string Details(const Event& event) {
   if (event.attempt != 0) add("attempt " + std::to_string(event.attempt));
   if (!event.worker.empty()) add("at " + event.worker);
   if (event.error != ErrorCode::kOk)
-    add(std::string(NameOf(event.error)) + ": " + event.error_message);
+    add(std::string(TextOf(event.error)) + ": " + event.error_message);
   return text;
 }
 
@@ -147,8 +147,8 @@ class EventsJob {
  private:
   void Show(const EventPage& page) {
     if (page.trimmed && query_.from != EventPosition{})
-      context_.Note("the log is not kept from " + TextOf(query_.from) + " on; goes on behind " +
-                    TextOf(page.next));
+      context_.Note("the log is not kept from " + PositionText(query_.from) +
+                    " on; goes on behind " + PositionText(page.next));
     for (const Event& event : page.events) {
       stream_.Add(EventJson(event), "");
       if (context_.form() == Form::kTable) Print(Line(event));
@@ -170,7 +170,7 @@ class EventsJob {
            "]\n";
   }
 
-  void Finish() { stream_.Finish("\"next\":" + Quote(TextOf(query_.from))); }
+  void Finish() { stream_.Finish("\"next\":" + Quote(PositionText(query_.from))); }
   int Leave() {
     Finish();
     std::fflush(stdout);

@@ -271,7 +271,7 @@ std::string EventJson(const Event& event) {
   if (event.attempt != 0) json.Number("attempt", event.attempt);
   if (!event.worker.empty()) json.Text("worker", event.worker);
   if (event.error != ErrorCode::kOk) {
-    json.Text("error", NameOf(event.error));
+    json.Text("error", TextOf(event.error));
     json.Bytes("error_message", event.error_message);
   }
   if (event.kind == EventKind::kProgress) json.Number("percent", event.percent);
