@@ -4,7 +4,6 @@
 
 #include <map>
 #include <random>
-#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "broker/server/record_events.h"
 #include "schemas/limits.h"
 #include "schemas/verify.h"
+#include "tests/support/event_replay.h"
 #include "tests/unit/core/random_life.h"
 
 namespace zsched::broker {
@@ -340,110 +340,6 @@ TEST(EventsOfATrimmedLog, AreSaidToBeMissing) {
   EXPECT_EQ(AllOf(*journal, {.after = 99}).size(), 2u);
 }
 
-// What a reader that knows nothing but the events makes of them.
-class Replay {
- public:
-  void Take(const TestEvent& event) {
-    SCOPED_TRACE(testing::Message() << wire::EnumNameEventKind(event.kind) << " of task "
-                                    << event.task << " at " << event.lsn << "." << event.index);
-    if (event.task == 0) return;
-    if (event.kind == EventKind::kPruned) {
-      for (uint64_t id = event.task; id < event.task + event.count; ++id) {
-        Expect(id, {event.state});
-        EXPECT_TRUE(IsFinished(event.state));
-        tasks_.erase(id);
-      }
-      return;
-    }
-    if (event.kind == EventKind::kSubmitted) {
-      EXPECT_TRUE(tasks_.emplace(event.task, Known{event.state, event.queue, event.type}).second);
-      if (event.parent != 0) ++followed_;
-      return;
-    }
-    Expect(event.task, Before(event.kind));
-    Known& known = tasks_[event.task];
-    if (!event.type.empty()) {
-      EXPECT_TRUE(known.type.empty() || (known.queue == event.queue && known.type == event.type));
-    }
-    if (event.kind == EventKind::kDeleted) {
-      tasks_.erase(event.task);
-      return;
-    }
-    if (event.kind == EventKind::kStarted) {
-      EXPECT_NE(event.attempt, 0);
-      known.attempt = event.attempt;
-    } else if (event.attempt != 0 && event.kind != EventKind::kRetried) {
-      EXPECT_EQ(event.attempt, known.attempt);
-    }
-    known.state = event.state;
-    known.cancelling = event.kind == EventKind::kCancelling;
-  }
-
-  // What the tables have, all of it and no more.
-  void Compare(Journal& journal) {
-    auto view = journal.View();
-    size_t rows = 0;
-    ASSERT_TRUE((*view)
-                    ->Scan(Table::kTasks, 0,
-                           [&](uint64_t id, std::string_view bytes) {
-                             ++rows;
-                             TaskRow row;
-                             EXPECT_TRUE(RowReader(bytes).Read(row));
-                             auto known = tasks_.find(id);
-                             EXPECT_NE(known, tasks_.end())
-                                 << "task " << id << " was never told of";
-                             if (known == tasks_.end()) return false;
-                             EXPECT_EQ(wire::EnumNameTaskState(known->second.state),
-                                       wire::EnumNameTaskState(row.state))
-                                 << "task " << id;
-                             if (row.state == TaskState::kLeased) {
-                               EXPECT_EQ(known->second.attempt, row.attempt);
-                               EXPECT_EQ(known->second.cancelling, row.cancelling != 0);
-                             }
-                             return true;
-                           })
-                    .ok());
-    EXPECT_EQ(rows, tasks_.size());
-  }
-  size_t followed() const { return followed_; }
-
- private:
-  struct Known {
-    TaskState state{};
-    std::string queue, type;
-    uint16_t attempt = 0;
-    bool cancelling = false;
-  };
-
-  void Expect(uint64_t id, const std::set<TaskState>& states) {
-    auto known = tasks_.find(id);
-    ASSERT_NE(known, tasks_.end()) << "task " << id << " was never told of";
-    EXPECT_TRUE(states.contains(known->second.state))
-        << "task " << id << " was " << wire::EnumNameTaskState(known->second.state);
-  }
-  static std::set<TaskState> Before(EventKind kind) {
-    using enum TaskState;
-    switch (kind) {
-      case EventKind::kReady:
-        return {kScheduled, kRetryWait};
-      case EventKind::kStarted:
-        return {kReady};
-      case EventKind::kDead:
-        return {kLeased, kReady, kScheduled, kRetryWait};
-      case EventKind::kCancelled:
-        return {kLeased, kReady, kScheduled, kRetryWait};
-      case EventKind::kRetried:
-      case EventKind::kDeleted:
-        return {kDead};
-      default:
-        return {kLeased};
-    }
-  }
-
-  std::map<uint64_t, Known> tasks_;
-  size_t followed_ = 0;
-};
-
 class EventsProperty : public testing::TestWithParam<uint64_t> {};
 
 TEST_P(EventsProperty, ReplayedAreTheStateAndFromEveryPlaceTheSame) {
@@ -452,11 +348,23 @@ TEST_P(EventsProperty, ReplayedAreTheStateAndFromEveryPlaceTheSame) {
   RandomLife life(harness, GetParam());
   for (int step = 1; step <= 400 && !testing::Test::HasFatalFailure(); ++step) life.Step();
   harness.Commit();
-  Replay replay;
+  EventReplay replay;
+  size_t followed = 0;
+  std::map<uint64_t, std::pair<std::string, std::string>> names;
   const std::vector<TestEvent> all = AllOf(*harness.journal);
-  for (const TestEvent& event : all) replay.Take(event);
-  replay.Compare(*harness.journal);
-  EXPECT_GT(replay.followed(), 0u);
+  for (const TestEvent& event : all) {
+    const absl::Status taken =
+        replay.Take(event.kind, event.task, event.state, event.attempt, event.count);
+    ASSERT_TRUE(taken.ok()) << taken << " at " << event.lsn << "." << event.index;
+    followed += event.parent != 0 ? 1 : 0;
+    // Whatever tells them tells the same ones; of what has been pruned nothing does any more.
+    if (event.task == 0 || event.type.empty()) continue;
+    const auto [known, is_new] = names.emplace(event.task, std::pair(event.queue, event.type));
+    EXPECT_EQ(known->second, std::pair(event.queue, event.type)) << event.task;
+  }
+  const absl::Status same = replay.Compare(**harness.journal->View());
+  ASSERT_TRUE(same.ok()) << same;
+  EXPECT_GT(followed, 0u);
 
   std::mt19937_64 random(GetParam());
   auto places = [](const std::vector<TestEvent>& events, size_t from) {
