@@ -519,6 +519,7 @@ void Engine::OnCommitted(const Batch& batch, uint64_t commit_us, Now now) {
   core_.metrics().Add(Metric::kCommits);
   core_.metrics().Add(Metric::kCommitBytes, batch.bytes());
   core_.metrics().Add(Metric::kCommitMicros, commit_us);
+  core_.metrics().Observe(Timing::kCommit, commit_us);
 }
 
 absl::Status Engine::ReleaseCommitted() {

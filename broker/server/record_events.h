@@ -41,7 +41,7 @@ struct LogEvent {
   uint64_t count = 0;
 };
 
-// Calls `visit` for each, until it returns false. DATA_LOSS: the record is none.
+// Calls `visit` for each, until it returns false. DATA_LOSS: the record is none; never of one that can be applied.
 absl::Status ForEachEvent(std::string_view record, absl::FunctionRef<bool(const LogEvent&)> visit);
 
 // Calls `visit` for each record in `records`, which lie back to back, until it returns false. DATA_LOSS: a length
