@@ -56,6 +56,11 @@ class JournalView {
   virtual absl::Status Scan(Table table, uint64_t from,
                             absl::FunctionRef<bool(uint64_t key, std::string_view row)> visit) = 0;
 
+  // The same with key <= to, by falling key.
+  virtual absl::Status ScanBack(
+      Table table, uint64_t to,
+      absl::FunctionRef<bool(uint64_t key, std::string_view row)> visit) = 0;
+
   // Calls `visit` for each segment from the one that contains `from` (or the first after it), until
   // it returns false.
   virtual absl::Status ScanLog(Lsn from, absl::FunctionRef<bool(const LogSegment&)> visit) = 0;

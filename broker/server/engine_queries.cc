@@ -34,6 +34,7 @@ bool Engine::OnList(SessionId from, const FrameView& frame) {
   query.limit = list->limit() == 0 ? static_cast<uint32_t>(kDefaultListLimit) : list->limit();
   query.cursor = list->cursor();
   query.brief = list->brief();
+  query.descending = list->descending();
   // What waits is kept small, and nothing has such names.
   if (std::max(query.queue.size(), query.type.size()) > kMaxNameBytes ||
       query.label_key.size() > kMaxLabelKeyBytes || query.label_value.size() > kMaxLabelValueBytes)

@@ -57,6 +57,7 @@ struct Query {
   uint32_t states = 0;
   uint32_t limit = 0;
   bool brief = false;
+  bool descending = false;
   uint64_t cursor = 0;   // kFinished: key to read from; kLogs: offset; kEvents: LSN to begin behind
   uint16_t attempt = 0;  // kLogs; 0: the last
   // kEvents

@@ -174,6 +174,10 @@ absl::StatusOr<ListQuery> ReadListQuery(const Request& request) {
   list.type = query.Text("type");
   const std::string states = query.Text("state"), label = query.Text("label"),
                     cursor = query.Text("cursor");
+  const std::string order = query.Text("order");
+  list.descending = order == "desc";
+  if (!order.empty() && order != "asc" && order != "desc")
+    query.Refuse("order", "is neither asc nor desc");
   list.limit = query.Number("limit", kDefaultListLimit, 1, kMaxListLimit);
   const size_t equals = label.find('=');
   if (!label.empty() && (equals == 0 || equals == std::string::npos))
@@ -275,7 +279,8 @@ void AddTaskRoutes(std::vector<Route>& routes) {
       {"label", "With this label, as KEY=VALUE"},
       {"limit", "Tasks in one page",
        R"({"type":"integer","minimum":1,"maximum":1000,"default":100})"},
-      {"cursor", "next_cursor of the page before"}};
+      {"cursor", "next_cursor of the page before, of the same order"},
+      {"order", "By rising id, or the newest first", R"({"enum":["asc","desc"],"default":"asc"})"}};
   routes.insert(
       routes.end(),
       {{Method::kPost,

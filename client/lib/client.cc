@@ -235,8 +235,10 @@ absl::StatusOr<ListPageResult> Client::ListPage(const ListQuery& query) {
             result.tasks.push_back(ReadTaskInfo(*info));
         return absl::OkStatus();
       }));
-  if (result.next_cursor && result.next_cursor <= query.cursor)
-    return Error(ErrorCode::kMalformed, "the broker's answer to LIST goes backwards");
+  const bool stands = query.descending ? query.cursor && result.next_cursor >= query.cursor
+                                       : result.next_cursor <= query.cursor;
+  if (result.next_cursor && stands)
+    return Error(ErrorCode::kMalformed, "the broker's answer to LIST does not get on");
   return result;
 }
 

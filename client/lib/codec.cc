@@ -582,7 +582,7 @@ std::string EncodeList(uint64_t request, const ListQuery& query) {
   }
   return Finish(&builder, wire::CreateList(builder, request, queue, type, states, label,
                                            static_cast<uint32_t>(query.limit), query.cursor.value(),
-                                           query.brief));
+                                           query.brief, query.descending));
 }
 
 std::string EncodeEvents(uint64_t request, const EventQuery& query) {

@@ -135,19 +135,20 @@ class ApiTest(unittest.TestCase):
         def listed(query):
             return [task["id"] for task in self.done(self.api.get(f"/api/v1/tasks?queue={queue}&{query}"))["tasks"]]
         self.assertEqual(tasks, listed(""))
+        self.assertEqual(tasks[::-1], listed("order=desc"))
         self.assertEqual(tasks[1::2], listed("type=type-1"))
         self.assertEqual([tasks[3]], listed("label=n=3"))
         self.assertEqual([], listed("state=dead,leased"))
         self.assertEqual(tasks, listed("state=ready,dead"))
         pages, cursor = [], ""
         while cursor is not None:
-            page = self.done(self.api.get(f"/api/v1/tasks?queue={queue}&limit=2{cursor}"))
+            page = self.done(self.api.get(f"/api/v1/tasks?queue={queue}&order=desc&limit=2{cursor}"))
             pages += [task["id"] for task in page["tasks"]]
             cursor = None if page["next_cursor"] is None else f"&cursor={page['next_cursor']}"
-        self.assertEqual(tasks, pages)
+        self.assertEqual(tasks[::-1], pages)
 
     def test_a_query_that_means_nothing_is_refused(self):
-        for query in ["colour=red", "limit=0", "limit=1001", "limit=x", "state=asleep", "cursor=x", "label=x", "label=%3Dx", "queue=a&queue=b",
+        for query in ["colour=red", "limit=0", "limit=1001", "limit=x", "state=asleep", "cursor=x", "label=x", "label=%3Dx", "queue=a&queue=b", "order=sideways",
                       "queue=%ff"]:
             self.problem(self.api.get(f"/api/v1/tasks?{query}"), 400, "MALFORMED")
         self.problem(self.api.get("/api/v1/tasks/4-1?wait=soon"), 400, "MALFORMED")

@@ -296,10 +296,13 @@ struct ListQuery {
   TaskId cursor{};  // continue after this id
   // Nothing of the tasks but id, queue, type, state and priority: for those who want many.
   bool brief = false;
+  // The newest first. A cursor is good for the order in which it was made.
+  bool descending = false;
 };
 
 struct ListPageResult {
-  std::vector<TaskInfo> tasks{};  // by rising id; may be short, even empty, before the end
+  std::vector<TaskInfo>
+      tasks{};  // by rising id, or falling; may be short, even empty, before the end
   TaskId next_cursor{};           // TaskId(0): complete
 };
 
