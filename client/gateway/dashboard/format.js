@@ -2,6 +2,12 @@
 
 const UNITS_MS = [['d', 86_400_000], ['h', 3_600_000], ['m', 60_000], ['s', 1000]];
 
+/** Between two times of the API, which have milliseconds: no difference is less than one of them, not nothing. */
+export function span(from, to) {
+  const ms = Date.parse(to) - Date.parse(from);
+  return ms === 0 ? '< 1 ms' : duration(ms);
+}
+
 /** "250 ms", "3.2 s", "4 m 05 s", "2 h 10 m", "3 d 4 h": two units are enough to act on. */
 export function duration(ms) {
   if (!Number.isFinite(ms)) return '–';
@@ -33,9 +39,10 @@ export function ago(iso, now = Date.now()) {
   return distance > 0 ? `${text} ago` : `in ${text}`;
 }
 
-/** One unit: "5 s", "3 m", "2 h", "4 d". */
+/** "5 s", "3 m", and two units from an hour on, where one would round too much: "2 h 57 m", "4 d 01 h". */
 export function short(ms) {
   if (!Number.isFinite(ms)) return '–';
+  if (ms >= 3_600_000) return duration(Math.floor(ms / 60_000) * 60_000);
   for (const [name, size] of UNITS_MS) if (ms >= size) return `${Math.floor(ms / size)} ${name}`;
   return `${Math.round(ms)} ms`;
 }

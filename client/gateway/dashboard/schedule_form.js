@@ -75,7 +75,7 @@ function zoneHere() {
 
 /** Adds a schedule, or changes `old`. @returns whether it did */
 export async function scheduleDialog(old) {
-  const cron = input('cron', {required: true, value: old?.cron ?? '', placeholder: '30 2 * * MON-FRI', maxlength: 256});
+  const cron = input('cron', {required: true, autofocus: Boolean(old), value: old?.cron ?? '', placeholder: '30 2 * * MON-FRI', maxlength: 256});
   const tz = input('tz', {value: old?.tz ?? zoneHere(), maxlength: 64});
   const task = old && {...old.task, timeout: durationText(old.task.timeout_ms)};
   const fields = h('div', {class: 'fields'},

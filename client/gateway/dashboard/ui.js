@@ -8,7 +8,7 @@ const TONE_OF_STATE = {
   scheduled: 'violet', ready: 'blue', leased: 'teal', retry_wait: 'amber', blocked: 'amber', succeeded: 'green', dead: 'red',
   cancelled: 'grey', running: 'teal', retried: 'amber', returned: 'grey',
 };
-const NAME_OF_STATE = {leased: 'running', retry_wait: 'waits to retry'};
+const NAME_OF_STATE = {leased: 'running', retry_wait: 'to retry'};
 const TONE_OF_GATE = {open: 'green', paused: 'amber', full: 'violet', dry: 'violet'};
 const GATE_SAYS = {open: 'hands out tasks', paused: 'paused: nothing is handed out', full: 'as many run as may',
   dry: 'at its rate'};

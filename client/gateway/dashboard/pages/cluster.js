@@ -96,7 +96,7 @@ export default function cluster({signal}) {
   const load = () => guarded(frame, signal, async () => {
     const [answer, health] = await Promise.all([api.cluster(signal), api.health(signal).catch(() => null)]);
     brokers = answer.brokers;
-    replace(head, 'Epoch ', h('strong', {class: 'tabular'}, count(answer.epoch)), h('span', {class: 'muted'}, ` cluster ${visible(String(answer.cluster))}`));
+    replace(head, h('span', {}, 'Epoch ', h('strong', {class: 'tabular'}, count(answer.epoch))), h('span', {class: 'muted'}, ` cluster ${visible(String(answer.cluster))}`));
     syncList(cards, brokers, (one) => one.node, brokerCard);
     const standby = brokers.some((one) => one.role === 'standby');
     switchButton.disabled = !standby;

@@ -16,7 +16,7 @@ const BUSIEST = 6;
 const THROUGHPUT = [
   {label: 'submitted', color: '--blue', counter: 'tasks_submitted_total'},
   {label: 'succeeded', color: '--green', counter: 'tasks_succeeded_total'},
-  {label: 'failed attempts', color: '--amber', counter: 'attempts_failed_total'},
+  {label: 'failed', color: '--amber', counter: 'attempts_failed_total'},
   {label: 'dead', color: '--red', counter: 'tasks_dead_total'},
 ];
 const DEPTH = [
@@ -27,7 +27,7 @@ const DEPTH = [
 ];
 const QUANTILES = [['p50', 0.5, '--teal'], ['p90', 0.9, '--blue'], ['p99', 0.99, '--violet']];
 /** Without histograms, what counters give: the mean time of a commit. */
-const COMMIT = 'commit (mean)';
+const COMMIT = 'commit';
 
 /** The sample some time before number `i`; samples come about once a second. */
 function earlier(samples, i, ms) {
@@ -139,7 +139,7 @@ export default function overview({signal}) {
     throughput.update(lines(THROUGHPUT, (one, sample, i) => ratePerSecond(earlier(history.samples, i, RATE_WINDOW_MS), sample, one.counter)));
     const sums = history.samples.map((sample) => totals(sample.stats));
     depth.update(lines(DEPTH, (one, sample, i) => sums[i][one.state]));
-    latencyChart.update(QUANTILES.map(([, q]) => latency(choice.value, q)));
+    latencyChart.update(QUANTILES.map(([, q]) => latency(choice.value, q)), choice.value === COMMIT ? ['mean', '', ''] : QUANTILES.map(([label]) => label));
   }
 
   frame.element.append(cluster,

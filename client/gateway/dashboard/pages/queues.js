@@ -6,13 +6,15 @@ import {bytes, count, duration, durationText, parseDuration, parseRate, plural, 
 import {autoRefresh} from '../refresh.js';
 import {link} from '../router.js';
 import {submitDialog} from '../submit.js';
-import {STATES} from '../stats.js';
 import {attempt, toast} from '../toast.js';
 import {badge, button, code, empty, gateBadge, guarded, name, number, pageFrame, since, stateName, table} from '../ui.js';
 
 /** Queues whose oldest ready task is looked up, each with a request of its own, and how often. */
 const OLDEST_QUEUES = 12;
 const OLDEST_MS = 5000;
+
+/** The states in the order in which one asks for them; how old the oldest ready task is stands beside the first. */
+const STATES = ['leased', 'scheduled', 'retry_wait', 'blocked', 'dead', 'succeeded', 'cancelled'];
 
 /** What people see of the rules, and how the values are read and written. */
 const RULES = [
@@ -93,8 +95,8 @@ function row({queue, oldest}, reload) {
   return h('tr', {dataset: {queue: queue.name}},
       h('th', {scope: 'row'}, h('a', {href: link('tasks', {queue: queue.name}), dataset: {focus: queue.name}}, name(queue.name)), h('div', {class: 'labels'}, rulesText(queue))),
       h('td', {}, gateBadge(queue.gate), queue.draining && badge('draining', 'amber')),
+      cell(queue, 'ready'), h('td', {class: 'number'}, since(queue.oldest_ready_at ?? oldest)),
       STATES.map((state) => cell(queue, state)),
-      h('td', {class: 'number'}, since(queue.oldest_ready_at ?? oldest)),
       number(bytes(queue.bytes)),
       h('td', {class: 'actions'}, toggle,
           button('Rules…', () => editRules(queue, reload), {dataset: {focus: `${queue.name}-rules`}, 'aria-label': `Rules of ${queue.name}`}),
@@ -103,8 +105,8 @@ function row({queue, oldest}, reload) {
 
 export default function queues({signal}) {
   const frame = pageFrame('Queues');
-  const {frame: box, body} = table('Queues', ['Queue', 'Gate', ...STATES.map((state) => ({text: stateName(state), class: 'number'})),
-    {text: 'Oldest ready', class: 'number'}, {text: 'Payload', class: 'number'}, {node: h('span', {class: 'unseen'}, 'Actions')}]);
+  const {frame: box, body} = table('Queues', ['Queue', 'Gate', {text: 'Ready', class: 'number'}, {text: 'Oldest', class: 'number'},
+    ...STATES.map((state) => ({text: stateName(state), class: 'number'})), {text: 'Payload', class: 'number'}, {node: h('span', {class: 'unseen'}, 'Actions')}]);
   const none = h('div', {});
   const oldest = new Map();
   let askedAt = -Infinity;

@@ -2,7 +2,7 @@
 import {api} from '../api.js';
 import {views, visible, SHOWN_CHARS, MAX_SHOWN_CHARS, bytesOf, isBinary} from '../bytes.js';
 import {h, replace} from '../dom.js';
-import {bytes, clock, duration} from '../format.js';
+import {bytes, clock, duration, span} from '../format.js';
 import {explanation} from '../explain.js';
 import {logView} from '../logs.js';
 import {autoRefresh} from '../refresh.js';
@@ -46,7 +46,7 @@ function bytesView(title, value, contentType) {
 
 /** Fields as name and value; what is not there is left out. */
 function facts(task) {
-  const exact = (iso) => iso && [since(iso), h('span', {class: 'muted'}, ` ${clock(iso)}`)];
+  const exact = (iso) => iso && [since(iso), h('span', {class: 'exact'}, clock(iso))];
   const rows = [
     ['Queue', h('a', {href: link('tasks', {queue: task.queue})}, name(task.queue))],
     ['Type', h('a', {href: link('tasks', {type: task.type})}, name(task.type))],
@@ -58,7 +58,7 @@ function facts(task) {
     ['Start by', exact(task.start_by)],
     ['Started', exact(task.started_at)],
     ['Finished', exact(task.finished_at)],
-    ['Ran for', task.started_at && task.finished_at && duration(Date.parse(task.finished_at) - Date.parse(task.started_at))],
+    ['Ran for', task.started_at && task.finished_at && span(task.started_at, task.finished_at)],
     ['Worker', task.worker && name(task.worker)],
     ['Follows', task.parent && idLink(task.parent)],
     ['Labels', Object.keys(task.labels).length > 0 && labels(task.labels, (key, value) => link('tasks', {label: `${key}=${value}`}))],

@@ -1,7 +1,7 @@
 /** Tasks: filters in the address, the newest first, and actions on many. */
 import {api} from '../api.js';
 import {h, replace, setText, syncList} from '../dom.js';
-import {duration, plural} from '../format.js';
+import {plural, span} from '../format.js';
 import {autoRefresh} from '../refresh.js';
 import {go, link} from '../router.js';
 import {queueSuggestions, submitDialog} from '../submit.js';
@@ -19,7 +19,7 @@ const FILTERS = ['queue', 'type', 'label'];
 function ran(task) {
   if (!task.started_at) return '';
   if (task.state === 'leased') return since(task.started_at);
-  return task.finished_at ? duration(Date.parse(task.finished_at) - Date.parse(task.started_at)) : '';
+  return task.finished_at ? span(task.started_at, task.finished_at) : '';
 }
 
 function says(task) {
