@@ -110,6 +110,8 @@ export const api = {
 
   workers: (signal) => get('workers', {}, signal),
   drainWorker: (id) => post(`workers/${e(id)}/drain`),
+  /** A page of what has happened: {events, next, complete}. */
+  events: (query, signal) => get('events', query, signal),
   cluster: (signal) => get('cluster', {}, signal),
   switchover: () => post('cluster/switchover'),
 };

@@ -20,10 +20,12 @@ const RETRY_MS = [250, 500, 1000, 2000, 4000];
 const PROBE_MS = 2000;
 const WATCH_MS = 500;
 
-/** A stream gives named events only to listeners of that name: the kinds, as the gateway names them. */
-const KINDS = ['submitted', 'started', 'leased', 'succeeded', 'failed', 'retried', 'retry_wait', 'dead', 'cancelled', 'deleted',
-  'returned', 'expired', 'progress', 'task', 'queue', 'queue_set', 'type_set', 'worker', 'worker_joined', 'worker_left',
-  'worker_lost', 'worker_draining', 'schedule', 'schedule_set', 'schedule_fired', 'schedule_removed', 'role', 'epoch', 'merge', 'trimmed', 'message'];
+/** Events a second that are worth hearing of: pages are refreshed once a second at most. */
+const EVENT_RATE = 20;
+/** A stream gives named events only to listeners of that name: the kinds (docs/rest.md), and what a stream says of itself. */
+const KINDS = ['submitted', 'ready', 'started', 'succeeded', 'failed', 'dead', 'cancelled', 'cancelling', 'returned', 'retried',
+  'deleted', 'pruned', 'progress', 'output', 'queue_set', 'type_set', 'schedule_set', 'schedule_removed', 'ticked', 'worker_seen',
+  'worker_gone', 'epoch', 'merged', 'trimmed', 'skipped'];
 
 class Live extends EventTarget {
   state = 'connecting';
@@ -48,11 +50,12 @@ class Live extends EventTarget {
 
   #open() {
     this.#source?.close();
-    const source = new EventSource(address('events', {stats: '1s', after: this.#lastId}));
+    const source = new EventSource(address('events', {stats: '1s', rate: EVENT_RATE, after: this.#lastId}));
     this.#source = source;
     this.#openedAt = performance.now();
     source.addEventListener('stats', (event) => this.#onStats(event));
     for (const kind of KINDS) source.addEventListener(kind, (event) => this.#onEvent(event));
+    source.addEventListener('unavailable', () => this.#probe());
     source.onerror = () => {
       if (source !== this.#source || source.readyState !== EventSource.CLOSED) return;
       // Refused (503): the browser leaves it at that.
@@ -75,7 +78,7 @@ class Live extends EventTarget {
 
   #onEvent(event) {
     if (event.lastEventId) this.#lastId = event.lastEventId;
-    this.#touch(topicsOf(event.type, parse(event.data)));
+    this.#touch(topicsOf(event.type));
   }
 
   #touch(topics) {
@@ -109,7 +112,9 @@ class Live extends EventTarget {
       // Not even the gateway answers.
     }
     this.#probing = false;
-    if (asked === this.#heardAt) this.#become(state);
+    // Figures that came meanwhile, or a broker that is only slow for a moment, are no trouble to tell of.
+    const trouble = state === 'nobroker' || performance.now() - this.#heardAt > SILENT_MS;
+    if (asked === this.#heardAt && trouble) this.#become(state);
   }
 }
 

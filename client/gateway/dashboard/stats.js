@@ -4,19 +4,17 @@ export const STATES = ['scheduled', 'ready', 'leased', 'retry_wait', 'blocked', 
 export const OPEN_STATES = ['scheduled', 'ready', 'leased', 'retry_wait', 'blocked'];
 export const ALL_TOPICS = ['tasks', 'queues', 'workers', 'schedules', 'cluster'];
 
-const TOPIC_BY_WORD = [
-  [/^(queue|type)/, ['queues']],
-  [/^worker/, ['workers']],
-  [/^schedule|^cron/, ['schedules', 'tasks']],
-  [/^(role|epoch|merge|broker|failover|peer)/, ['cluster']],
-  [/^trimmed$/, ALL_TOPICS],
-];
+const TOPICS_OF_KIND = {
+  queue_set: ['queues'], type_set: ['queues'],
+  schedule_set: ['schedules'], schedule_removed: ['schedules'], ticked: ['schedules', 'tasks'],
+  worker_seen: ['workers'], worker_gone: ['workers', 'tasks'],
+  epoch: ['cluster'], merged: ['cluster', 'tasks'],
+  output: [],  // only the page of the task shows it, and that asks by itself
+  trimmed: ALL_TOPICS, skipped: ALL_TOPICS,
+};
 
-/** Which topics an event touches; one of an unknown kind is about a task, as most are. */
-export function topicsOf(kind, data) {
-  const name = kind === 'message' && typeof data?.kind === 'string' ? data.kind : kind;
-  return TOPIC_BY_WORD.find(([pattern]) => pattern.test(name))?.[1] ?? ['tasks', 'queues'];
-}
+/** Which topics an event touches; one of any other kind is about a task. */
+export const topicsOf = (kind) => TOPICS_OF_KIND[kind] ?? ['tasks', 'queues'];
 
 const number = (value) => Number.isFinite(value) ? value : 0;
 
@@ -54,7 +52,7 @@ export function ratePerSecond(before, after, name) {
 }
 
 export function histogram(stats, name) {
-  const found = (Array.isArray(stats?.histograms) ? stats.histograms : []).find((one) => one?.name === name);
+  const found = stats?.histograms?.[name];
   return found && Array.isArray(found.bounds_us) && Array.isArray(found.counts) ? found : null;
 }
 

@@ -26,6 +26,7 @@ const DEPTH = [
   {label: 'scheduled', color: '--violet', state: 'scheduled'},
 ];
 const QUANTILES = [['p50', 0.5, '--teal'], ['p90', 0.9, '--blue'], ['p99', 0.99, '--violet']];
+const TIMES = {task_wait: 'from ready to started', task_run: 'of a run', commit: 'of a commit', fsync: 'of a flush to disk'};
 /** Without histograms, what counters give: the mean time of a commit. */
 const COMMIT = 'commit';
 
@@ -74,18 +75,17 @@ export default function overview({signal}) {
   const throughput = lineChart({title: 'Throughput, tasks a second', series: THROUGHPUT, format: compact, signal});
   const depth = lineChart({title: 'Unfinished tasks', series: DEPTH, format: compact, stacked: true, signal});
   const choice = h('select', {'aria-label': 'Which time', onchange: () => draw()});
-  const latencyChart = lineChart({title: 'Latency', signal, controls: choice, format: duration,
+  const latencyChart = lineChart({title: 'Time', signal, controls: choice, format: duration,
     series: QUANTILES.map(([label, , color]) => ({label, color}))});
   const busiest = h('div', {class: 'bars'});
   const none = h('div', {});
 
   function drawChoice() {
-    const names = (live.stats.histograms ?? []).map((one) => String(one.name));
+    const names = Object.keys(live.stats.histograms ?? {});
     const wanted = names.length > 0 ? names : [COMMIT];
     if (wanted.join() === [...choice.options].map((option) => option.value).join()) return;
     const kept = choice.value;
-    const nice = (name) => name.replace(/_(us|seconds|microseconds)$/, '').replaceAll('_', ' ');
-    replace(choice, wanted.map((one) => h('option', {value: one}, nice(one))));
+    replace(choice, wanted.map((one) => h('option', {value: one}, TIMES[one] ?? one.replaceAll('_', ' '))));
     choice.value = wanted.includes(kept) ? kept : wanted.find((one) => /wait/.test(one)) ?? wanted[0];
   }
 

@@ -2,16 +2,12 @@
 import {api} from '../api.js';
 import {ask, field, formDialog, input} from '../dialogs.js';
 import {h, replace, syncList} from '../dom.js';
-import {bytes, count, duration, durationText, parseDuration, parseRate, plural, rate} from '../format.js';
+import {bytes, count, duration, durationText, parseDuration, parseRate, plural, rate, short} from '../format.js';
 import {autoRefresh} from '../refresh.js';
 import {link} from '../router.js';
 import {submitDialog} from '../submit.js';
 import {attempt, toast} from '../toast.js';
-import {badge, button, code, empty, gateBadge, guarded, name, number, pageFrame, since, stateName, table} from '../ui.js';
-
-/** Queues whose oldest ready task is looked up, each with a request of its own, and how often. */
-const OLDEST_QUEUES = 12;
-const OLDEST_MS = 5000;
+import {badge, button, code, empty, gateBadge, guarded, name, number, pageFrame, stateName, table} from '../ui.js';
 
 /** The states in the order in which one asks for them; how old the oldest ready task is stands beside the first. */
 const STATES = ['leased', 'scheduled', 'retry_wait', 'blocked', 'dead', 'succeeded', 'cancelled'];
@@ -84,7 +80,7 @@ function cell(queue, state) {
       : h('a', {href: state === 'dead' ? link('dlq', {queue: queue.name}) : link('tasks', {queue: queue.name, state}), dataset: {focus: `${queue.name}-${state}`}}, count(n)));
 }
 
-function row({queue, oldest}, reload) {
+function row(queue, reload) {
   const act = (action, text) => async () => {
     await attempt(action, text);
     reload();
@@ -95,7 +91,7 @@ function row({queue, oldest}, reload) {
   return h('tr', {dataset: {queue: queue.name}},
       h('th', {scope: 'row'}, h('a', {href: link('tasks', {queue: queue.name}), dataset: {focus: queue.name}}, name(queue.name)), h('div', {class: 'labels'}, rulesText(queue))),
       h('td', {}, gateBadge(queue.gate), queue.draining && badge('draining', 'amber')),
-      cell(queue, 'ready'), h('td', {class: 'number'}, since(queue.oldest_ready_at ?? oldest)),
+      cell(queue, 'ready'), number(queue.oldest_ready_ms > 0 ? short(queue.oldest_ready_ms) : ''),
       STATES.map((state) => cell(queue, state)),
       number(bytes(queue.bytes)),
       h('td', {class: 'actions'}, toggle,
@@ -108,24 +104,9 @@ export default function queues({signal}) {
   const {frame: box, body} = table('Queues', ['Queue', 'Gate', {text: 'Ready', class: 'number'}, {text: 'Oldest', class: 'number'},
     ...STATES.map((state) => ({text: stateName(state), class: 'number'})), {text: 'Payload', class: 'number'}, {node: h('span', {class: 'unseen'}, 'Actions')}]);
   const none = h('div', {});
-  const oldest = new Map();
-  let askedAt = -Infinity;
-
-  /** The listing is by rising id, so its first ready task is the oldest one. */
-  async function lookForOldest(list) {
-    if (performance.now() - askedAt < OLDEST_MS) return;
-    askedAt = performance.now();
-    const busy = list.filter((queue) => queue.counts.ready > 0 && !queue.oldest_ready_at).slice(0, OLDEST_QUEUES);
-    const found = await Promise.all(busy.map((queue) => api.tasks({queue: queue.name, state: 'ready', limit: 1}, signal)));
-    oldest.clear();
-    busy.forEach((queue, i) => oldest.set(queue.name, found[i].tasks[0]?.submitted_at));
-  }
-
   const load = () => guarded(frame, signal, async () => {
     const list = (await api.queues(signal)).queues;
-    await lookForOldest(list);
-    const shown = list.map((queue) => ({queue, oldest: queue.counts.ready > 0 ? oldest.get(queue.name) : null}));
-    syncList(body, shown, ({queue}) => queue.name, (one) => row(one, reload));
+    syncList(body, list, (queue) => queue.name, (queue) => row(queue, reload));
     box.hidden = list.length === 0;
     replace(none, list.length === 0 && empty('There are no queues yet.', 'A queue comes with its first task: ',
         button('submit one', () => submitDialog()), ', or with its first rule: ', code('zsched-ctl queue set mail rate=100/m'), '.'));
