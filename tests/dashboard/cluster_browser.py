@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 
 from selenium import webdriver
@@ -67,7 +66,7 @@ def until(condition, what, seconds=WAIT_SECONDS):
     while True:
         try:
             found = condition()
-        except (StaleElementReferenceException, IndexError, urllib.error.URLError):
+        except (StaleElementReferenceException, IndexError, OSError):
             found = None
         if found:
             return found
@@ -193,6 +192,14 @@ class Browser:
     def go(self, hash_):
         """To another page, as a link does it: without a reload."""
         self.js("location.hash = arguments[0]", hash_)
+
+    def begin(self):
+        """A fresh page, with nothing remembered of what was before."""
+        self.driver.get("about:blank")
+        self.driver.get(self.cluster.url + "/")
+        self.until(lambda: self.live() == "live", "the page is live")
+        self.console()
+        self.requests()
 
     def reload(self):
         self.driver.refresh()

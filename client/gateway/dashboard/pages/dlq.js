@@ -8,30 +8,17 @@ import {visible} from '../bytes.js';
 import {h, replace, setText, syncList} from '../dom.js';
 import {count, plural} from '../format.js';
 import {autoRefresh} from '../refresh.js';
-import {go, link} from '../router.js';
-import {queueSuggestions} from '../submit.js';
+import {filterForm} from '../filters.js';
+import {link} from '../router.js';
 import {tellItems} from '../task_actions.js';
 import {ask} from '../dialogs.js';
 import {button, code, empty, guarded, idLink, name, number, pageFrame, since, table} from '../ui.js';
 
 const PAGE = 50;
-const FILTERS = ['queue', 'type', 'error', 'older_than', 'fingerprint'];
+const FIELDS = [['queue', 'Queue', 'any'], ['type', 'Type', 'any'], ['error', 'Error', 'part of it'], ['older_than', 'Older than', '24h']];
+const FILTERS = [...FIELDS.map(([name_]) => name_), 'fingerprint'];
 
 export const filterOf = (query) => Object.fromEntries(FILTERS.map((one) => [one, query.get(one) ?? '']).filter(([, value]) => value !== ''));
-
-function filterForm(query) {
-  const apply = (event) => {
-    event?.preventDefault();
-    go(link('dlq', Object.fromEntries(FILTERS.map((one) => [one, form.elements[one].value.trim()]))), {replace: true});
-  };
-  const text = (filter, label, placeholder, list) => h('label', {class: 'inline-field'}, h('span', {}, label), h('input', {
-    name: filter, type: 'search', value: query.get(filter) ?? '', placeholder, list, autocomplete: 'off', spellcheck: 'false', maxlength: 256}));
-  const form = h('form', {class: 'filters', 'aria-label': 'Filter', onsubmit: apply, onchange: apply},
-      text('queue', 'Queue', 'any', 'filter-queues'), text('type', 'Type', 'any'), text('error', 'Error', 'part of it'), text('older_than', 'Older than', '24h'),
-      queueSuggestions('filter-queues'), h('input', {type: 'hidden', name: 'fingerprint', value: query.get('fingerprint') ?? ''}),
-      h('button', {class: 'button small', type: 'submit'}, 'Filter'), h('a', {class: 'button small plain', href: '#/dlq'}, 'Clear'));
-  return form;
-}
 
 const errorText = (error) => h('div', {class: 'error-text'}, code(error.code), ' ', visible(error.message));
 
@@ -75,7 +62,7 @@ export default function dlq({query, signal}) {
   });
   const groups = table('Dead tasks by what they died of', [{text: 'Tasks', class: 'number'}, 'Type', 'Error', {text: 'First', class: 'number'}, {text: 'Last', class: 'number'}, 'Last task', {node: h('span', {class: 'unseen'}, 'Actions')}]);
   const list = table('Dead tasks of this group', ['Id', 'Type', 'Queue', {text: 'Attempt', class: 'number'}, {text: 'Died', class: 'number'}, 'Error', {node: h('span', {class: 'unseen'}, 'Actions')}]);
-  const place = h('div', {});
+  const form = filterForm('dlq', FIELDS, {kept: ['fingerprint']});
   const crumb = h('p', {class: 'crumb', hidden: true}, h('a', {href: '#/dlq'}, 'All groups'), h('span', {}, ''));
   const none = h('div', {});
   const pager = h('div', {class: 'pager'});
@@ -113,16 +100,15 @@ export default function dlq({query, signal}) {
         : empty('No dead letters.', 'A task comes here when its last attempt has failed.'));
   });
 
-  replace(place, filterForm(query));
+  form.show(query);
   groups.frame.hidden = list.frame.hidden = true;
-  frame.element.append(place, crumb, summary, groups.frame, list.frame, none, pager);
+  frame.element.append(form.element, crumb, summary, groups.frame, list.frame, none, pager);
   const reload = autoRefresh({topics: ['tasks'], load, signal});
   return {
     ...frame,
     update(now) {
-      const typed = place.contains(document.activeElement);
       filter = now;
-      if (!typed) replace(place, filterForm(now));
+      form.show(now);
       reload();
     },
   };

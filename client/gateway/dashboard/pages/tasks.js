@@ -3,17 +3,18 @@ import {api} from '../api.js';
 import {h, replace, setText, syncList} from '../dom.js';
 import {plural, span} from '../format.js';
 import {autoRefresh} from '../refresh.js';
-import {go, link} from '../router.js';
-import {queueSuggestions, submitDialog} from '../submit.js';
-import {STATES} from '../stats.js';
+import {filterForm} from '../filters.js';
+import {link} from '../router.js';
+import {submitDialog} from '../submit.js';
 import {visible} from '../bytes.js';
-import {button, empty, guarded, idLink, labels, meter, name, number, pageFrame, since, stateBadge, stateName, stateTone, table} from '../ui.js';
+import {button, empty, guarded, idLink, labels, meter, name, number, pageFrame, since, stateBadge, table} from '../ui.js';
 import {cancelMany, retryMany} from '../task_actions.js';
 
 const PAGE = 50;
 /** Pages may come empty before the end (docs/rest.md): so many are passed over before a person is asked. */
 const MAX_EMPTY_PAGES = 5;
-const FILTERS = ['queue', 'type', 'label'];
+const FIELDS = [['queue', 'Queue', 'any'], ['type', 'Type', 'any'], ['label', 'Label', 'key=value']];
+const FILTERS = FIELDS.map(([name_]) => name_);
 
 /** How long it ran, runs, or nothing. */
 function ran(task) {
@@ -42,36 +43,12 @@ function row(task, selected, onSelect) {
       h('td', {class: 'wide-cell'}, says(task)));
 }
 
-/** The filter form; each change goes into the address, from where the list takes it. */
-function filterForm(query) {
-  const states = new Set((query.get('state') ?? '').split(',').filter((state) => STATES.includes(state)));
-  const apply = () => go(link('tasks', {
-    ...Object.fromEntries(FILTERS.map((filter) => [filter, form.elements[filter].value.trim()])), state: [...states].join(',')}), {replace: true});
-  const chips = STATES.map((state) => h('button', {type: 'button', class: `chip ${stateTone(state)}`, 'aria-pressed': String(states.has(state)), dataset: {state},
-    onclick: (event) => {
-      if (!states.delete(state)) states.add(state);
-      event.currentTarget.setAttribute('aria-pressed', String(states.has(state)));
-      apply();
-    }}, stateName(state)));
-  const text = (filter, label, placeholder, list) => h('label', {class: 'inline-field'}, h('span', {}, label), h('input', {
-    name: filter, type: 'search', value: query.get(filter) ?? '', placeholder, list, autocomplete: 'off', spellcheck: 'false', maxlength: 330}));
-  const form = h('form', {class: 'filters', 'aria-label': 'Filter', onsubmit: (event) => {
-    event.preventDefault();
-    apply();
-  }, onchange: apply},
-  h('div', {class: 'chips', role: 'group', 'aria-label': 'State'}, chips),
-  text('queue', 'Queue', 'any', 'filter-queues'), text('type', 'Type', 'any'), text('label', 'Label', 'key=value'), queueSuggestions('filter-queues'),
-  h('button', {class: 'button small', type: 'submit'}, 'Filter'),
-  h('a', {class: 'button small plain', href: '#/tasks'}, 'Clear'));
-  return form;
-}
-
 export default function tasks({query, signal}) {
   const frame = pageFrame('Tasks');
   const all = h('input', {type: 'checkbox', 'aria-label': 'Select all on this page', onchange: () => selectAll(all.checked)});
   const {frame: box, body} = table('Tasks', [{node: all, class: 'tick'}, 'Id', 'State', 'Type', 'Queue', {text: 'Attempt', class: 'number'},
     {text: 'Submitted', class: 'number'}, {text: 'Ran', class: 'number'}, 'Labels, progress or error']);
-  const place = h('div', {});
+  const form = filterForm('tasks', FIELDS, {states: true});
   const none = h('div', {});
   const pager = h('div', {class: 'pager'});
   const fresh = h('div', {class: 'fresh', role: 'status'});
@@ -138,11 +115,10 @@ export default function tasks({query, signal}) {
             : empty('There are no tasks yet.', button('Submit the first', () => submitDialog())));
   }
 
-  let asked = '';
   const load = () => guarded(frame, signal, async () => {
-    const mine = asked = filter.toString();
+    const mine = filter;
     const answer = await page();
-    if (mine !== filter.toString()) return;  // The filter has changed meanwhile: that answer comes next.
+    if (mine !== filter) return;  // The filter has changed meanwhile: that answer comes next.
     shown = merged(answer.tasks);
     syncList(body, shown, (task) => task.id, (task) => row(task, chosen.has(task.id), onSelect));
     all.checked = shown.length > 0 && shown.every((task) => chosen.has(task.id));
@@ -150,20 +126,18 @@ export default function tasks({query, signal}) {
     drawEmpty(answer);
   });
 
-  replace(place, filterForm(query));
-  frame.element.append(place, chosenBar, fresh, box, none, pager);
+  form.show(query);
+  frame.element.append(form.element, chosenBar, fresh, box, none, pager);
   const reload = autoRefresh({topics: ['tasks'], load, signal});
   return {
     ...frame,
     update(now) {
-      const typed = place.contains(document.activeElement);
       filter = now;
       chosen = new Map();
       shown = [];
       chosenBar.hidden = true;
       replace(fresh);
-      // A filter that a person has just set keeps the focus there; one from a link or the Back button is shown.
-      if (!typed) replace(place, filterForm(now));
+      form.show(now);
       reload();
     },
   };
