@@ -180,7 +180,11 @@ class Browser:
         self.driver.quit()
 
     def prefer(self, colours):
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": colours}]})
+        self.emulate("prefers-color-scheme", colours)
+
+    def emulate(self, feature, value):
+        """As if the system were set so."""
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": feature, "value": value}]})
 
     def until(self, condition, what, seconds=WAIT_SECONDS):
         try:

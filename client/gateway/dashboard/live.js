@@ -11,7 +11,7 @@
  * of them after a gap), from events by their kind and from what two stats differ in, and ask the API for the rest.
  */
 import {address} from './api.js';
-import {topicsOf, differences, ALL_TOPICS} from './stats.js';
+import {topicsOf, differences, isServed, ALL_TOPICS} from './stats.js';
 
 const SILENT_MS = 3500;
 /** An open stream that was silent for so long is one that nobody serves any more. */
@@ -66,6 +66,12 @@ class Live extends EventTarget {
   #onStats(event) {
     const stats = parse(event.data);
     if (!stats) return;
+    // Any broker gives figures; those of a cluster that nobody serves are not what runs.
+    if (!isServed(stats)) {
+      this.#heardAt = performance.now();
+      this.#become('nobroker');
+      return;
+    }
     const before = this.stats;
     this.#heardAt = performance.now();
     this.#failures = 0;

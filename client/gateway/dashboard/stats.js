@@ -18,6 +18,9 @@ export const topicsOf = (kind) => TOPICS_OF_KIND[kind] ?? ['tasks', 'queues'];
 
 const number = (value) => Number.isFinite(value) ? value : 0;
 
+/** Whether these figures are of a cluster that has an active broker. */
+export const isServed = (stats) => [stats, ...(stats.brokers ?? [])].some((broker) => /^active/.test(broker?.role ?? ''));
+
 /** Tasks by state, over all queues. */
 export function totals(stats) {
   const sums = Object.fromEntries(STATES.map((state) => [state, 0]));
