@@ -6,6 +6,7 @@
 
 `ZSCHED_BIN` names the directory of the programs, `ZSCHED_ARTEFACTS` the one that screenshots are kept in.
 """
+
 import contextlib
 import json
 import os
@@ -35,9 +36,20 @@ WAIT_SECONDS = 30
 LOOK_SECONDS = 0.05
 
 # Chromium without what it does by itself on a desktop: no request of its own leaves this machine.
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
-         "--hide-scrollbars", "--force-color-profile=srgb"]
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--hide-scrollbars",
+    "--force-color-profile=srgb",
+]
 # Remembers what the content security policy refused, which pages may not even try.
 WATCH_POLICY = """addEventListener('securitypolicyviolation', (event) => {
   (window.refused ??= []).push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
@@ -87,7 +99,9 @@ class Site:
         self.stack = contextlib.ExitStack()
         try:
             self.directory = self.stack.enter_context(processes.scratch_directory())
-            self.ports = {name: free_ports(3) for name in (("primary", "backup", "witness") if self.pair else ("primary",))}
+            self.ports = {
+                name: free_ports(3) for name in (("primary", "backup", "witness") if self.pair else ("primary",))
+            }
             self.brokers = ",".join(f"127.0.0.1:{port}" for name, port in self.ports.items() if name != "witness")
             for name in ("witness", "primary", "backup") if self.pair else ("primary",):
                 self.start_broker(name)
@@ -109,14 +123,21 @@ class Site:
 
     def start(self, name, program, *flags):
         log = self.stack.enter_context((self.directory / f"{name}.log").open("a"))
-        group = processes.ProcessGroup([BIN / program, *flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory)
+        group = processes.ProcessGroup(
+            [BIN / program, *flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory
+        )
         self.children[name] = self.stack.enter_context(group)
 
     def start_broker(self, name):
         flags = ["--node", name, "--data", name, "--listen", f"127.0.0.1:{self.ports[name]}", "--disk-reserve", "1MiB"]
         if self.pair and name != "witness":
             other = "backup" if name == "primary" else "primary"
-            flags += ["--peer", f"127.0.0.1:{self.ports[other]}", "--arbiter", f"witness=127.0.0.1:{self.ports['witness']}"]
+            flags += [
+                "--peer",
+                f"127.0.0.1:{self.ports[other]}",
+                "--arbiter",
+                f"witness=127.0.0.1:{self.ports['witness']}",
+            ]
         self.start(name, "zsched-broker", *flags)
 
     def start_gateway(self):
@@ -129,12 +150,19 @@ class Site:
         self.children[name].wait()
 
     def ctl(self, *words):
-        return subprocess.run([BIN / "zsched-ctl", "--brokers", self.brokers, *words], stdout=subprocess.PIPE, text=True, check=True,
-                              timeout=WAIT_SECONDS).stdout
+        return subprocess.run(
+            [BIN / "zsched-ctl", "--brokers", self.brokers, *words],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=WAIT_SECONDS,
+        ).stdout
 
     def rest(self, method, path, body=None):
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/api/v1/{path}", data, {"Content-Type": "application/json"}, method=method)
+        request = urllib.request.Request(
+            f"{self.url}/api/v1/{path}", data, {"Content-Type": "application/json"}, method=method
+        )
         with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as response:
             text = response.read()
             return json.loads(text) if text else None
@@ -164,8 +192,10 @@ class Browser:
             self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH_POLICY})
             self.prefer("dark" if dark else "light")
             if width < 600:
-                self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                                            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True})
+                self.driver.execute_cdp_cmd(
+                    "Emulation.setDeviceMetricsOverride",
+                    {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True},
+                )
             self.driver.set_script_timeout(WAIT_SECONDS)
             self.driver.get(cluster.url + "/")
             self.until(lambda: self.live() == "live", "the page is live")
@@ -227,9 +257,16 @@ class Browser:
 
     def button(self, text, inside="body"):
         """Clicks the button of this text, or of this accessible name, once it is there and on."""
+
         def find():
-            return [element for element in self.all(f"{inside} button, {inside} a.button")
-                    if text in (element.text, element.get_attribute("aria-label")) and element.is_displayed() and element.is_enabled()]
+            return [
+                element
+                for element in self.all(f"{inside} button, {inside} a.button")
+                if text in (element.text, element.get_attribute("aria-label"))
+                and element.is_displayed()
+                and element.is_enabled()
+            ]
+
         self.until(find, f"there is a button “{text}”")[0].click()
 
     def fill(self, name, text, inside="dialog"):
@@ -270,7 +307,11 @@ class Browser:
     def requests(self):
         """Addresses that were asked for since this was last asked."""
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        return [message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+        return [
+            message["params"]["request"]["url"]
+            for message in messages
+            if message["method"] == "Network.requestWillBeSent"
+        ]
 
     def screenshot(self, name):
         ARTEFACTS.mkdir(parents=True, exist_ok=True)

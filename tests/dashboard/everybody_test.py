@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """The dashboard is for everybody: by keyboard alone, on a phone, in the dark, with a screen reader, with the system's colours."""
+
 import unittest
 
 from cluster_browser import Browser, Site
@@ -47,10 +48,14 @@ def file_name(page):
 def fill(site):
     """Some of everything, with long names."""
     site.until_state(site.submit(type="echo", payload="x" * 2000, queue=LONG, labels={"team": LONG}), "succeeded")
-    site.until_state(site.submit(type="fail", max_attempts=1, queue="mail", payload={"times": 9, "message": LONG * 4}), "dead")
+    site.until_state(
+        site.submit(type="fail", max_attempts=1, queue="mail", payload={"times": 9, "message": LONG * 4}), "dead"
+    )
     site.submit(type="noop", delay="1h", queue="later")
     site.submit(type=LONG, queue="nobody-takes-it")
-    site.rest("POST", "schedules", {"name": "nightly", "cron": "30 2 * * *", "tz": "Europe/Berlin", "task": {"type": LONG}})
+    site.rest(
+        "POST", "schedules", {"name": "nightly", "cron": "30 2 * * *", "tz": "Europe/Berlin", "task": {"type": LONG}}
+    )
 
 
 class Case(unittest.TestCase):
@@ -100,7 +105,11 @@ class Keyboard(Case):
         browser.until(lambda: browser.all("tr[data-queue=keys]"), "g q goes to the queues")
         browser.tab_to("Pause keys")
         self.assertTrue(browser.js("return document.activeElement.matches(':focus-visible')"))
-        self.assertNotEqual("none", browser.js("return getComputedStyle(document.activeElement).outlineStyle"), "the focus is to be seen")
+        self.assertNotEqual(
+            "none",
+            browser.js("return getComputedStyle(document.activeElement).outlineStyle"),
+            "the focus is to be seen",
+        )
         browser.keys(Keys.SPACE)
         browser.until(lambda: site.rest("GET", "queues/keys")["paused"], "it is paused")
         browser.until(lambda: browser.focused() == "Resume keys", "the button that took its place has the keyboard")
@@ -127,8 +136,12 @@ class Keyboard(Case):
         browser.until(lambda: "Rules of mail" in browser.dialog(), "the dialog is open")
         for _ in range(30):
             browser.keys(Keys.TAB)
-            self.assertTrue(browser.js("return document.activeElement === document.body || document.activeElement.closest('dialog') !== null"),
-                            "Tab left the dialog")
+            self.assertTrue(
+                browser.js(
+                    "return document.activeElement === document.body || document.activeElement.closest('dialog') !== null"
+                ),
+                "Tab left the dialog",
+            )
         browser.keys(Keys.ESCAPE)
         browser.until(lambda: not browser.dialog(), "Escape closes it")
         browser.until(lambda: browser.focused() == "Rules of mail", "the button that opened it has the keyboard again")
@@ -158,11 +171,16 @@ class Everywhere(Case):
     def test_texts_can_be_read_in_light_and_dark(self):
         for colours in ("light", "dark"):
             self.browser.prefer(colours)
-            self.browser.until(lambda colours=colours: self.browser.js("return document.documentElement.dataset.theme") == colours, "the colours are the system's")
+            self.browser.until(
+                lambda colours=colours: self.browser.js("return document.documentElement.dataset.theme") == colours,
+                "the colours are the system's",
+            )
             for page in self.pages():
                 with self.visit(page):
                     # What is changing colour is looked at when it has.
-                    self.browser.until(lambda: self.browser.js("return document.getAnimations().length") == 0, "nothing moves")
+                    self.browser.until(
+                        lambda: self.browser.js("return document.getAnimations().length") == 0, "nothing moves"
+                    )
                     self.assertEqual([], self.browser.js(CONTRAST), f"poor contrast, {colours}")
                     self.browser.screenshot(f"{colours}-{file_name(page)}")
 
@@ -179,15 +197,21 @@ class Everywhere(Case):
 
     def test_colours_without_storage(self):
         browser = self.browser
-        script = browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {
-            "source": "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('forbidden', 'SecurityError'); }})"})
+        script = browser.driver.execute_cdp_cmd(
+            "Page.addScriptToEvaluateOnNewDocument",
+            {
+                "source": "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('forbidden', 'SecurityError'); }})"
+            },
+        )
         try:
             browser.reload()
             browser.button("Change to dark colours")
             self.assertEqual("dark", browser.js("return document.documentElement.dataset.theme"))
             self.assertEqual([], browser.console())
         finally:
-            browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": script["identifier"]})
+            browser.driver.execute_cdp_cmd(
+                "Page.removeScriptToEvaluateOnNewDocument", {"identifier": script["identifier"]}
+            )
             browser.reload()
 
     def test_nothing_moves_for_those_who_do_not_want_it(self):
@@ -223,8 +247,14 @@ class Phone(Case):
         browser = self.browser
         for page in PAGES[1:]:
             browser.js("document.querySelector(`nav a[href='${arguments[0]}']`).click()", page)
-            browser.until(lambda page=page: browser.js("""const link = document.querySelector('nav [aria-current]').getBoundingClientRect();
-                return location.hash === arguments[0] && link.left >= 0 && link.right <= innerWidth""", page), "the current page is in sight in the navigation")
+            browser.until(
+                lambda page=page: browser.js(
+                    """const link = document.querySelector('nav [aria-current]').getBoundingClientRect();
+                return location.hash === arguments[0] && link.left >= 0 && link.right <= innerWidth""",
+                    page,
+                ),
+                "the current page is in sight in the navigation",
+            )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """An open page lives through the death of brokers and of its gateway, and says what is so; it is never loaded again."""
+
 import unittest
 
 from cluster_browser import Browser, Site, until
@@ -36,11 +37,19 @@ class Pair(Case):
         browser.go("#/cluster")
         killed = self.active()
         survivor = "backup" if killed == "primary" else "primary"
-        browser.until(lambda: "active" in browser.text(f"section[aria-label='Broker {killed}']"), "the active one is shown")
-        browser.until(lambda: "standby" in browser.text(f"section[aria-label='Broker {survivor}']"), "the standby is shown")
+        browser.until(
+            lambda: "active" in browser.text(f"section[aria-label='Broker {killed}']"), "the active one is shown"
+        )
+        browser.until(
+            lambda: "standby" in browser.text(f"section[aria-label='Broker {survivor}']"), "the standby is shown"
+        )
         browser.screenshot("cluster-before")
         site.kill(killed)
-        browser.until(lambda: "active" in browser.text(f"section[aria-label='Broker {survivor}']"), "the standby is shown as active", seconds=60)
+        browser.until(
+            lambda: "active" in browser.text(f"section[aria-label='Broker {survivor}']"),
+            "the standby is shown as active",
+            seconds=60,
+        )
         self.until_live("live")
         browser.until(lambda: len(browser.all(".plain-list li")) >= 2, "the list of those who were active has both")
         browser.screenshot("cluster-after")
@@ -49,13 +58,21 @@ class Pair(Case):
         browser.fill("type", "echo")
         browser.fill("payload", "after the failover")
         browser.button("Submit task", "dialog")
-        browser.until(lambda: browser.text(".status-line") == "succeeded", "a task that is submitted now succeeds", seconds=60)
+        browser.until(
+            lambda: browser.text(".status-line") == "succeeded", "a task that is submitted now succeeds", seconds=60
+        )
         browser.until(lambda: "after the failover" in browser.text("section[aria-label=Result]"), "it has its result")
         browser.go("#/tasks")
-        browser.until(lambda: set(before) <= set(browser.texts("tr[data-task] th")), "nothing that was acknowledged is lost")
+        browser.until(
+            lambda: set(before) <= set(browser.texts("tr[data-task] th")), "nothing that was acknowledged is lost"
+        )
         site.start_broker(killed)
         browser.go("#/cluster")
-        browser.until(lambda: "standby" in browser.text(f"section[aria-label='Broker {killed}']"), "the killed one is back, as standby", seconds=60)
+        browser.until(
+            lambda: "standby" in browser.text(f"section[aria-label='Broker {killed}']"),
+            "the killed one is back, as standby",
+            seconds=60,
+        )
         self.check_same_page()
 
     def test_switching_over_asks(self):
@@ -66,7 +83,11 @@ class Pair(Case):
         browser.button("Switch over…")
         browser.until(lambda: f"{was} hands over to {other}" in browser.dialog(), "it says who hands over to whom")
         browser.button("Switch over", "dialog")
-        browser.until(lambda: "active" in browser.text(f"section[aria-label='Broker {other}']"), "they have changed places", seconds=60)
+        browser.until(
+            lambda: "active" in browser.text(f"section[aria-label='Broker {other}']"),
+            "they have changed places",
+            seconds=60,
+        )
         self.until_live("live")
         self.check_same_page()
 

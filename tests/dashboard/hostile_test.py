@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """HTML and scripts in everything that others name are shown as the text that they are, on every page, and nothing of them is run."""
+
 import unittest
 import urllib.error
 
@@ -16,18 +17,31 @@ REVERSED = "invoice\u202etxt.exe"
 class Hostile(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.site = cls.enterClassContext(Site(worker=["--name", IMAGE, "--label", f"zone={ATTRIBUTE}", "--enable", "shell"]))
+        cls.site = cls.enterClassContext(
+            Site(worker=["--name", IMAGE, "--label", f"zone={ATTRIBUTE}", "--enable", "shell"])
+        )
         cls.browser = cls.enterClassContext(Browser(cls.site))
         site = cls.site
         cls.waiting = site.submit(type=IMAGE, queue=ATTRIBUTE, payload=SCRIPT, labels={IMAGE: SCRIPT, "link": LINK})
-        cls.dead = site.submit(type="fail", queue=SCRIPT, max_attempts=1, labels={"a": ATTRIBUTE},
-                               payload={"times": 99, "message": f"{IMAGE}{SCRIPT}{REVERSED}"})
+        cls.dead = site.submit(
+            type="fail",
+            queue=SCRIPT,
+            max_attempts=1,
+            labels={"a": ATTRIBUTE},
+            payload={"times": 99, "message": f"{IMAGE}{SCRIPT}{REVERSED}"},
+        )
         cls.done = site.submit(type="echo", payload=f"{SCRIPT}{IMAGE}", content_type=IMAGE, queue=LINK)
-        cls.shell = site.submit(type="shell", queue=IMAGE, payload={"argv": ["printf", "%s\n", IMAGE, SCRIPT, "\033[31mred\033[0m\a"]})
+        cls.shell = site.submit(
+            type="shell", queue=IMAGE, payload={"argv": ["printf", "%s\n", IMAGE, SCRIPT, "\033[31mred\033[0m\a"]}
+        )
         site.until_state(cls.dead, "dead")
         site.until_state(cls.done, "succeeded")
         site.until_state(cls.shell, "succeeded")
-        site.rest("POST", "schedules", {"name": IMAGE, "cron": "@hourly", "tz": "UTC", "task": {"type": SCRIPT, "queue": ATTRIBUTE}})
+        site.rest(
+            "POST",
+            "schedules",
+            {"name": IMAGE, "cron": "@hourly", "tz": "UTC", "task": {"type": SCRIPT, "queue": ATTRIBUTE}},
+        )
         site.rest("PATCH", "queues/%3Cb%3Ebold%3C%2Fb%3E", {"paused": True})
 
     def setUp(self):
@@ -37,17 +51,30 @@ class Hostile(unittest.TestCase):
         """The page shows these texts, has no element of theirs, and ran nothing."""
         browser = self.browser
         for text in texts:
-            browser.until(lambda text=text: text in browser.js("return document.body.textContent"), f"the text {text!r} is shown")
+            browser.until(
+                lambda text=text: text in browser.js("return document.body.textContent"), f"the text {text!r} is shown"
+            )
         self.assertIsNone(browser.js("return window.pwned ?? null"), "a script of others ran")
-        self.assertEqual([], browser.js("""return [...document.querySelectorAll(
-            'img, svg[onload], [onerror], iframe, object, embed, body script, b, a[href^="javascript:"]')].map((one) => one.outerHTML)"""))
+        self.assertEqual(
+            [],
+            browser.js(
+                """return [...document.querySelectorAll(
+            'img, svg[onload], [onerror], iframe, object, embed, body script, b, a[href^="javascript:"]')].map((one) => one.outerHTML)"""
+            ),
+        )
         self.assertEqual([], browser.refused())
         self.assertEqual([], browser.console())
 
     def test_every_page(self):
-        pages = {"#/": [ATTRIBUTE], "#/queues": [SCRIPT, ATTRIBUTE, LINK, "<b>bold</b>"], "#/tasks": [IMAGE, f"{IMAGE}={SCRIPT}", SCRIPT],
-                 "#/workers": [IMAGE, f"zone={ATTRIBUTE}"], "#/schedules": [IMAGE, SCRIPT], "#/dlq": [f"{IMAGE}{SCRIPT}", "invoice\\u202etxt.exe"],
-                 "#/cluster": ["primary"]}
+        pages = {
+            "#/": [ATTRIBUTE],
+            "#/queues": [SCRIPT, ATTRIBUTE, LINK, "<b>bold</b>"],
+            "#/tasks": [IMAGE, f"{IMAGE}={SCRIPT}", SCRIPT],
+            "#/workers": [IMAGE, f"zone={ATTRIBUTE}"],
+            "#/schedules": [IMAGE, SCRIPT],
+            "#/dlq": [f"{IMAGE}{SCRIPT}", "invoice\\u202etxt.exe"],
+            "#/cluster": ["primary"],
+        }
         for number, (page, texts) in enumerate(pages.items()):
             with self.subTest(page=page):
                 self.browser.go(page)
@@ -55,8 +82,12 @@ class Hostile(unittest.TestCase):
                 self.browser.screenshot(f"hostile-{number}")
 
     def test_the_page_of_each_task(self):
-        for task, texts in ((self.waiting, [IMAGE, ATTRIBUTE, f"{IMAGE}={SCRIPT}"]), (self.dead, [f"{IMAGE}{SCRIPT}", "\\u202e"]),
-                            (self.done, [f"{SCRIPT}{IMAGE}", f"of {IMAGE}"]), (self.shell, [f"{IMAGE}\n{SCRIPT}\nred\n"])):
+        for task, texts in (
+            (self.waiting, [IMAGE, ATTRIBUTE, f"{IMAGE}={SCRIPT}"]),
+            (self.dead, [f"{IMAGE}{SCRIPT}", "\\u202e"]),
+            (self.done, [f"{SCRIPT}{IMAGE}", f"of {IMAGE}"]),
+            (self.shell, [f"{IMAGE}\n{SCRIPT}\nred\n"]),
+        ):
             with self.subTest(task=task):
                 self.browser.go(f"#/tasks/{task}")
                 self.check(f"Task {task}", *texts)
@@ -83,23 +114,36 @@ class Hostile(unittest.TestCase):
 
     def test_what_is_in_the_address(self):
         browser = self.browser
-        for page in (f"#/tasks?queue={IMAGE}&label={SCRIPT}&state={IMAGE}", f"#/dlq?fingerprint={IMAGE}&error={SCRIPT}", f"#/{IMAGE}", f"#/tasks/{IMAGE}", "#/tasks/%E0%A4%A",
-                     "#//evil.example/"):
+        for page in (
+            f"#/tasks?queue={IMAGE}&label={SCRIPT}&state={IMAGE}",
+            f"#/dlq?fingerprint={IMAGE}&error={SCRIPT}",
+            f"#/{IMAGE}",
+            f"#/tasks/{IMAGE}",
+            "#/tasks/%E0%A4%A",
+            "#//evil.example/",
+        ):
             with self.subTest(page=page):
                 browser.go(page)
                 browser.until(lambda: browser.text("h1"), "there is a page")
                 browser.until(lambda: browser.js("return document.readyState") == "complete", "it is loaded")
                 self.assertIsNone(browser.js("return window.pwned ?? null"))
-                self.assertEqual([], browser.js("return [...document.querySelectorAll('img, iframe, body script')].map((one) => one.outerHTML)"))
+                self.assertEqual(
+                    [],
+                    browser.js(
+                        "return [...document.querySelectorAll('img, iframe, body script')].map((one) => one.outerHTML)"
+                    ),
+                )
                 self.assertEqual([], browser.refused())
 
     def test_no_script_of_a_page_of_elsewhere_gets_in(self):
         with self.assertRaises(urllib.error.HTTPError) as refused:
             self.site.rest("GET", "queues/none")
         self.assertEqual(404, refused.exception.code)
-        self.assertIsNone(self.browser.js("""const script = document.createElement('script');
+        self.assertIsNone(
+            self.browser.js("""const script = document.createElement('script');
             script.textContent = 'window.pwned = 1'; document.body.append(script); return window.pwned ?? null"""),
-            "the policy lets an inline script run")
+            "the policy lets an inline script run",
+        )
         self.assertTrue(self.browser.refused(), "the policy says nothing of it")
         self.browser.console()
 

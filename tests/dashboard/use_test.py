@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """What people do with the dashboard, against a broker and a worker: submit, watch, retry, pause, filter, select, schedule.
 
-    use_test.py [TEST…]      ZSCHED_BIN, ZSCHED_ARTEFACTS: see cluster_browser.py
+use_test.py [TEST…]      ZSCHED_BIN, ZSCHED_ARTEFACTS: see cluster_browser.py
 """
+
 import unittest
 import urllib.parse
 
@@ -12,7 +13,9 @@ from cluster_browser import Browser, Site
 class Case(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.site = cls.enterClassContext(Site(worker=["--concurrency", "4", "--name", "worker-one", "--enable", "shell"]))
+        cls.site = cls.enterClassContext(
+            Site(worker=["--concurrency", "4", "--name", "worker-one", "--enable", "shell"])
+        )
         cls.browser = cls.enterClassContext(Browser(cls.site))
 
     def setUp(self):
@@ -22,7 +25,9 @@ class Case(unittest.TestCase):
         if self._outcome.success:
             self.assertEqual([], self.browser.console(), "errors on the console")
             self.assertEqual([], self.browser.refused(), "the content security policy had to refuse something")
-            elsewhere = [url for url in self.browser.requests() if not url.startswith((self.site.url + "/", "data:", "blob:"))]
+            elsewhere = [
+                url for url in self.browser.requests() if not url.startswith((self.site.url + "/", "data:", "blob:"))
+            ]
             self.assertEqual([], elsewhere, "requests to other hosts")
         else:
             self.browser.screenshot(f"failed-{self._testMethodName}")
@@ -45,7 +50,10 @@ class Submit(Case):
         task = browser.text("h1").split()[1]
         self.until(lambda: browser.text(".status-line") == "succeeded", "it succeeds")
         self.until(lambda: browser.text(".logs") == "first\nlast: the end", "its output is there")
-        self.until(lambda: '"exit_code": 0' in browser.text("section[aria-label=Result] pre"), "its result is there, as readable JSON")
+        self.until(
+            lambda: '"exit_code": 0' in browser.text("section[aria-label=Result] pre"),
+            "its result is there, as readable JSON",
+        )
         self.assertEqual(["team=blue", "tier=2"], browser.texts(".facts-list .label"))
         self.assertIn("#1\nsucceeded", browser.text(".attempts"))
         self.assertIn("worker-one", browser.text(".attempts"))
@@ -76,7 +84,9 @@ class Submit(Case):
         browser.fill("delay", "")
         browser.fill("labels", "nonsense")
         browser.button("Submit task", "dialog")
-        self.until(lambda: "“nonsense” is no label" in browser.text("dialog .problem"), "the label that is none is named")
+        self.until(
+            lambda: "“nonsense” is no label" in browser.text("dialog .problem"), "the label that is none is named"
+        )
         self.browser.console()  # the browser itself writes there that the answer was 422
 
     def test_a_task_that_is_not_there(self):
@@ -88,14 +98,19 @@ class Submit(Case):
         task = self.site.submit(type="echo", payload={"base64": "AP/+emg="})
         self.site.until_state(task, "succeeded")
         self.browser.go(f"#/tasks/{task}")
-        self.until(lambda: "00 ff fe 7a 68" in self.browser.text("section[aria-label=Payload] pre"), "the bytes are there")
+        self.until(
+            lambda: "00 ff fe 7a 68" in self.browser.text("section[aria-label=Payload] pre"), "the bytes are there"
+        )
         self.browser.button("Base64", "section[aria-label=Payload]")
         self.assertEqual("AP/+emg=", self.browser.text("section[aria-label=Payload] pre"))
 
 
 class DeadLetters(Case):
     def fail(self, count, message, queue="mail", times=1):
-        ids = [self.site.submit(type="fail", queue=queue, max_attempts=1, payload={"times": times, "message": message}) for _ in range(count)]
+        ids = [
+            self.site.submit(type="fail", queue=queue, max_attempts=1, payload={"times": times, "message": message})
+            for _ in range(count)
+        ]
         for task in ids:
             self.site.until_state(task, "dead")
         return ids
@@ -109,7 +124,9 @@ class DeadLetters(Case):
         ids = self.fail(3, "greylisted, come again")
         self.fail(1, "no such customer", times=9)
         browser.go("#/dlq")
-        self.until(lambda: self.row("greylisted") and self.row("greylisted").text.startswith("3 "), "the three are one group")
+        self.until(
+            lambda: self.row("greylisted") and self.row("greylisted").text.startswith("3 "), "the three are one group"
+        )
         self.until(lambda: browser.text("#dead-count") == "4", "the navigation counts the dead")
         browser.screenshot("dead-letters")
         self.row("greylisted").find_element("css selector", "td.number a").click()
@@ -133,7 +150,9 @@ class DeadLetters(Case):
         browser.go("#/dlq?queue=trash")
         self.until(lambda: self.row("to be deleted"), "the group is listed")
         browser.button("Delete the group HANDLER_FAILED of fail")
-        self.until(lambda: "Delete 1 dead task?" in browser.dialog() and "cannot be undone" in browser.dialog(), "it asks")
+        self.until(
+            lambda: "Delete 1 dead task?" in browser.dialog() and "cannot be undone" in browser.dialog(), "it asks"
+        )
         self.assertEqual("Cancel", browser.focused(), "the safe button has the keyboard")
         browser.keys("\ue00c")  # Escape
         self.until(lambda: not browser.all("dialog"), "the dialog is closed")
@@ -177,7 +196,9 @@ class Queues(Case):
         browser.fill("max_running", "")
         browser.button("Set rules", "dialog")
         self.until(lambda: "most running" not in browser.text("tr[data-queue=rules]"), "an emptied rule is gone")
-        self.assertEqual((2, None), tuple(self.site.rest("GET", "queues/rules")[rule] for rule in ("rate_per_second", "max_running")))
+        self.assertEqual(
+            (2, None), tuple(self.site.rest("GET", "queues/rules")[rule] for rule in ("rate_per_second", "max_running"))
+        )
 
     def test_purging_says_how_many_and_cancels_them(self):
         browser = self.browser
@@ -197,7 +218,10 @@ class Tasks(Case):
     def test_filters_are_in_the_address_and_survive_a_reload(self):
         browser = self.browser
         site = self.site
-        [red, blue] = [site.submit(type="echo", queue="paint", payload="x", labels={"colour": colour}) for colour in ("red", "blue")]
+        [red, blue] = [
+            site.submit(type="echo", queue="paint", payload="x", labels={"colour": colour})
+            for colour in ("red", "blue")
+        ]
         other = site.submit(type="noop", queue="other")
         for task in (red, blue, other):
             site.until_state(task, "succeeded")
@@ -266,7 +290,10 @@ class Schedules(Case):
         self.until(lambda: browser.text(".preview .problem"), "what can never fire is refused while one types")
         browser.fill("cron", "30 2 29 * *")
         browser.fill("tz", "Europe/Berlin")
-        self.until(lambda: len(browser.all(".preview .firings li")) == 5 and "02:30:00" in browser.text(".preview"), "the firings are shown")
+        self.until(
+            lambda: len(browser.all(".preview .firings li")) == 5 and "02:30:00" in browser.text(".preview"),
+            "the firings are shown",
+        )
         self.until(lambda: "missing day" in browser.text(".preview .warnings"), "what may surprise is shown")
         browser.fill("type", "echo")
         browser.fill("queue", "night")
@@ -292,13 +319,17 @@ class Schedules(Case):
 class Watching(Case):
     def test_the_overview_moves_by_itself(self):
         browser, site = self.browser, self.site
+
         def tile(name):
             return dict(text.split("\n")[:2] for text in browser.texts(".tile"))[name]
+
         self.until(lambda: len(browser.all(".chart canvas")) == 3, "the charts are there")
         self.assertEqual("1", self.until(lambda: tile("Workers"), "the workers are counted"))
         before = int(tile("Waiting").replace(",", ""))
         site.rest("POST", "tasks", [{"type": "noop", "queue": "later", "delay": "1h"} for _ in range(7)])
-        self.until(lambda: int(tile("Waiting").replace(",", "")) == before + 7, "the seven are counted without a reload")
+        self.until(
+            lambda: int(tile("Waiting").replace(",", "")) == before + 7, "the seven are counted without a reload"
+        )
         self.until(lambda: "later" in browser.text(".bars"), "the busiest queues are shown")
         drawn = """const canvas = document.querySelector('.chart canvas');
                    return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((byte) => byte !== 0);"""
