@@ -73,6 +73,36 @@ class Submit(Case):
         self.until(lambda: browser.text(".logs") == "begun\nover", "what it wrote since is there")
         self.until(lambda: browser.text(".status-line") == "succeeded", "its end is there")
 
+    def test_progress_is_shown_while_the_task_runs(self):
+        task = self.site.submit(type="count", payload={"to": 1000, "ms": 30})
+        browser = self.browser
+        browser.go(f"#/tasks/{task}")
+        self.until(lambda: "counted to" in browser.text(".status-line"), "what the attempt said of itself is shown")
+        first = browser.text(".status-line")
+        self.until(lambda: browser.text(".status-line") not in ("", first), "it goes on")
+        browser.button("Cancel…")
+        self.until(lambda: f"Cancel task {task}?" in browser.dialog() and "told to stop" in browser.dialog(), "it asks")
+        browser.button(f"Cancel task {task}", "dialog")
+        self.until(lambda: browser.text(".status-line") == "cancelled", "it is cancelled")
+
+    def test_a_task_is_submitted_again_as_it_was(self):
+        browser, site = self.browser, self.site
+        old = site.submit(
+            type="echo", queue="again", payload={"base64": "AP/+emg="}, labels={"where": "a, b=c"}, concurrency_key="k", max_attempts=3
+        )
+        site.until_state(old, "succeeded")
+        browser.go(f"#/tasks/{old}")
+        browser.button("Submit again…")
+        browser.fill("priority", "7")
+        browser.button("Submit task", "dialog")
+        self.until(lambda: browser.text("h1") not in ("", f"Task {old}"), "the page of the new one is shown")
+        new = browser.text("h1").split()[1]
+        site.until_state(new, "succeeded")
+        fields = ("type", "queue", "payload", "labels", "concurrency_key", "max_attempts", "timeout_ms")
+        before, after = [site.rest("GET", f"tasks/{task}") for task in (old, new)]
+        self.assertEqual([before[field] for field in fields], [after[field] for field in fields])
+        self.assertEqual((5, 7), (before["priority"], after["priority"]))
+
     def test_what_is_wrong_is_said_and_what_was_typed_stays(self):
         browser = self.browser
         browser.button("Submit task")
@@ -314,6 +344,25 @@ class Schedules(Case):
         browser.button("Delete schedule", "dialog")
         self.until(lambda: not browser.all("tr[data-schedule=nightly]"), "it is gone")
         self.browser.console()  # the browser itself writes there that an expression was refused
+
+    def test_what_the_form_has_no_field_for_stays(self):
+        browser, site = self.browser, self.site
+        task = {
+            "type": "echo",
+            "payload": {"base64": "AP/+emg="},
+            "labels": {"where": "a, b=c"},
+            "on_success": [{"type": "noop", "queue": "after"}],
+        }
+        site.rest("POST", "schedules", {"name": "kept", "cron": "@daily", "tz": "UTC", "task": task, "overlap": "queue_one"})
+        before = site.rest("GET", "schedules/kept")
+        browser.go("#/schedules")
+        browser.button("Edit kept")
+        browser.fill("cron", "@weekly")
+        browser.button("Save schedule", "dialog")
+        self.until(lambda: "@weekly" in browser.text("tr[data-schedule=kept]"), "it is changed")
+        after = site.rest("GET", "schedules/kept")
+        self.assertEqual(before["task"], after["task"])
+        self.assertEqual(("@weekly", "queue_one"), (after["cron"], after["overlap"]))
 
 
 class Watching(Case):

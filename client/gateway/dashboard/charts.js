@@ -5,12 +5,12 @@
  */
 import {h, setText} from './dom.js';
 import {clock} from './format.js';
-import {History} from './stats.js';
+import {History, sampleOf} from './stats.js';
 
 /** Five minutes of a figure a second. */
 const KEPT_SAMPLES = 300;
 export const history = new History(KEPT_SAMPLES);
-export const remember = (stats) => history.add(stats);
+export const remember = (stats) => history.add(sampleOf(stats));
 
 let loading = null;
 function chartLibrary() {

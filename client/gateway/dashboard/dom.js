@@ -6,6 +6,7 @@
 
 const PROPERTIES = new Set([
   'value',
+  'defaultValue',
   'checked',
   'selected',
   'disabled',

@@ -6,6 +6,8 @@ import {live} from './live.js';
  * a second.
  */
 const MIN_MS = 1000;
+/** A page that takes long to load, as tasks with large payloads do, rests so many times as long. */
+const REST_FACTOR = 4;
 /** Without any event: what changes quietly, such as a worker's silence. */
 const IDLE_MS = 10_000;
 
@@ -20,7 +22,7 @@ const IDLE_MS = 10_000;
 export function autoRefresh({topics, load, signal, minMs = MIN_MS, idleMs = IDLE_MS}) {
   let running = null;
   let again = false;
-  let endedAt = -Infinity;
+  let readyAt = -Infinity;
   let timer = 0;
 
   const plan = (ms) => {
@@ -34,13 +36,15 @@ export function autoRefresh({topics, load, signal, minMs = MIN_MS, idleMs = IDLE
       return running;
     }
     again = false;
+    const begunAt = performance.now();
     running = load();
     try {
       await running;
     } finally {
       running = null;
-      endedAt = performance.now();
-      plan(again ? minMs : idleMs);
+      const now = performance.now();
+      readyAt = now + Math.max(minMs, REST_FACTOR * (now - begunAt));
+      plan(again ? readyAt - now : Math.max(idleMs, readyAt - now));
     }
   };
 
@@ -49,7 +53,7 @@ export function autoRefresh({topics, load, signal, minMs = MIN_MS, idleMs = IDLE
     (event) => {
       if (!event.detail.some((topic) => topics.includes(topic))) return;
       if (running || document.hidden) again = true;
-      else plan(endedAt + minMs - performance.now());
+      else plan(readyAt - performance.now());
     },
     {signal},
   );

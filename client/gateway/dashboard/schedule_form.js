@@ -113,10 +113,7 @@ function scheduleOf(form, old) {
     'labels',
   ])
     delete kept[name];
-  const task = {...kept, ...taskOf(form)};
-  // Bytes that are no text cannot be typed; an untouched field keeps them.
-  if (task.payload === undefined && typeof old?.task.payload === 'object')
-    task.payload = old.task.payload;
+  const task = {...kept, ...taskOf(form, old?.task)};
   const body = {
     cron: form.elements.cron.value.trim(),
     tz: form.elements.tz.value.trim() || 'UTC',

@@ -48,6 +48,16 @@ export function totals(stats) {
   return sums;
 }
 
+/** What the charts need of /stats: a cluster may have a thousand queues, and five minutes are kept. */
+export const sampleOf = (stats) => ({
+  node: stats.node,
+  epoch: stats.epoch,
+  uptime_ms: stats.uptime_ms,
+  counters: stats.counters,
+  histograms: stats.histograms,
+  totals: totals(stats),
+});
+
 /** The topics in which two figures of the same cluster differ. */
 export function differences(before, after) {
   if (!before) return ALL_TOPICS;

@@ -3,7 +3,7 @@ import {api} from './api.js';
 import {field, formDialog, input} from './dialogs.js';
 import {h} from './dom.js';
 import {live} from './live.js';
-import {parseLabels} from './format.js';
+import {durationText, parseLabels} from './format.js';
 import {go, taskLink} from './router.js';
 import {toast} from './toast.js';
 import {idLink} from './ui.js';
@@ -59,7 +59,7 @@ export function taskFields(task = {}) {
         name: 'payload',
         rows: 5,
         spellcheck: 'false',
-        value: typeof payload === 'string' ? payload : '',
+        defaultValue: typeof payload === 'string' ? payload : '',
       }),
       'Text or JSON, up to 1 MiB, given to the handler as it is.',
     ),
@@ -96,7 +96,7 @@ export function taskFields(task = {}) {
     field(
       'Labels',
       input('labels', {
-        value: Object.entries(task.labels ?? {})
+        defaultValue: Object.entries(task.labels ?? {})
           .map(([key, value]) => `${key}=${value}`)
           .join(', '),
         placeholder: 'team=blue, tier=2',
@@ -105,22 +105,43 @@ export function taskFields(task = {}) {
   ];
 }
 
+/** Whether a field has the text that it began with; a text area writes all ends of lines in one way. */
+const untouched = (control) => control.value === control.defaultValue.replace(/\r\n?/g, '\n');
+
+function payloadOf(control, old) {
+  if (old && untouched(control)) {
+    // Also bytes that are no text, which nobody can type.
+    const empty = old.payload === undefined || old.payload === null || old.payload === '';
+    return empty ? {} : {payload: old.payload, ...pick(old, ['content_type'])};
+  }
+  if (control.value === '') return {};
+  return {
+    payload: control.value,
+    ...(isJson(control.value) ? {content_type: 'application/json'} : {}),
+  };
+}
+
+/** Those fields of an object that have a value. */
+function pick(object, names) {
+  const there = names.filter((name) => object[name] !== null && object[name] !== undefined);
+  return Object.fromEntries(there.map((name) => [name, object[name]]));
+}
+
 /**
- * What was typed into `taskFields`, as the API takes it. @throws Error that says which field is
- * wrong
+ * What was typed into `taskFields`, as the API takes it; `old` is the task that they began with.
+ * @throws Error that says which field is wrong
  */
-export function taskOf(form) {
-  const value = (name) => form.elements[name]?.value ?? '';
-  const task = {type: value('type').trim()};
+export function taskOf(form, old) {
+  const value = (name) => form.elements[name]?.value.trim() ?? '';
+  const task = {type: value('type')};
   for (const name of ['queue', 'timeout', 'delay', 'key'])
-    if (value(name).trim() !== '') task[name] = value(name).trim();
+    if (value(name) !== '') task[name] = value(name);
   for (const name of ['priority', 'max_attempts'])
     if (value(name) !== '') task[name] = Number(value(name));
-  if (value('payload') !== '') task.payload = value('payload');
-  const labels = parseLabels(value('labels'));
+  const kept = old && untouched(form.elements.labels);
+  const labels = kept ? (old.labels ?? {}) : parseLabels(value('labels'));
   if (Object.keys(labels).length > 0) task.labels = labels;
-  if (task.payload !== undefined && isJson(task.payload)) task.content_type = 'application/json';
-  return task;
+  return {...task, ...payloadOf(form.elements.payload, old)};
 }
 
 function isJson(text) {
@@ -133,11 +154,15 @@ function isJson(text) {
   }
 }
 
-export async function submitDialog(preset = {}) {
+/** What the form has no fields for, and a task that is submitted again has as it was. */
+const CARRIED = ['concurrency_key', 'fairness_key', 'correlation_id', 'delivery', 'durability'];
+
+/** @param {object} [preset] a task of the API, which is submitted again as it was, but for changes */
+export async function submitDialog(preset) {
   const fields = h(
     'div',
     {class: 'fields'},
-    taskFields(preset),
+    taskFields(preset && {...preset, timeout: durationText(preset.timeout_ms)}),
     h(
       'div',
       {class: 'columns'},
@@ -154,7 +179,8 @@ export async function submitDialog(preset = {}) {
     confirm: 'Submit task',
     wide: true,
     content: fields,
-    submit: () => api.submit(taskOf(fields.closest('form'))),
+    submit: () =>
+      api.submit({...pick(preset ?? {}, CARRIED), ...taskOf(fields.closest('form'), preset)}),
   });
   if (!answer) return;
   toast([

@@ -10,6 +10,9 @@ import {idLink} from './ui.js';
 /** Refusals that are named one by one; of more, their number is told. */
 const NAMED_REFUSALS = 5;
 
+/** What a row of a list shows of a task; payloads of a megabyte are not compared each second. */
+export const seenOf = ({payload, result, ...shown}) => JSON.stringify(shown);
+
 /** @param {Array<{id, code, message}>} items */
 export function tellItems(items, done) {
   const refused = items.filter((item) => item.code !== 'OK');

@@ -11,7 +11,7 @@ import {count, plural} from '../format.js';
 import {autoRefresh} from '../refresh.js';
 import {filterForm} from '../filters.js';
 import {link} from '../router.js';
-import {tellItems} from '../task_actions.js';
+import {seenOf, tellItems} from '../task_actions.js';
 import {ask} from '../dialogs.js';
 import {
   button,
@@ -209,6 +209,7 @@ export default function dlq({query, signal}) {
       answer.tasks,
       (task) => task.id,
       (task) => taskRow(task, reload),
+      seenOf,
     );
     setText(summary, '');
     const to = (cursor) => link('dlq', {...filterOf(filter), cursor});

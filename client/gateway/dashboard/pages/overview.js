@@ -248,8 +248,7 @@ export default function overview({signal}) {
         ratePerSecond(earlier(history.samples, i, RATE_WINDOW_MS), sample, one.counter),
       ),
     );
-    const sums = history.samples.map((sample) => totals(sample.stats));
-    depth.update(lines(DEPTH, (one, sample, i) => sums[i][one.state]));
+    depth.update(lines(DEPTH, (one, sample) => sample.stats.totals[one.state]));
     latencyChart.update(
       QUANTILES.map(([, q]) => latency(choice.value, q)),
       choice.value === COMMIT ? ['mean', '', ''] : QUANTILES.map(([label]) => label),

@@ -172,12 +172,7 @@ export default function task({rest: id, signal}) {
     cancel: button('Cancel…', async () => (await cancelMany([current])) && reload(), {
       hidden: true,
     }),
-    again: button(
-      'Submit again…',
-      () =>
-        submitDialog({...current, timeout: current.timeout_ms ? `${current.timeout_ms}ms` : ''}),
-      {hidden: true},
-    ),
+    again: button('Submit again…', () => submitDialog(current), {hidden: true}),
   };
   const frame = pageFrame(`Task ${visible(id)}`, {actions: Object.values(acts)});
   const status = h('div', {class: 'status-line', 'aria-live': 'polite'});
@@ -203,7 +198,7 @@ export default function task({rest: id, signal}) {
   function drawTask() {
     acts.retry.hidden = current.state !== 'dead';
     acts.cancel.hidden = !OPEN_STATES.includes(current.state);
-    acts.again.hidden = isBinary(current.payload);
+    acts.again.hidden = false;
     const progress = current.state === 'leased' ? current.progress : null;
     draw(status, [current.state, current.cancelling, progress], () => [
       stateBadge(current.state),

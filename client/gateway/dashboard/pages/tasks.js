@@ -21,7 +21,7 @@ import {
   stateBadge,
   table,
 } from '../ui.js';
-import {cancelMany, retryMany} from '../task_actions.js';
+import {cancelMany, retryMany, seenOf} from '../task_actions.js';
 
 const PAGE = 50;
 /**
@@ -238,6 +238,7 @@ export default function tasks({query, signal}) {
         shown,
         (task) => task.id,
         (task) => row(task, chosen.has(task.id), onSelect),
+        seenOf,
       );
       all.checked = shown.length > 0 && shown.every((task) => chosen.has(task.id));
       drawPager(answer);
