@@ -1,6 +1,6 @@
 /**
- * The REST API as functions (docs/rest.md). Addresses are relative to this module, so that the dashboard also works
- * behind a proxy that serves it under a path of its own.
+ * The REST API as functions (docs/rest.md). Addresses are relative to this module, so that the
+ * dashboard also works behind a proxy that serves it under a path of its own.
  */
 
 const BASE = new URL('../api/v1/', import.meta.url);
@@ -46,14 +46,20 @@ async function problemOf(response) {
  */
 export async function request(method, path, {query, body, signal} = {}) {
   const ends = new AbortController();
-  const timer = setTimeout(() => ends.abort(new DOMException('too slow', 'TimeoutError')), TIMEOUT_MS);
+  const timer = setTimeout(
+    () => ends.abort(new DOMException('too slow', 'TimeoutError')),
+    TIMEOUT_MS,
+  );
   const abort = () => ends.abort(signal.reason);
   if (signal?.aborted) abort();
   signal?.addEventListener('abort', abort);
   try {
     const response = await fetch(address(path, query), {
       method,
-      headers: {Accept: 'application/json', ...(body === undefined ? {} : {'Content-Type': 'application/json'})},
+      headers: {
+        Accept: 'application/json',
+        ...(body === undefined ? {} : {'Content-Type': 'application/json'}),
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
       cache: 'no-store',
       signal: ends.signal,
@@ -62,8 +68,14 @@ export async function request(method, path, {query, body, signal} = {}) {
     return response.status === 204 ? null : await response.json();
   } catch (error) {
     if (error instanceof ApiError || signal?.aborted) throw error;
-    throw new ApiError({status: 0, code: 'UNREACHABLE', title: 'The gateway does not answer', retryable: true,
-      detail: 'The gateway does not answer. Check that it runs and that this machine reaches it; the page goes on by itself.'});
+    throw new ApiError({
+      status: 0,
+      code: 'UNREACHABLE',
+      title: 'The gateway does not answer',
+      retryable: true,
+      detail:
+        'The gateway does not answer. Check that it runs and that this machine reaches it; the page goes on by itself.',
+    });
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
@@ -110,6 +122,8 @@ export const api = {
 
   workers: (signal) => get('workers', {}, signal),
   drainWorker: (id) => post(`workers/${e(id)}/drain`),
+  /** A page of what has happened: {events, next, complete}. */
+  events: (query, signal) => get('events', query, signal),
   cluster: (signal) => get('cluster', {}, signal),
   switchover: () => post('cluster/switchover'),
 };

@@ -1,4 +1,6 @@
-/** Puts the page together: navigation, the connection's state, shortcuts, and which page is shown. */
+/**
+ * Puts the page together: navigation, the connection's state, shortcuts, and which page is shown.
+ */
 import {h, replace, setText} from './dom.js';
 import {openDialog} from './dialogs.js';
 import {compact} from './format.js';
@@ -18,15 +20,27 @@ import dlq from './pages/dlq.js';
 import cluster from './pages/cluster.js';
 
 const PAGES = {'': overview, queues, tasks, workers, schedules, dlq, cluster};
-const LIVE_TEXT = {connecting: 'connecting…', live: 'live', reconnecting: 'reconnecting…', nobroker: 'no broker'};
+const LIVE_TEXT = {
+  connecting: 'connecting…',
+  live: 'live',
+  reconnecting: 'reconnecting…',
+  nobroker: 'no broker',
+};
 const LIVE_HELP = {
   connecting: 'Opening the stream of events',
   live: 'What you see is kept up to date',
   reconnecting: 'The gateway does not answer; what you see may be old. Trying again by itself',
   nobroker: 'The gateway finds no active broker; what you see may be old. Trying again by itself',
 };
-const SHORTCUTS = [['g o', 'overview', ''], ['g q', 'queues', 'queues'], ['g t', 'tasks', 'tasks'], ['g w', 'workers', 'workers'],
-  ['g s', 'schedules', 'schedules'], ['g d', 'dead letters', 'dlq'], ['g c', 'cluster', 'cluster']];
+const SHORTCUTS = [
+  ['g o', 'overview', ''],
+  ['g q', 'queues', 'queues'],
+  ['g t', 'tasks', 'tasks'],
+  ['g w', 'workers', 'workers'],
+  ['g s', 'schedules', 'schedules'],
+  ['g d', 'dead letters', 'dlq'],
+  ['g c', 'cluster', 'cluster'],
+];
 const CHORD_MS = 1500;
 
 const main = document.getElementById('main');
@@ -34,8 +48,9 @@ let ends = new AbortController();
 let shown = null;
 
 /**
- * A page is a function of `{rest, query, signal}` that gives `{element, heading, update?}`. `signal` ends all that it
- * started; `update(query)` takes a change of its filters, without which it is made anew.
+ * A page is a function of `{rest, query, signal}` that gives `{element, heading, update?}`.
+ * `signal` ends all that it started; `update(query)` takes a change of its filters, without which
+ * it is made anew.
  */
 function show(route) {
   const key = `${route.page}/${route.rest}`;
@@ -45,7 +60,7 @@ function show(route) {
   }
   ends.abort();
   ends = new AbortController();
-  const make = route.page === 'tasks' && route.rest ? task : PAGES[route.page] ?? notFound;
+  const make = route.page === 'tasks' && route.rest ? task : (PAGES[route.page] ?? notFound);
   const page = make({...route, signal: ends.signal});
   const moved = shown !== null && shown.key !== key;
   shown = {key, page};
@@ -67,7 +82,15 @@ function show(route) {
 
 function notFound() {
   const heading = h('h1', {tabindex: '-1'}, 'No such page');
-  return {heading, element: h('div', {class: 'page'}, heading, h('p', {}, h('a', {href: '#/'}, 'To the overview')))};
+  return {
+    heading,
+    element: h(
+      'div',
+      {class: 'page'},
+      heading,
+      h('p', {}, h('a', {href: '#/'}, 'To the overview')),
+    ),
+  };
 }
 
 function showState() {
@@ -87,18 +110,51 @@ function showStats() {
 }
 
 function helpDialog() {
-  const rows = [...SHORTCUTS.map(([keys, what]) => [keys, `Go to ${what}`]), ['n', 'Submit a task'], ['/', 'To the filter'], ['?', 'This list'], ['Esc', 'Close a dialog']];
-  const list = h('dl', {class: 'keys'}, rows.map(([keys, what]) => [
-    h('dt', {}, keys.split(' ').map((key) => [h('kbd', {}, key), ' '])), h('dd', {}, what)]));
-  const dialog = openDialog({title: 'Keyboard', content: [list,
-    h('div', {class: 'dialog-buttons'}, h('button', {type: 'button', class: 'button', autofocus: true, onclick: () => dialog.close()}, 'Close'))]});
+  const rows = [
+    ...SHORTCUTS.map(([keys, what]) => [keys, `Go to ${what}`]),
+    ['n', 'Submit a task'],
+    ['/', 'To the filter'],
+    ['?', 'This list'],
+    ['Esc', 'Close a dialog'],
+  ];
+  const list = h(
+    'dl',
+    {class: 'keys'},
+    rows.map(([keys, what]) => [
+      h(
+        'dt',
+        {},
+        keys.split(' ').map((key) => [h('kbd', {}, key), ' ']),
+      ),
+      h('dd', {}, what),
+    ]),
+  );
+  const dialog = openDialog({
+    title: 'Keyboard',
+    content: [
+      list,
+      h(
+        'div',
+        {class: 'dialog-buttons'},
+        h(
+          'button',
+          {type: 'button', class: 'button', autofocus: true, onclick: () => dialog.close()},
+          'Close',
+        ),
+      ),
+    ],
+  });
 }
 
 let chord = 0;
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]'))
+    return;
   if (event.target instanceof Element && event.target.closest('input, select, textarea')) return;
-  const pair = performance.now() - chord < CHORD_MS ? SHORTCUTS.find(([keys]) => keys === `g ${event.key}`) : null;
+  const pair =
+    performance.now() - chord < CHORD_MS
+      ? SHORTCUTS.find(([keys]) => keys === `g ${event.key}`)
+      : null;
   chord = event.key === 'g' ? performance.now() : 0;
   if (pair) {
     go(link(pair[2]));
@@ -117,7 +173,7 @@ function onKey(event) {
 }
 
 document.getElementById('skip').addEventListener('click', (event) => {
-  event.preventDefault();  // #main is no route
+  event.preventDefault(); // #main is no route
   main.focus();
 });
 document.getElementById('submit').addEventListener('click', () => submitDialog());

@@ -1,6 +1,7 @@
 /**
- * Dialogs: `ask` before what cannot be taken back, `formDialog` for what has fields. Both are <dialog> elements, which keep
- * the keyboard inside, close with Escape and give the focus back to where it was.
+ * Dialogs: `ask` before what cannot be taken back, `formDialog` for what has fields. Both are
+ * <dialog> elements, which keep the keyboard inside, close with Escape and give the focus back to
+ * where it was.
  */
 import {append, h, replace} from './dom.js';
 import {problem} from './ui.js';
@@ -10,8 +11,12 @@ let named = 0;
 /** Opens a dialog of a title and content, which is gone once it is closed. */
 export function openDialog({title, content, wide = false}) {
   const id = `dialog-${++named}`;
-  const dialog = h('dialog', {'aria-labelledby': id, class: wide ? 'dialog wide' : 'dialog'},
-      h('h2', {id, class: 'dialog-title'}, title), content);
+  const dialog = h(
+    'dialog',
+    {'aria-labelledby': id, class: wide ? 'dialog wide' : 'dialog'},
+    h('h2', {id, class: 'dialog-title'}, title),
+    content,
+  );
   const opener = document.activeElement;
   dialog.addEventListener('close', () => {
     dialog.remove();
@@ -23,15 +28,16 @@ export function openDialog({title, content, wide = false}) {
 }
 
 /**
- * A form in a dialog. It stays open, with what was typed, until `submit` has succeeded or the person gives up; while it
- * works the button is off, so that Enter twice is not two requests.
+ * A form in a dialog. It stays open, with what was typed, until `submit` has succeeded or the
+ * person gives up; while it works the button is off, so that Enter twice is not two requests.
  *
  * @param {object} what
  * @param {string} what.title
  * @param {Node|Node[]} what.content  the fields; the first with `autofocus` has the focus
  * @param {string} what.confirm  the button's text says what it does
  * @param {boolean} [what.danger]  the button is red, and Cancel has the focus
- * @param {(controls: {say: (text: string) => void, signal: AbortSignal}) => Promise} what.submit  throws what is to be
+ * @param {(controls: {say: (text: string) => void, signal: AbortSignal}) => Promise} what.submit
+ *     throws what is to be
  *     shown; `signal` is aborted when the person closes the dialog, `say` tells how far it is
  * @returns {Promise} what `submit` gave, or undefined when the person gave up
  */
@@ -41,8 +47,16 @@ export function formDialog({title, content, confirm, danger = false, wide = fals
     let outcome;
     const errors = h('div', {role: 'alert'});
     const progress = h('p', {class: 'muted', role: 'status'});
-    const button = h('button', {type: 'submit', class: danger ? 'button danger' : 'button primary'}, confirm);
-    const cancel = h('button', {type: 'button', class: 'button', autofocus: danger, onclick: () => dialog.close()}, 'Cancel');
+    const button = h(
+      'button',
+      {type: 'submit', class: danger ? 'button danger' : 'button primary'},
+      confirm,
+    );
+    const cancel = h(
+      'button',
+      {type: 'button', class: 'button', autofocus: danger, onclick: () => dialog.close()},
+      'Cancel',
+    );
     const onsubmit = async (event) => {
       event.preventDefault();
       if (button.disabled) return;
@@ -57,8 +71,12 @@ export function formDialog({title, content, confirm, danger = false, wide = fals
         button.disabled = false;
       }
     };
-    const form = h('form', {class: 'dialog-form', onsubmit},
-        h('div', {class: 'dialog-body'}, content, progress, errors), h('div', {class: 'dialog-buttons'}, cancel, button));
+    const form = h(
+      'form',
+      {class: 'dialog-form', onsubmit},
+      h('div', {class: 'dialog-body'}, content, progress, errors),
+      h('div', {class: 'dialog-buttons'}, cancel, button),
+    );
     const dialog = openDialog({title, content: form, wide});
     dialog.addEventListener('close', () => {
       ends.abort();
@@ -72,7 +90,13 @@ export function formDialog({title, content, confirm, danger = false, wide = fals
  * @returns {Promise} as formDialog
  */
 export function ask({title, says, confirm, danger = true, submit}) {
-  return formDialog({title, confirm, danger, submit, content: [says].flat().map((line) => line instanceof Node ? line : h('p', {}, line))});
+  return formDialog({
+    title,
+    confirm,
+    danger,
+    submit,
+    content: [says].flat().map((line) => (line instanceof Node ? line : h('p', {}, line))),
+  });
 }
 
 /** A labelled field; `hint` is read out with it. */
@@ -83,13 +107,27 @@ export function field(label, control, hint) {
   return h('div', {class: 'field'}, h('label', {for: control.id}, label), control, note);
 }
 
-export const input = (name, props = {}) => h('input', {name, type: 'text', autocomplete: 'off', spellcheck: 'false', ...props});
+export const input = (name, props = {}) =>
+  h('input', {name, type: 'text', autocomplete: 'off', spellcheck: 'false', ...props});
 
 export function select(name, options, value, props = {}) {
-  return h('select', {name, ...props, value},
-      options.map((option) => Array.isArray(option) ? h('option', {value: option[0]}, option[1]) : h('option', {value: option}, option)));
+  return h(
+    'select',
+    {name, ...props, value},
+    options.map((option) =>
+      Array.isArray(option)
+        ? h('option', {value: option[0]}, option[1])
+        : h('option', {value: option}, option),
+    ),
+  );
 }
 
 export function checkbox(name, label, checked, props = {}) {
-  return h('label', {class: 'check'}, h('input', {type: 'checkbox', name, checked, ...props}), ' ', label);
+  return h(
+    'label',
+    {class: 'check'},
+    h('input', {type: 'checkbox', name, checked, ...props}),
+    ' ',
+    label,
+  );
 }

@@ -1,9 +1,20 @@
 /**
- * The only way in which this dashboard makes elements. Everything that a broker, a worker or a task says goes through
- * `h` as a text node or an attribute value, never as markup, so HTML in a task's name stays the text that it is.
+ * The only way in which this dashboard makes elements. Everything that a broker, a worker or a task
+ * says goes through `h` as a text node or an attribute value, never as markup, so HTML in a task's
+ * name stays the text that it is.
  */
 
-const PROPERTIES = new Set(['value', 'checked', 'selected', 'disabled', 'indeterminate', 'hidden', 'open', 'readOnly']);
+const PROPERTIES = new Set([
+  'value',
+  'defaultValue',
+  'checked',
+  'selected',
+  'disabled',
+  'indeterminate',
+  'hidden',
+  'open',
+  'readOnly',
+]);
 const SVG = 'http://www.w3.org/2000/svg';
 
 /** An address inside this page or this server: a scheme such as `javascript:` has no way in. */
@@ -26,11 +37,17 @@ function setProp(element, name, value) {
   } else if (PROPERTIES.has(name)) {
     element[name] = value;
   } else {
-    element.setAttribute(name, name === 'href' ? safeHref(String(value)) : value === true ? '' : String(value));
+    element.setAttribute(
+      name,
+      name === 'href' ? safeHref(String(value)) : value === true ? '' : String(value),
+    );
   }
 }
 
-/** Adds children: nodes, texts, lists of them; null, undefined and booleans are nothing, so `cond && h(…)` works. */
+/**
+ * Adds children: nodes, texts, lists of them; null, undefined and booleans are nothing, so `cond &&
+ * h(…)` works.
+ */
 export function append(parent, ...children) {
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || typeof child === 'boolean') continue;
@@ -40,8 +57,8 @@ export function append(parent, ...children) {
 }
 
 /**
- * An element: `h('a', {class: 'id', href: '#/tasks/1-1', onclick: f}, 'text', node)`. `style` is an object of CSS
- * properties, `on…` a function.
+ * An element: `h('a', {class: 'id', href: '#/tasks/1-1', onclick: f}, 'text', node)`. `style` is an
+ * object of CSS properties, `on…` a function.
  */
 export function h(tag, props, ...children) {
   const element = document.createElement(tag);
@@ -51,7 +68,10 @@ export function h(tag, props, ...children) {
   return element;
 }
 
-/** An icon of strokes, of the path data `d` in a 24×24 box; it says nothing, so a text has to stand beside it. */
+/**
+ * An icon of strokes, of the path data `d` in a 24×24 box; it says nothing, so a text has to stand
+ * beside it.
+ */
 export function icon(d) {
   const svg = document.createElementNS(SVG, 'svg');
   svg.setAttribute('viewBox', '0 0 24 24');
@@ -80,13 +100,15 @@ function keepFocus(old, fresh) {
   const active = document.activeElement;
   if (!active || !old.contains(active)) return;
   const key = active.dataset.focus;
-  const heir = key && [...fresh.querySelectorAll('[data-focus]')].find((element) => element.dataset.focus === key);
+  const heir =
+    key &&
+    [...fresh.querySelectorAll('[data-focus]')].find((element) => element.dataset.focus === key);
   if (heir) queueMicrotask(() => heir.focus({preventScroll: true}));
 }
 
 /**
- * Makes the children of `parent` those of `items`, and touches only what changed: a list that comes every second keeps
- * its focus, its scroll position and what a person marks with the mouse.
+ * Makes the children of `parent` those of `items`, and touches only what changed: a list that comes
+ * every second keeps its focus, its scroll position and what a person marks with the mouse.
  *
  * @param {Element} parent  holds nothing else
  * @param {Array} items

@@ -3,15 +3,17 @@
  *
  *   connecting ──stats──▶ live ──silence──▶ reconnecting ⇄ nobroker ──stats──▶ live
  *
- * The stream says `stats` every second. Silence for SILENT_MS therefore means that something is wrong, and /readyz is
- * asked what: no answer or 200 is `reconnecting`, 503 is `nobroker`. The browser reconnects a stream that broke by itself
- * and says where it was; a stream that was refused, or is open and silent, is made anew.
+ * The stream says `stats` every second. Silence for SILENT_MS therefore means that something is
+ * wrong, and /readyz is asked what: no answer or 200 is `reconnecting`, 503 is `nobroker`. The
+ * browser reconnects a stream that broke by itself and says where it was; a stream that was
+ * refused, or is open and silent, is made anew.
  *
- * Pages do not read events. They are told which *topics* moved ('tasks', 'queues', 'workers', 'schedules', 'cluster'; all
- * of them after a gap), from events by their kind and from what two stats differ in, and ask the API for the rest.
+ * Pages do not read events. They are told which *topics* moved ('tasks', 'queues', 'workers',
+ * 'schedules', 'cluster'; all of them after a gap), from events by their kind and from what two
+ * stats differ in, and ask the API for the rest.
  */
 import {address} from './api.js';
-import {topicsOf, differences, ALL_TOPICS} from './stats.js';
+import {topicsOf, differences, isServed, ALL_TOPICS} from './stats.js';
 
 const SILENT_MS = 3500;
 /** An open stream that was silent for so long is one that nobody serves any more. */
@@ -20,10 +22,39 @@ const RETRY_MS = [250, 500, 1000, 2000, 4000];
 const PROBE_MS = 2000;
 const WATCH_MS = 500;
 
-/** A stream gives named events only to listeners of that name: the kinds, as the gateway names them. */
-const KINDS = ['submitted', 'started', 'leased', 'succeeded', 'failed', 'retried', 'retry_wait', 'dead', 'cancelled', 'deleted',
-  'returned', 'expired', 'progress', 'task', 'queue', 'queue_set', 'type_set', 'worker', 'worker_joined', 'worker_left',
-  'worker_lost', 'worker_draining', 'schedule', 'schedule_set', 'schedule_fired', 'schedule_removed', 'role', 'epoch', 'merge', 'trimmed', 'message'];
+/** Events a second that are worth hearing of: pages are refreshed once a second at most. */
+const EVENT_RATE = 20;
+/**
+ * A stream gives named events only to listeners of that name: the kinds (docs/rest.md), and what a
+ * stream says of itself.
+ */
+const KINDS = [
+  'submitted',
+  'ready',
+  'started',
+  'succeeded',
+  'failed',
+  'dead',
+  'cancelled',
+  'cancelling',
+  'returned',
+  'retried',
+  'deleted',
+  'pruned',
+  'progress',
+  'output',
+  'queue_set',
+  'type_set',
+  'schedule_set',
+  'schedule_removed',
+  'ticked',
+  'worker_seen',
+  'worker_gone',
+  'epoch',
+  'merged',
+  'trimmed',
+  'skipped',
+];
 
 class Live extends EventTarget {
   state = 'connecting';
@@ -41,18 +72,25 @@ class Live extends EventTarget {
     this.#open();
     setInterval(() => this.#watch(), WATCH_MS);
     // A phone that slept: do not wait for the watch to notice.
-    document.addEventListener('visibilitychange', () => { if (!document.hidden) this.#watch(); });
+    document.addEventListener('visibilitychange', () => {
+      if (!document.hidden) this.#watch();
+    });
     addEventListener('pagehide', () => this.#source?.close());
-    addEventListener('pageshow', (event) => { if (event.persisted) this.#open(); });
+    addEventListener('pageshow', (event) => {
+      if (event.persisted) this.#open();
+    });
   }
 
   #open() {
     this.#source?.close();
-    const source = new EventSource(address('events', {stats: '1s', after: this.#lastId}));
+    const source = new EventSource(
+      address('events', {stats: '1s', rate: EVENT_RATE, after: this.#lastId}),
+    );
     this.#source = source;
     this.#openedAt = performance.now();
     source.addEventListener('stats', (event) => this.#onStats(event));
     for (const kind of KINDS) source.addEventListener(kind, (event) => this.#onEvent(event));
+    source.addEventListener('unavailable', () => this.#probe());
     source.onerror = () => {
       if (source !== this.#source || source.readyState !== EventSource.CLOSED) return;
       // Refused (503): the browser leaves it at that.
@@ -63,6 +101,12 @@ class Live extends EventTarget {
   #onStats(event) {
     const stats = parse(event.data);
     if (!stats) return;
+    // Any broker gives figures; those of a cluster that nobody serves are not what runs.
+    if (!isServed(stats)) {
+      this.#heardAt = performance.now();
+      this.#become('nobroker');
+      return;
+    }
     const before = this.stats;
     this.#heardAt = performance.now();
     this.#failures = 0;
@@ -75,7 +119,7 @@ class Live extends EventTarget {
 
   #onEvent(event) {
     if (event.lastEventId) this.#lastId = event.lastEventId;
-    this.#touch(topicsOf(event.type, parse(event.data)));
+    this.#touch(topicsOf(event.type));
   }
 
   #touch(topics) {
@@ -96,20 +140,29 @@ class Live extends EventTarget {
     this.#probe();
   }
 
-  /** Why is it silent? Asked again and again while it is: the answer changes when a broker takes over. */
+  /**
+   * Why is it silent? Asked again and again while it is: the answer changes when a broker takes
+   * over.
+   */
   async #probe() {
     if (this.#probing) return;
     this.#probing = true;
     const asked = this.#heardAt;
     let state = 'reconnecting';
     try {
-      const response = await fetch(new URL('../../readyz', address('')), {cache: 'no-store', signal: AbortSignal.timeout(PROBE_MS)});
+      const response = await fetch(new URL('../../readyz', address('')), {
+        cache: 'no-store',
+        signal: AbortSignal.timeout(PROBE_MS),
+      });
       if (response.status === 503) state = 'nobroker';
     } catch {
       // Not even the gateway answers.
     }
     this.#probing = false;
-    if (asked === this.#heardAt) this.#become(state);
+    // Figures that came meanwhile, or a broker that is only slow for a moment, are no trouble to
+    // tell of.
+    const trouble = state === 'nobroker' || performance.now() - this.#heardAt > SILENT_MS;
+    if (asked === this.#heardAt && trouble) this.#become(state);
   }
 }
 

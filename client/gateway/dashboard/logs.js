@@ -1,6 +1,7 @@
 /**
- * What the attempts of a task write. While the task runs the API is asked again from where the last answer ended: a stream
- * for each open page would use up the few connections that a browser makes to one host.
+ * What the attempts of a task write. While the task runs the API is asked again from where the last
+ * answer ended: a stream for each open page would use up the few connections that a browser makes
+ * to one host.
  */
 import {api} from './api.js';
 import {bytesOf, hexDump, isBinary} from './bytes.js';
@@ -12,19 +13,36 @@ const POLL_MS = 1000;
 const MAX_PIECES = 2000;
 const NEAR_END_PX = 24;
 // Escape sequences of terminals, and other characters that only a terminal understands.
-const CONTROLS = /\u001b\[[0-9;?]*[ -/]*[@-~]|[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f\u202a-\u202e\u2066-\u2069]|\u001b/g;
+const CONTROLS =
+  /\u001b\[[0-9;?]*[ -/]*[@-~]|[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f\u202a-\u202e\u2066-\u2069]|\u001b/g;
 
-const textOf = (value) => isBinary(value) ? `${hexDump(bytesOf(value))}\n` : String(value).replace(CONTROLS, '');
+const textOf = (value) =>
+  isBinary(value) ? `${hexDump(bytesOf(value))}\n` : String(value).replace(CONTROLS, '');
 
-/** @returns {{element, follow: (on: boolean) => void}} follow: begins to read, and goes on while `on` */
+/**
+ * @returns {{element, follow: (on: boolean) => void}} follow: begins to read, and goes on while
+ * `on`
+ */
 export function logView(id, signal) {
   const output = h('pre', {class: 'logs', tabindex: '0', 'aria-label': 'Output', role: 'log'});
   const state = h('span', {class: 'muted'});
-  const choice = h('select', {'aria-label': 'Attempt', onchange: () => restart(Number(choice.value) || null)});
-  const element = h('section', {class: 'card', 'aria-label': 'Output', hidden: true},
-      h('div', {class: 'card-head'}, h('h2', {}, 'Output'), h('span', {class: 'chips'}, state, choice)), output);
-  let wanted = null;   // an attempt that a person chose; null: the last one
-  let attempt = null;  // whose output is shown
+  const choice = h('select', {
+    'aria-label': 'Attempt',
+    onchange: () => restart(Number(choice.value) || null),
+  });
+  const element = h(
+    'section',
+    {class: 'card', 'aria-label': 'Output', hidden: true},
+    h(
+      'div',
+      {class: 'card-head'},
+      h('h2', {}, 'Output'),
+      h('span', {class: 'chips'}, state, choice),
+    ),
+    output,
+  );
+  let wanted = null; // an attempt that a person chose; null: the last one
+  let attempt = null; // whose output is shown
   let from = 0;
   let timer = 0;
   let busy = false;
@@ -43,7 +61,13 @@ export function logView(id, signal) {
   function offer(last) {
     if (choice.options.length === last + 1) return;
     const kept = choice.value;
-    replace(choice, h('option', {value: ''}, 'last attempt'), Array.from({length: Math.min(last, 50)}, (_, i) => h('option', {value: last - i}, `attempt ${last - i}`)));
+    replace(
+      choice,
+      h('option', {value: ''}, 'last attempt'),
+      Array.from({length: Math.min(last, 50)}, (_, i) =>
+        h('option', {value: last - i}, `attempt ${last - i}`),
+      ),
+    );
     choice.value = kept;
     choice.hidden = last < 2;
   }
@@ -51,8 +75,17 @@ export function logView(id, signal) {
   function show(pieces) {
     const atEnd = output.scrollHeight - output.scrollTop - output.clientHeight < NEAR_END_PX;
     for (const piece of pieces) {
-      if (piece.offset > from) output.append(h('span', {class: 'muted'}, `… ${plural(piece.offset - from, 'byte')} are not kept …\n`));
-      output.append(h('span', {class: `stream ${piece.stream === 'stderr' ? 'stderr' : ''}`, title: piece.stream}, textOf(piece.text)));
+      if (piece.offset > from)
+        output.append(
+          h('span', {class: 'muted'}, `… ${plural(piece.offset - from, 'byte')} are not kept …\n`),
+        );
+      output.append(
+        h(
+          'span',
+          {class: `stream ${piece.stream === 'stderr' ? 'stderr' : ''}`, title: piece.stream},
+          textOf(piece.text),
+        ),
+      );
       from = Math.max(from, piece.offset + bytesOf(piece.text).length);
     }
     while (output.childElementCount > MAX_PIECES) output.firstElementChild.remove();
@@ -66,7 +99,11 @@ export function logView(id, signal) {
     const mine = generation;
     let ended = false;
     try {
-      const answer = await api.logs(id, {attempt: wanted ?? '', from: attempt === null ? '' : from}, signal);
+      const answer = await api.logs(
+        id,
+        {attempt: wanted ?? '', from: attempt === null ? '' : from},
+        signal,
+      );
       if (mine === generation) {
         offer(answer.last_attempt);
         if (attempt !== null && answer.attempt !== attempt) {
@@ -79,14 +116,22 @@ export function logView(id, signal) {
         show(answer.output);
         from = Math.max(from, answer.end_offset ?? 0);
         ended = !answer.running;
-        replace(state, answer.running ? 'following' : output.childElementCount === 0 ? 'nothing was written' : 'ended');
+        replace(
+          state,
+          answer.running
+            ? 'following'
+            : output.childElementCount === 0
+              ? 'nothing was written'
+              : 'ended',
+        );
       }
     } catch {
       if (!signal.aborted) replace(state, 'not to be had now');
     }
     busy = false;
     if (mine !== generation) read();
-    else if (following && !signal.aborted && !(ended && wanted !== null)) timer = setTimeout(read, POLL_MS);
+    else if (following && !signal.aborted && !(ended && wanted !== null))
+      timer = setTimeout(read, POLL_MS);
   }
 
   signal.addEventListener('abort', () => clearTimeout(timer));

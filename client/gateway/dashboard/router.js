@@ -1,9 +1,13 @@
 /**
- * Which page is shown, from the part of the address behind `#`: `#/tasks?state=dead` is the page `tasks` with that query.
- * Filters live there, so that a reload, a bookmark and the Back button keep them, and `/tasks` itself stays the API's.
+ * Which page is shown, from the part of the address behind `#`: `#/tasks?state=dead` is the page
+ * `tasks` with that query. Filters live there, so that a reload, a bookmark and the Back button
+ * keep them, and `/tasks` itself stays the API's.
  */
 
-/** @returns {{page: string, rest: string, query: URLSearchParams}} rest: what follows the page's name, decoded */
+/**
+ * @returns {{page: string, rest: string, query: URLSearchParams}} rest: what follows the page's
+ * name, decoded
+ */
 export function parseHash(hash) {
   const [path, query = ''] = hash.replace(/^#\/?/, '').split(/\?(.*)/s);
   const [page, ...rest] = path.split('/');
@@ -14,7 +18,7 @@ function decoded(text) {
   try {
     return decodeURIComponent(text);
   } catch {
-    return text;  // A stray % that somebody typed.
+    return text; // A stray % that somebody typed.
   }
 }
 
@@ -29,7 +33,10 @@ export function link(path, query = {}) {
 
 export const taskLink = (id) => link(`tasks/${encodeURIComponent(id)}`);
 
-/** Goes to an address that `link` made; `replace` leaves no entry behind, for filters that are being typed. */
+/**
+ * Goes to an address that `link` made; `replace` leaves no entry behind, for filters that are being
+ * typed.
+ */
 export function go(hash, {replace = false} = {}) {
   if (!replace) {
     location.hash = hash;
@@ -39,7 +46,10 @@ export function go(hash, {replace = false} = {}) {
   }
 }
 
-/** Calls `show(route)` now and at each change of the address; what is no route of ours (`#main`) changes nothing. */
+/**
+ * Calls `show(route)` now and at each change of the address; what is no route of ours (`#main`)
+ * changes nothing.
+ */
 export function startRouter(show) {
   const changed = () => {
     if (location.hash === '' || location.hash.startsWith('#/')) show(parseHash(location.hash));

@@ -10,13 +10,30 @@ import {visible} from './bytes.js';
 
 const PREVIEW_COUNT = 5;
 const TYPING_MS = 300;
-const OVERLAPS = [['skip', 'skip: this tick does not fire'], ['queue_one', 'queue_one: one tick waits'], ['queue_all', 'queue_all: each tick waits'],
-  ['cancel_old', 'cancel_old: the earlier task is cancelled'], ['allow', 'allow: both run']];
+const OVERLAPS = [
+  ['skip', 'skip: this tick does not fire'],
+  ['queue_one', 'queue_one: one tick waits'],
+  ['queue_all', 'queue_all: each tick waits'],
+  ['cancel_old', 'cancel_old: the earlier task is cancelled'],
+  ['allow', 'allow: both run'],
+];
 
-/** A time in the zone of a schedule; a zone that this browser does not know is left to the UTC beside it. */
+/**
+ * A time in the zone of a schedule; a zone that this browser does not know is left to the UTC
+ * beside it.
+ */
 function inZone(iso, zone) {
   try {
-    return new Date(iso).toLocaleString('en-GB', {timeZone: zone, weekday: 'short', year: 'numeric', month: 'short', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit'});
+    return new Date(iso).toLocaleString('en-GB', {
+      timeZone: zone,
+      weekday: 'short',
+      year: 'numeric',
+      month: 'short',
+      day: '2-digit',
+      hour: '2-digit',
+      minute: '2-digit',
+      second: '2-digit',
+    });
   } catch {
     return clock(iso);
   }
@@ -25,10 +42,28 @@ function inZone(iso, zone) {
 /** @param answer {next, warnings} of the API */
 export function firings(answer, zone) {
   return [
-    h('ol', {class: 'firings'}, answer.next.map((at) => h('li', {}, h('span', {class: 'tabular'}, inZone(at, zone)), ' ', h('span', {class: 'muted'}, since(at))))),
+    h(
+      'ol',
+      {class: 'firings'},
+      answer.next.map((at) =>
+        h(
+          'li',
+          {},
+          h('span', {class: 'tabular'}, inZone(at, zone)),
+          ' ',
+          h('span', {class: 'muted'}, since(at)),
+        ),
+      ),
+    ),
     answer.next.length === 0 && h('p', {class: 'muted'}, 'It does not fire any more.'),
-    answer.warnings.length > 0 && h('ul', {class: 'warnings', 'aria-label': 'Warnings'}, answer.warnings.map((warning) =>
-      h('li', {}, badge(warning.kind.replace('_', ' '), 'amber'), ' ', visible(warning.text)))),
+    answer.warnings.length > 0 &&
+      h(
+        'ul',
+        {class: 'warnings', 'aria-label': 'Warnings'},
+        answer.warnings.map((warning) =>
+          h('li', {}, badge(warning.kind.replace('_', ' '), 'amber'), ' ', visible(warning.text)),
+        ),
+      ),
   ];
 }
 
@@ -40,10 +75,15 @@ function livePreview(cron, tz) {
     ends.abort();
     ends = new AbortController();
     const {signal} = ends;
-    if (cron.value.trim() === '') return void replace(place, h('p', {class: 'muted'}, 'The next firings appear here.'));
+    if (cron.value.trim() === '')
+      return void replace(place, h('p', {class: 'muted'}, 'The next firings appear here.'));
     try {
       const answer = await api.cronNext(cron.value.trim(), tz.value.trim(), PREVIEW_COUNT, signal);
-      replace(place, h('p', {class: 'hint'}, 'Fires next'), firings(answer, tz.value.trim() || 'UTC'));
+      replace(
+        place,
+        h('p', {class: 'hint'}, 'Fires next'),
+        firings(answer, tz.value.trim() || 'UTC'),
+      );
     } catch (error) {
       if (!signal.aborted) replace(place, problem(error));
     }
@@ -57,15 +97,32 @@ function livePreview(cron, tz) {
   return place;
 }
 
-/** A schedule as the form has it; the task keeps what the form has no fields for, such as its chain. */
+/**
+ * A schedule as the form has it; the task keeps what the form has no fields for, such as its chain.
+ */
 function scheduleOf(form, old) {
   const kept = {...old?.task};
-  for (const name of ['type', 'queue', 'payload', 'content_type', 'priority', 'max_attempts', 'timeout_ms', 'labels']) delete kept[name];
-  const task = {...kept, ...taskOf(form)};
-  // Bytes that are no text cannot be typed; an untouched field keeps them.
-  if (task.payload === undefined && typeof old?.task.payload === 'object') task.payload = old.task.payload;
-  const body = {cron: form.elements.cron.value.trim(), tz: form.elements.tz.value.trim() || 'UTC', task, overlap: form.elements.overlap.value, paused: form.elements.paused.checked};
-  for (const name of ['catch_up', 'jitter']) if (form.elements[name].value.trim() !== '') body[name] = form.elements[name].value.trim();
+  for (const name of [
+    'type',
+    'queue',
+    'payload',
+    'content_type',
+    'priority',
+    'max_attempts',
+    'timeout_ms',
+    'labels',
+  ])
+    delete kept[name];
+  const task = {...kept, ...taskOf(form, old?.task)};
+  const body = {
+    cron: form.elements.cron.value.trim(),
+    tz: form.elements.tz.value.trim() || 'UTC',
+    task,
+    overlap: form.elements.overlap.value,
+    paused: form.elements.paused.checked,
+  };
+  for (const name of ['catch_up', 'jitter'])
+    if (form.elements[name].value.trim() !== '') body[name] = form.elements[name].value.trim();
   return body;
 }
 
@@ -75,26 +132,76 @@ function zoneHere() {
 
 /** Adds a schedule, or changes `old`. @returns whether it did */
 export async function scheduleDialog(old) {
-  const cron = input('cron', {required: true, value: old?.cron ?? '', placeholder: '30 2 * * MON-FRI', maxlength: 256});
+  const cron = input('cron', {
+    required: true,
+    autofocus: Boolean(old),
+    value: old?.cron ?? '',
+    placeholder: '30 2 * * MON-FRI',
+    maxlength: 256,
+  });
   const tz = input('tz', {value: old?.tz ?? zoneHere(), maxlength: 64});
   const task = old && {...old.task, timeout: durationText(old.task.timeout_ms)};
-  const fields = h('div', {class: 'fields'},
-      !old && field('Name', input('name', {required: true, maxlength: 128, autofocus: true, placeholder: 'nightly-report'})),
-      h('div', {class: 'columns'}, field('Expression', cron, 'Minute, hour, day of month, month, day of week; or @hourly, @every 90s.'), field('Time zone', tz)),
-      livePreview(cron, tz),
-      h('h3', {}, 'Task'), taskFields(task ?? {}),
-      h('h3', {}, 'When it gets late'),
-      h('div', {class: 'columns'},
-          field('While the task of an earlier tick is not over', select('overlap', OVERLAPS, old?.overlap ?? 'skip')),
-          field('Catch up', input('catch_up', {value: durationText(old?.catch_up_ms), placeholder: '1h'}), 'How late a tick may fire after a downtime.'),
-          field('Jitter', input('jitter', {value: old?.jitter_ms ? durationText(old.jitter_ms) : '', placeholder: 'none'}), 'Spreads firings by up to so much.')),
-      checkbox('paused', 'Paused', old?.paused ?? false));
+  const fields = h(
+    'div',
+    {class: 'fields'},
+    !old &&
+      field(
+        'Name',
+        input('name', {
+          required: true,
+          maxlength: 128,
+          autofocus: true,
+          placeholder: 'nightly-report',
+        }),
+      ),
+    h(
+      'div',
+      {class: 'columns'},
+      field(
+        'Expression',
+        cron,
+        'Minute, hour, day of month, month, day of week; or @hourly, @every 90s.',
+      ),
+      field('Time zone', tz),
+    ),
+    livePreview(cron, tz),
+    h('h3', {}, 'Task'),
+    taskFields(task ?? {}),
+    h('h3', {}, 'When it gets late'),
+    h(
+      'div',
+      {class: 'columns'},
+      field(
+        'While the task of an earlier tick is not over',
+        select('overlap', OVERLAPS, old?.overlap ?? 'skip'),
+      ),
+      field(
+        'Catch up',
+        input('catch_up', {value: durationText(old?.catch_up_ms), placeholder: '1h'}),
+        'How late a tick may fire after a downtime.',
+      ),
+      field(
+        'Jitter',
+        input('jitter', {
+          value: old?.jitter_ms ? durationText(old.jitter_ms) : '',
+          placeholder: 'none',
+        }),
+        'Spreads firings by up to so much.',
+      ),
+    ),
+    checkbox('paused', 'Paused', old?.paused ?? false),
+  );
   const done = await formDialog({
-    title: old ? `Edit ${old.name}` : 'Add a schedule', confirm: old ? 'Save schedule' : 'Add schedule', wide: true, content: fields,
+    title: old ? `Edit ${old.name}` : 'Add a schedule',
+    confirm: old ? 'Save schedule' : 'Add schedule',
+    wide: true,
+    content: fields,
     submit: () => {
       const form = fields.closest('form');
       const body = scheduleOf(form, old);
-      return old ? api.putSchedule(old.name, body) : api.addSchedule({name: form.elements.name.value.trim(), ...body});
+      return old
+        ? api.putSchedule(old.name, body)
+        : api.addSchedule({name: form.elements.name.value.trim(), ...body});
     },
   });
   if (done) toast(old ? `${visible(old.name)} is saved.` : 'The schedule is added.');

@@ -10,19 +10,35 @@ import {idLink} from './ui.js';
 /** Refusals that are named one by one; of more, their number is told. */
 const NAMED_REFUSALS = 5;
 
+/** What a row of a list shows of a task; payloads of a megabyte are not compared each second. */
+export const seenOf = ({payload, result, ...shown}) => JSON.stringify(shown);
+
 /** @param {Array<{id, code, message}>} items */
 export function tellItems(items, done) {
   const refused = items.filter((item) => item.code !== 'OK');
   const good = items.length - refused.length;
   if (good > 0) toast(`${plural(good, 'task')} ${done}.`);
   if (refused.length > 0)
-    toast([h('p', {}, `${plural(refused.length, 'task')} not ${done}:`),
-      h('ul', {}, refused.slice(0, NAMED_REFUSALS).map((item) => h('li', {}, idLink(item.id), ` ${item.message ?? item.code}`))),
-      refused.length > NAMED_REFUSALS && h('p', {}, `and ${refused.length - NAMED_REFUSALS} more`)], {tone: 'bad'});
+    toast(
+      [
+        h('p', {}, `${plural(refused.length, 'task')} not ${done}:`),
+        h(
+          'ul',
+          {},
+          refused
+            .slice(0, NAMED_REFUSALS)
+            .map((item) => h('li', {}, idLink(item.id), ` ${item.message ?? item.code}`)),
+        ),
+        refused.length > NAMED_REFUSALS &&
+          h('p', {}, `and ${refused.length - NAMED_REFUSALS} more`),
+      ],
+      {tone: 'bad'},
+    );
 }
 
 const idsOf = (tasks) => tasks.map((task) => task.id);
-const which = (tasks) => tasks.length === 1 ? `task ${tasks[0].id}` : plural(tasks.length, 'task');
+const which = (tasks) =>
+  tasks.length === 1 ? `task ${tasks[0].id}` : plural(tasks.length, 'task');
 
 /** @returns {Promise<boolean>} false: the person gave up */
 export async function retryMany(tasks) {
@@ -33,9 +49,13 @@ export async function retryMany(tasks) {
     return false;
   }
   const items = await ask({
-    title: `Retry ${which(dead)}?`, confirm: `Retry ${which(dead)}`, danger: false,
-    says: [`${dead.length === 1 ? 'It gets' : 'Each gets'} a new budget of attempts and runs as soon as a worker is free.`,
-      others > 0 && `${plural(others, 'other task')} that you selected ${others === 1 ? 'is' : 'are'} not dead and ${others === 1 ? 'stays' : 'stay'} as ${others === 1 ? 'it is' : 'they are'}.`].filter(Boolean),
+    title: `Retry ${which(dead)}?`,
+    confirm: `Retry ${which(dead)}`,
+    danger: false,
+    says: [
+      `With a new budget of attempts, as soon as a worker is free: ${plural(dead.length, 'task')}.`,
+      others > 0 && `Not dead, and left alone: ${plural(others, 'task')}.`,
+    ].filter(Boolean),
     submit: async () => (await api.retryTasks(idsOf(dead))).items,
   });
   if (items) tellItems(items, 'retried');
@@ -46,15 +66,21 @@ export async function retryMany(tasks) {
 export async function cancelMany(tasks) {
   const open = tasks.filter((task) => OPEN_STATES.includes(task.state));
   const running = open.filter((task) => task.state === 'leased').length;
+  const waiting = open.length - running;
   const over = tasks.length - open.length;
   if (open.length === 0) {
     toast('What is over cannot be cancelled, and all of these are.', {tone: 'bad'});
     return false;
   }
   const items = await ask({
-    title: `Cancel ${which(open)}?`, confirm: `Cancel ${which(open)}`,
-    says: [`${plural(open.length - running, 'task')} that ${open.length - running === 1 ? 'waits' : 'wait'} will never run; ${plural(running, 'running task')} ${running === 1 ? 'is' : 'are'} told to stop. A cancelled task cannot be brought back.`,
-      over > 0 && `${plural(over, 'other task')} that you selected ${over === 1 ? 'is' : 'are'} over already.`].filter(Boolean),
+    title: `Cancel ${which(open)}?`,
+    confirm: `Cancel ${which(open)}`,
+    says: [
+      waiting > 0 && `Waiting, and will never run: ${plural(waiting, 'task')}.`,
+      running > 0 && `Running, and told to stop: ${plural(running, 'task')}.`,
+      over > 0 && `Over already, and left alone: ${plural(over, 'task')}.`,
+      'A cancelled task cannot be brought back.',
+    ].filter(Boolean),
     submit: async () => (await api.cancelTasks(idsOf(open))).items,
   });
   if (items) tellItems(items, 'cancelled');

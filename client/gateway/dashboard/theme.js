@@ -1,5 +1,6 @@
-// Light or dark, before the first paint: a classic script in the head, since a module would run after it and the page
-// would flash. The choice is kept in localStorage, which may be forbidden; then it lasts as long as the page.
+// Light or dark, before the first paint: a classic script in the head, since a module would run
+// after it and the page would flash. The choice is kept in localStorage, which may be forbidden;
+// then it lasts as long as the page.
 (() => {
   'use strict';
   const KEY = 'zsched.theme';
@@ -13,10 +14,11 @@
   }
 
   const apply = () => {
-    const theme = chosen === 'light' || chosen === 'dark' ? chosen : dark.matches ? 'dark' : 'light';
+    const theme =
+      chosen === 'light' || chosen === 'dark' ? chosen : dark.matches ? 'dark' : 'light';
     if (root.dataset.theme === theme) return;
     root.dataset.theme = theme;
-    window.dispatchEvent(new Event('themechange'));  // charts read their colours again
+    window.dispatchEvent(new Event('themechange')); // charts read their colours again
   };
 
   const label = (button) => {

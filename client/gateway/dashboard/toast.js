@@ -8,7 +8,16 @@ const MOST = 4;
 
 export function toast(content, {tone = 'good', ms = SHOWN_MS} = {}) {
   const host = document.getElementById('toasts');
-  const close = h('button', {type: 'button', class: 'icon-button', 'aria-label': 'Close this note', onclick: () => note.remove()}, '×');
+  const close = h(
+    'button',
+    {
+      type: 'button',
+      class: 'icon-button',
+      'aria-label': 'Close this note',
+      onclick: () => note.remove(),
+    },
+    '×',
+  );
   const note = h('div', {class: `toast ${tone}`}, h('div', {class: 'toast-text'}, content), close);
   host.append(note);
   while (host.children.length > MOST) host.firstElementChild.remove();

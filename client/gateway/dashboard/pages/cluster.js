@@ -1,34 +1,64 @@
-/** The cluster: who serves, who stands by and how far behind, and what has happened between the two. */
+/**
+ * The cluster: who serves, who stands by and how far behind, and what has happened between the two.
+ */
 import {api} from '../api.js';
 import {visible} from '../bytes.js';
 import {ask} from '../dialogs.js';
 import {h, replace, syncList} from '../dom.js';
-import {count, duration} from '../format.js';
+import {bytes, count, duration} from '../format.js';
 import {live} from '../live.js';
 import {autoRefresh} from '../refresh.js';
 import {toast} from '../toast.js';
-import {badge, button, code, empty, guarded, name, number, pageFrame, roleBadge, since, table} from '../ui.js';
+import {
+  badge,
+  button,
+  code,
+  empty,
+  guarded,
+  name,
+  number,
+  pageFrame,
+  roleBadge,
+  since,
+  table,
+} from '../ui.js';
 
 const IDLE_MS = 3000;
 
-/** Epochs that changed while this page was open: known here even when no broker keeps them. */
-const seen = [];
-const MOST_SEEN = 20;
-let epoch = null;
-live.addEventListener('stats', ({detail}) => {
-  if (epoch !== null && detail.epoch !== epoch) {
-    seen.unshift({epoch: detail.epoch, node: detail.node, at: new Date().toISOString()});
-    seen.length = Math.min(seen.length, MOST_SEEN);
-  }
-  epoch = detail.epoch;
-});
+/** Failovers that are shown, and requests that look for them in the log at once. */
+const MOST_SHOWN = 10;
+const MOST_REQUESTS = 20;
+
+/**
+ * Follows the events of a broker becoming active, from the oldest that the log has on.
+ * @returns {(signal) => Promise<Array>} those known by now, the latest first
+ */
+function epochReader() {
+  let after = '';
+  let known = [];
+  return async (signal) => {
+    for (let i = 0; i < MOST_REQUESTS; ++i) {
+      const page = await api.events({kind: 'epoch', after, limit: 100}, signal);
+      known = [...page.events.toReversed(), ...known].slice(0, MOST_SHOWN);
+      after = page.next;
+      if (page.complete !== false) break;
+    }
+    return known;
+  };
+}
 
 async function switchover(brokers, reload) {
-  const [active, standby] = [brokers.find((one) => /^active/.test(one.role)), brokers.find((one) => one.role === 'standby')];
+  const [active, standby] = [
+    brokers.find((one) => /^active/.test(one.role)),
+    brokers.find((one) => one.role === 'standby'),
+  ];
   const done = await ask({
-    title: 'Switch over?', confirm: 'Switch over',
-    says: [`${active?.node ?? 'The active broker'} hands over to ${standby?.node ?? 'its standby'} and becomes the standby.`,
-      'Nothing is lost and running tasks go on; submits wait for about a second meanwhile.'],
+    title: 'Switch over?',
+    confirm: 'Switch over',
+    says: [
+      `${active?.node ?? 'The active broker'} hands over to ${standby?.node ?? 'its standby'} and becomes the standby.`,
+      'Nothing is lost and running tasks go on; submits wait for about a second meanwhile.',
+    ],
     submit: () => api.switchover(),
   });
   if (!done) return;
@@ -40,27 +70,60 @@ async function switchover(brokers, reload) {
 function fieldsOf(object, prefix = '') {
   return Object.entries(object ?? {}).flatMap(([key, value]) => {
     const label = `${prefix}${key.replaceAll('_', ' ')}`;
-    if (value !== null && typeof value === 'object') return Array.isArray(value) ? [] : fieldsOf(value, `${label} `);
+    if (value !== null && typeof value === 'object')
+      return Array.isArray(value) ? [] : fieldsOf(value, `${label} `);
     if (value === null) return [];
-    const shown = /_ms$/.test(key) ? duration(value) : /_us$/.test(key) ? duration(value / 1000) : typeof value === 'number' ? count(value)
-        : /_at$/.test(key) ? since(value) : visible(String(value));
-    return [[label.replace(/ (ms|us)$/, ''), shown]];
+    const shown = /_ms$/.test(key)
+      ? duration(value)
+      : /_bytes$/.test(key)
+        ? bytes(value)
+        : typeof value === 'number'
+          ? count(value)
+          : /_at$/.test(key)
+            ? since(value)
+            : visible(String(value));
+    return [[label.replace(/ (ms|bytes)$/, '').replace(/lsn/, 'position'), shown]];
   });
 }
 
-const list = (rows) => h('dl', {class: 'facts-list'}, rows.map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value))));
+const list = (rows) =>
+  h(
+    'dl',
+    {class: 'facts-list'},
+    rows.map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value))),
+  );
 
 function brokerCard(broker) {
-  return h('section', {class: 'card broker', 'aria-label': `Broker ${broker.node}`},
-      h('div', {class: 'card-head'}, h('h2', {}, name(broker.node)), roleBadge(broker.role)),
-      list([['Clients at', code(broker.address)], ['Workers at', code(broker.worker_address)],
-        ...fieldsOf(Object.fromEntries(Object.entries(broker).filter(([key]) => !['node', 'role', 'address', 'worker_address', 'self'].includes(key))))]));
+  return h(
+    'section',
+    {class: 'card broker', 'aria-label': `Broker ${broker.node}`},
+    h('div', {class: 'card-head'}, h('h2', {}, name(broker.node)), roleBadge(broker.role)),
+    list([
+      ['Clients at', code(broker.address)],
+      ['Workers at', code(broker.worker_address)],
+      ...fieldsOf(
+        Object.fromEntries(
+          Object.entries(broker).filter(
+            ([key]) => !['node', 'role', 'address', 'worker_address', 'self'].includes(key),
+          ),
+        ),
+      ),
+    ]),
+  );
 }
 
 function mergeRow(merge) {
-  return h('tr', {}, h('th', {scope: 'row'}, count(merge.epoch)), h('td', {}, merge.done ? badge('done', 'green') : badge('under way', 'amber')),
-      h('td', {class: 'number'}, since(merge.begun_at)), h('td', {class: 'number'}, since(merge.decided_at)),
-      ['taken', 'finished', 'ended', 'resent', 'voided', 'schedules'].map((field) => number(count(merge[field]))));
+  return h(
+    'tr',
+    {},
+    h('th', {scope: 'row'}, count(merge.epoch)),
+    h('td', {}, merge.done ? badge('done', 'green') : badge('under way', 'amber')),
+    h('td', {class: 'number'}, since(merge.begun_at)),
+    h('td', {class: 'number'}, since(merge.decided_at)),
+    ['taken', 'finished', 'ended', 'resent', 'voided', 'schedules'].map((field) =>
+      number(count(merge[field])),
+    ),
+  );
 }
 
 export default function cluster({signal}) {
@@ -70,45 +133,117 @@ export default function cluster({signal}) {
   const head = h('p', {class: 'facts'});
   const cards = h('div', {class: 'cards'});
   const alone = h('div', {});
-  const figures = h('section', {class: 'card', 'aria-label': 'Log and replication'}, h('div', {class: 'card-head'}, h('h2', {}, 'Log and replication')), h('div', {}));
-  const failovers = h('section', {class: 'card', 'aria-label': 'Failovers'}, h('div', {class: 'card-head'}, h('h2', {}, 'Failovers')), h('div', {}));
-  const merges = table('Merges', ['Epoch', 'State', {text: 'Begun', class: 'number'}, {text: 'Decided', class: 'number'},
-    ...['Taken', 'Finished', 'Ended', 'Resent', 'Voided', 'Schedules'].map((text) => ({text, class: 'number'}))]);
-  const mergeCard = h('section', {class: 'card', 'aria-label': 'Merges', hidden: true}, h('div', {class: 'card-head'}, h('h2', {}, 'Merges')),
-      h('p', {class: 'hint'}, 'Without an arbiter both brokers may have served at once; what they did was brought together.'), merges.frame);
+  const figures = h(
+    'section',
+    {class: 'card', 'aria-label': 'Log and replication'},
+    h('div', {class: 'card-head'}, h('h2', {}, 'Log and replication')),
+    h('div', {}),
+  );
+  const failovers = h(
+    'section',
+    {class: 'card', 'aria-label': 'Who was active'},
+    h('div', {class: 'card-head'}, h('h2', {}, 'Who was active')),
+    h('div', {}),
+  );
+  const merges = table('Merges', [
+    'Epoch',
+    'State',
+    {text: 'Begun', class: 'number'},
+    {text: 'Decided', class: 'number'},
+    ...['Taken', 'Finished', 'Ended', 'Resent', 'Voided', 'Schedules'].map((text) => ({
+      text,
+      class: 'number',
+    })),
+  ]);
+  const mergeCard = h(
+    'section',
+    {class: 'card', 'aria-label': 'Merges', hidden: true},
+    h('div', {class: 'card-head'}, h('h2', {}, 'Merges')),
+    h(
+      'p',
+      {class: 'hint'},
+      'Without an arbiter both brokers may have served at once; what they did was brought together.',
+    ),
+    merges.frame,
+  );
   const last = h('div', {class: 'last'});
   failovers.lastElementChild.append(last);
 
   function drawFigures(health, stats) {
-    const gauges = Object.entries(stats?.gauges ?? {}).filter(([key]) => /lag|replicat|peer|epoch|lsn|sync/.test(key));
-    const rows = [...fieldsOf({log_at: stats?.lsn, durable_to: stats?.durable_lsn}), ...fieldsOf(health?.journal, 'journal '), ...fieldsOf(health?.peer, 'peer '),
-      ...fieldsOf(Object.fromEntries(gauges))];
+    const lag = Object.entries(stats?.gauges ?? {}).filter(([key]) =>
+      key.startsWith('replication_'),
+    );
+    const rows = [
+      health && ['Health', badge(health.status, health.status === 'ok' ? 'green' : 'amber')],
+      ...fieldsOf(Object.fromEntries(lag)),
+      ...fieldsOf(health?.journal),
+    ].filter(Boolean);
     replace(figures.lastElementChild, list(rows));
   }
 
-  function drawFailovers(answer, health) {
-    const at = answer.last_failover_at ?? health?.last_failover_at;
-    const rows = [at && h('li', {}, 'The last one was ', since(at), '.'),
-      ...seen.map((one) => h('li', {}, since(one.at), `: ${visible(String(one.node))} serves in epoch ${one.epoch}`))].filter(Boolean);
-    replace(last, rows.length > 0 ? h('ul', {class: 'plain-list'}, rows) : h('p', {class: 'muted'}, 'None while this page was open.'));
+  function drawFailovers(events) {
+    replace(
+      last,
+      events.length === 0
+        ? h('p', {class: 'muted'}, 'The log has none.')
+        : h(
+            'ul',
+            {class: 'plain-list'},
+            events.map((event) =>
+              h(
+                'li',
+                {},
+                'Epoch ',
+                h('strong', {class: 'tabular'}, count(event.count)),
+                event.name ? [' at ', name(event.name)] : null,
+                ', begun ',
+                since(event.at),
+              ),
+            ),
+          ),
+    );
   }
 
-  const load = () => guarded(frame, signal, async () => {
-    const [answer, health] = await Promise.all([api.cluster(signal), api.health(signal).catch(() => null)]);
-    brokers = answer.brokers;
-    replace(head, 'Epoch ', h('strong', {class: 'tabular'}, count(answer.epoch)), h('span', {class: 'muted'}, ` cluster ${visible(String(answer.cluster))}`));
-    syncList(cards, brokers, (one) => one.node, brokerCard);
-    const standby = brokers.some((one) => one.role === 'standby');
-    switchButton.disabled = !standby;
-    switchButton.title = standby ? '' : 'There is no standby in sync that could take over';
-    replace(alone, brokers.length < 2 && empty('This broker is alone.', 'With a standby the cluster goes on when one broker fails: start a second one with ',
-        code('--node backup --peer HOST:PORT'), '.'));
-    drawFigures(health, live.stats);
-    drawFailovers(answer, health);
-    mergeCard.hidden = answer.merges.length === 0;
-    syncList(merges.body, answer.merges, (one) => String(one.epoch), mergeRow);
-  });
-  frame.element.append(head, cards, alone, h('div', {class: 'cards'}, figures, failovers), mergeCard);
+  const readEpochs = epochReader();
+  const load = () =>
+    guarded(frame, signal, async () => {
+      const [answer, health, epochs] = await Promise.all([
+        api.cluster(signal),
+        api.health(signal).catch(() => null),
+        readEpochs(signal).catch(() => []),
+      ]);
+      brokers = answer.brokers;
+      replace(
+        head,
+        h('span', {}, 'Epoch ', h('strong', {class: 'tabular'}, count(answer.epoch))),
+        h('span', {class: 'muted'}, ` cluster ${visible(String(answer.cluster))}`),
+      );
+      syncList(cards, brokers, (one) => one.node, brokerCard);
+      const standby = brokers.some((one) => one.role === 'standby');
+      switchButton.disabled = !standby;
+      switchButton.title = standby ? '' : 'There is no standby in sync that could take over';
+      replace(
+        alone,
+        brokers.length < 2 &&
+          empty(
+            'This broker is alone.',
+            'With a standby the cluster goes on when one broker fails: start a second one with ',
+            code('--node backup --peer HOST:PORT'),
+            '.',
+          ),
+      );
+      drawFigures(health, live.stats);
+      drawFailovers(epochs);
+      mergeCard.hidden = answer.merges.length === 0;
+      syncList(merges.body, answer.merges, (one) => String(one.epoch), mergeRow);
+    });
+  frame.element.append(
+    head,
+    cards,
+    alone,
+    h('div', {class: 'cards'}, figures, failovers),
+    mergeCard,
+  );
   const reload = autoRefresh({topics: ['cluster'], load, signal, idleMs: IDLE_MS});
   return frame;
 }

@@ -1,83 +1,133 @@
 /** Tasks: filters in the address, the newest first, and actions on many. */
 import {api} from '../api.js';
 import {h, replace, setText, syncList} from '../dom.js';
-import {duration, plural} from '../format.js';
+import {plural, span} from '../format.js';
 import {autoRefresh} from '../refresh.js';
-import {go, link} from '../router.js';
-import {queueSuggestions, submitDialog} from '../submit.js';
-import {STATES} from '../stats.js';
+import {filterForm} from '../filters.js';
+import {link} from '../router.js';
+import {submitDialog} from '../submit.js';
 import {visible} from '../bytes.js';
-import {button, empty, guarded, idLink, labels, meter, name, number, pageFrame, since, stateBadge, stateName, stateTone, table} from '../ui.js';
-import {cancelMany, retryMany} from '../task_actions.js';
+import {
+  button,
+  empty,
+  guarded,
+  idLink,
+  labels,
+  meter,
+  name,
+  number,
+  pageFrame,
+  since,
+  stateBadge,
+  table,
+} from '../ui.js';
+import {cancelMany, retryMany, seenOf} from '../task_actions.js';
 
 const PAGE = 50;
-/** Pages may come empty before the end (docs/rest.md): so many are passed over before a person is asked. */
+/**
+ * Pages may come empty before the end (docs/rest.md): so many are passed over before a person is
+ * asked.
+ */
 const MAX_EMPTY_PAGES = 5;
-const FILTERS = ['queue', 'type', 'label'];
+const FIELDS = [
+  ['queue', 'Queue', 'any'],
+  ['type', 'Type', 'any'],
+  ['label', 'Label', 'key=value'],
+];
+const FILTERS = FIELDS.map(([name_]) => name_);
 
 /** How long it ran, runs, or nothing. */
 function ran(task) {
   if (!task.started_at) return '';
   if (task.state === 'leased') return since(task.started_at);
-  return task.finished_at ? duration(Date.parse(task.finished_at) - Date.parse(task.started_at)) : '';
+  return task.finished_at ? span(task.started_at, task.finished_at) : '';
 }
 
 function says(task) {
-  if (task.state === 'leased' && task.progress) return meter(task.progress.percent, 100, `${task.progress.percent} %`);
-  if (task.error && task.state !== 'succeeded') return h('span', {class: 'clip', title: visible(task.error.message)}, visible(`${task.error.code}: ${task.error.message}`));
+  if (task.state === 'leased' && task.progress)
+    return meter(task.progress.percent, 100, `${task.progress.percent} %`);
+  if (task.error && task.state !== 'succeeded')
+    return h(
+      'span',
+      {class: 'clip', title: visible(task.error.message)},
+      visible(`${task.error.code}: ${task.error.message}`),
+    );
   return labels(task.labels, (key, value) => link('tasks', {label: `${key}=${value}`}));
 }
 
 function row(task, selected, onSelect) {
-  return h('tr', {dataset: {task: task.id}},
-      h('td', {class: 'tick'}, h('input', {type: 'checkbox', checked: selected, 'aria-label': `Select task ${task.id}`, dataset: {focus: `tick-${task.id}`},
-        onchange: (event) => onSelect(task, event.target.checked)})),
-      h('th', {scope: 'row'}, idLink(task.id)),
-      h('td', {}, stateBadge(task.cancelling ? 'cancelling' : task.state)),
-      h('td', {}, h('a', {href: link('tasks', {type: task.type}), dataset: {focus: `type-${task.id}`}}, name(task.type))),
-      h('td', {}, h('a', {href: link('tasks', {queue: task.queue}), dataset: {focus: `queue-${task.id}`}}, name(task.queue))),
-      number(`${task.attempt}/${task.max_attempts}`),
-      h('td', {class: 'number'}, since(task.submitted_at)),
-      h('td', {class: 'number'}, ran(task)),
-      h('td', {class: 'wide-cell'}, says(task)));
-}
-
-/** The filter form; each change goes into the address, from where the list takes it. */
-function filterForm(query) {
-  const states = new Set((query.get('state') ?? '').split(',').filter((state) => STATES.includes(state)));
-  const apply = () => go(link('tasks', {
-    ...Object.fromEntries(FILTERS.map((filter) => [filter, form.elements[filter].value.trim()])), state: [...states].join(',')}), {replace: true});
-  const chips = STATES.map((state) => h('button', {type: 'button', class: `chip ${stateTone(state)}`, 'aria-pressed': String(states.has(state)), dataset: {state},
-    onclick: (event) => {
-      if (!states.delete(state)) states.add(state);
-      event.currentTarget.setAttribute('aria-pressed', String(states.has(state)));
-      apply();
-    }}, stateName(state)));
-  const text = (filter, label, placeholder, list) => h('label', {class: 'inline-field'}, h('span', {}, label), h('input', {
-    name: filter, type: 'search', value: query.get(filter) ?? '', placeholder, list, autocomplete: 'off', spellcheck: 'false', maxlength: 330}));
-  const form = h('form', {class: 'filters', 'aria-label': 'Filter', onsubmit: (event) => {
-    event.preventDefault();
-    apply();
-  }, onchange: apply},
-  h('div', {class: 'chips', role: 'group', 'aria-label': 'State'}, chips),
-  text('queue', 'Queue', 'any', 'filter-queues'), text('type', 'Type', 'any'), text('label', 'Label', 'key=value'), queueSuggestions('filter-queues'),
-  h('button', {class: 'button small', type: 'submit'}, 'Filter'),
-  h('a', {class: 'button small plain', href: '#/tasks'}, 'Clear'));
-  return form;
+  return h(
+    'tr',
+    {dataset: {task: task.id}},
+    h(
+      'td',
+      {class: 'tick'},
+      h('input', {
+        type: 'checkbox',
+        checked: selected,
+        'aria-label': `Select task ${task.id}`,
+        dataset: {focus: `tick-${task.id}`},
+        onchange: (event) => onSelect(task, event.target.checked),
+      }),
+    ),
+    h('th', {scope: 'row'}, idLink(task.id)),
+    h('td', {}, stateBadge(task.cancelling ? 'cancelling' : task.state)),
+    h(
+      'td',
+      {},
+      h(
+        'a',
+        {href: link('tasks', {type: task.type}), dataset: {focus: `type-${task.id}`}},
+        name(task.type),
+      ),
+    ),
+    h(
+      'td',
+      {},
+      h(
+        'a',
+        {href: link('tasks', {queue: task.queue}), dataset: {focus: `queue-${task.id}`}},
+        name(task.queue),
+      ),
+    ),
+    number(`${task.attempt}/${task.max_attempts}`),
+    h('td', {class: 'number'}, since(task.submitted_at)),
+    h('td', {class: 'number'}, ran(task)),
+    h('td', {class: 'wide-cell'}, says(task)),
+  );
 }
 
 export default function tasks({query, signal}) {
   const frame = pageFrame('Tasks');
-  const all = h('input', {type: 'checkbox', 'aria-label': 'Select all on this page', onchange: () => selectAll(all.checked)});
-  const {frame: box, body} = table('Tasks', [{node: all, class: 'tick'}, 'Id', 'State', 'Type', 'Queue', {text: 'Attempt', class: 'number'},
-    {text: 'Submitted', class: 'number'}, {text: 'Ran', class: 'number'}, 'Labels, progress or error']);
-  const place = h('div', {});
+  const all = h('input', {
+    type: 'checkbox',
+    'aria-label': 'Select all on this page',
+    onchange: () => selectAll(all.checked),
+  });
+  const {frame: box, body} = table('Tasks', [
+    {node: all, class: 'tick'},
+    'Id',
+    'State',
+    'Type',
+    'Queue',
+    {text: 'Attempt', class: 'number'},
+    {text: 'Submitted', class: 'number'},
+    {text: 'Ran', class: 'number'},
+    'Labels, progress or error',
+  ]);
+  const form = filterForm('tasks', FIELDS, {states: true});
   const none = h('div', {});
   const pager = h('div', {class: 'pager'});
   const fresh = h('div', {class: 'fresh', role: 'status'});
   const chosenText = h('span', {role: 'status'});
-  const chosenBar = h('div', {class: 'selection', hidden: true}, chosenText,
-      button('Retry…', () => act(retryMany)), button('Cancel…', () => act(cancelMany)), button('Clear selection', () => select(new Map())));
+  const chosenBar = h(
+    'div',
+    {class: 'selection', hidden: true},
+    chosenText,
+    button('Retry…', () => act(retryMany)),
+    button('Cancel…', () => act(cancelMany)),
+    button('Clear selection', () => select(new Map())),
+  );
   /** What is ticked: tasks by id. While there are some, rows keep their places. */
   let chosen = new Map();
   let shown = [];
@@ -87,7 +137,8 @@ export default function tasks({query, signal}) {
     chosen = now;
     chosenBar.hidden = chosen.size === 0;
     setText(chosenText, `${plural(chosen.size, 'task')} selected`);
-    for (const tick of body.querySelectorAll('input[type=checkbox]')) tick.checked = chosen.has(tick.closest('tr').dataset.task);
+    for (const tick of body.querySelectorAll('input[type=checkbox]'))
+      tick.checked = chosen.has(tick.closest('tr').dataset.task);
     all.checked = shown.length > 0 && shown.every((task) => chosen.has(task.id));
     all.indeterminate = !all.checked && chosen.size > 0;
     if (chosen.size === 0) {
@@ -108,9 +159,18 @@ export default function tasks({query, signal}) {
   async function page() {
     let cursor = filter.get('cursor');
     for (let tries = 0; ; ++tries) {
-      const answer = await api.tasks({limit: PAGE, order: 'desc', state: filter.get('state'), cursor,
-        ...Object.fromEntries(FILTERS.map((one) => [one, filter.get(one)]))}, signal);
-      if (answer.tasks.length > 0 || answer.next_cursor === null || tries === MAX_EMPTY_PAGES) return answer;
+      const answer = await api.tasks(
+        {
+          limit: PAGE,
+          order: 'desc',
+          state: filter.get('state'),
+          cursor,
+          ...Object.fromEntries(FILTERS.map((one) => [one, filter.get(one)])),
+        },
+        signal,
+      );
+      if (answer.tasks.length > 0 || answer.next_cursor === null || tries === MAX_EMPTY_PAGES)
+        return answer;
       cursor = answer.next_cursor;
     }
   }
@@ -120,50 +180,83 @@ export default function tasks({query, signal}) {
     if (chosen.size === 0) return list;
     const now = new Map(list.map((task) => [task.id, task]));
     const added = list.filter((task) => !shown.some((old) => old.id === task.id)).length;
-    replace(fresh, added > 0 && [`The list has changed (${plural(added, 'other task')}); it stands still while you select. `, button('Show', () => select(new Map()))]);
+    replace(
+      fresh,
+      added > 0 && [
+        `The list has changed (${plural(added, 'other task')}); it stands still while you select. `,
+        button('Show', () => select(new Map())),
+      ],
+    );
     return shown.map((task) => now.get(task.id) ?? task);
   }
 
   function drawPager(answer) {
     const to = (cursor) => link('tasks', {...Object.fromEntries(filter), cursor});
-    replace(pager, filter.get('cursor') && h('a', {class: 'button small', href: to(''), dataset: {focus: 'newest'}}, 'Newest'),
-        answer.next_cursor !== null && h('a', {class: 'button small', href: to(answer.next_cursor), dataset: {focus: 'older'}}, 'Older'));
+    replace(
+      pager,
+      filter.get('cursor') &&
+        h('a', {class: 'button small', href: to(''), dataset: {focus: 'newest'}}, 'Newest'),
+      answer.next_cursor !== null &&
+        h(
+          'a',
+          {class: 'button small', href: to(answer.next_cursor), dataset: {focus: 'older'}},
+          'Older',
+        ),
+    );
   }
 
   function drawEmpty(answer) {
     const filtered = [...FILTERS, 'state', 'cursor'].some((one) => filter.get(one));
     box.hidden = shown.length === 0;
-    replace(none, shown.length > 0 ? null : answer.next_cursor !== null ? empty('Nothing found so far.', '“Older” looks further.')
-        : filtered ? empty('No task matches.', h('a', {href: '#/tasks'}, 'Clear the filter'), ' to see all.')
-            : empty('There are no tasks yet.', button('Submit the first', () => submitDialog())));
+    replace(
+      none,
+      shown.length > 0
+        ? null
+        : answer.next_cursor !== null
+          ? empty('Nothing found so far.', '“Older” looks further.')
+          : filtered
+            ? empty(
+                'No task matches.',
+                h('a', {href: '#/tasks'}, 'Clear the filter'),
+                ' to see all.',
+              )
+            : empty(
+                'There are no tasks yet.',
+                button('Submit the first', () => submitDialog()),
+              ),
+    );
   }
 
-  let asked = '';
-  const load = () => guarded(frame, signal, async () => {
-    const mine = asked = filter.toString();
-    const answer = await page();
-    if (mine !== filter.toString()) return;  // The filter has changed meanwhile: that answer comes next.
-    shown = merged(answer.tasks);
-    syncList(body, shown, (task) => task.id, (task) => row(task, chosen.has(task.id), onSelect));
-    all.checked = shown.length > 0 && shown.every((task) => chosen.has(task.id));
-    drawPager(answer);
-    drawEmpty(answer);
-  });
+  const load = () =>
+    guarded(frame, signal, async () => {
+      const mine = filter;
+      const answer = await page();
+      if (mine !== filter) return; // The filter has changed meanwhile: that answer comes next.
+      shown = merged(answer.tasks);
+      syncList(
+        body,
+        shown,
+        (task) => task.id,
+        (task) => row(task, chosen.has(task.id), onSelect),
+        seenOf,
+      );
+      all.checked = shown.length > 0 && shown.every((task) => chosen.has(task.id));
+      drawPager(answer);
+      drawEmpty(answer);
+    });
 
-  replace(place, filterForm(query));
-  frame.element.append(place, chosenBar, fresh, box, none, pager);
+  form.show(query);
+  frame.element.append(form.element, chosenBar, fresh, box, none, pager);
   const reload = autoRefresh({topics: ['tasks'], load, signal});
   return {
     ...frame,
     update(now) {
-      const typed = place.contains(document.activeElement);
       filter = now;
       chosen = new Map();
       shown = [];
       chosenBar.hidden = true;
       replace(fresh);
-      // A filter that a person has just set keeps the focus there; one from a link or the Back button is shown.
-      if (!typed) replace(place, filterForm(now));
+      form.show(now);
       reload();
     },
   };
