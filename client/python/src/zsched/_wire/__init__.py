@@ -1,0 +1,1 @@
+"""The wire: what messages there are (schema, constants), and how they are read and written (reader, writer, tasks)."""

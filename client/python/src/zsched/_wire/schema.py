@@ -1,0 +1,1479 @@
+"""The messages of schemas/wire.fbs as plain tuples, and how they lie in a FlatBuffer.
+
+Written by client/python/tools/generate.py; a test compares. None is an absent field, a field at its default
+is left out on the wire.
+"""
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from zsched._wire.layout import (BOOL, BYTES, I64, STRING, STRINGS, STRUCT, STRUCTS, TABLE, TABLES, U8, U16, U32,
+                                 U64, U64S, Field, define_struct, define_table)
+
+
+class AttemptEnd(enum.IntEnum):
+    RUNNING = 0
+    SUCCEEDED = 1
+    RETRIED = 2
+    DEAD = 3
+    RETURNED = 4
+    CANCELLED = 5
+
+
+class ClusterAction(enum.IntEnum):
+    SWITCHOVER = 0
+    PROMOTE = 1
+
+
+class DeadView(enum.IntEnum):
+    TASKS = 0
+    LETTERS = 1
+    GROUPS = 2
+
+
+class Delivery(enum.IntEnum):
+    AT_LEAST_ONCE = 0
+    AT_MOST_ONCE = 1
+
+
+class Durability(enum.IntEnum):
+    MEMORY = 0
+    DISK = 1
+    REPLICATED = 2
+
+
+class OutputStream(enum.IntEnum):
+    LOG = 0
+    STDOUT = 1
+    STDERR = 2
+
+
+class Overlap(enum.IntEnum):
+    SKIP = 0
+    QUEUE_ONE = 1
+    QUEUE_ALL = 2
+    CANCEL_OLD = 3
+    ALLOW = 4
+
+
+class QueueGate(enum.IntEnum):
+    OPEN = 0
+    PAUSED = 1
+    FULL = 2
+    DRY = 3
+
+
+class RetryAdvice(enum.IntEnum):
+    DEFAULT = 0
+    AFTER = 1
+    NEVER = 2
+
+
+class Role(enum.IntEnum):
+    RECOVERING = 0
+    CATCHUP = 1
+    STANDBY = 2
+    PROMOTING = 3
+    ACTIVE_SYNC = 4
+    ACTIVE_SOLO = 5
+    FENCED = 6
+
+
+class TaskState(enum.IntEnum):
+    SCHEDULED = 0
+    READY = 1
+    LEASED = 2
+    RETRY_WAIT = 3
+    BLOCKED = 4
+    SUCCEEDED = 5
+    DEAD = 6
+    CANCELLED = 7
+
+
+class WaitReason(enum.IntEnum):
+    UNKNOWN = 0
+    DELAY = 1
+    RETRY_WAIT = 2
+    RUNNING = 3
+    AT_WORKER = 4
+    CANCELLING = 5
+    QUEUE_PAUSED = 6
+    QUEUE_FULL = 7
+    QUEUE_RATE = 8
+    TYPE_PAUSED = 9
+    TYPE_FULL = 10
+    TYPE_RATE = 11
+    KEY_FULL = 12
+    KEY_RATE = 13
+    NO_WORKER = 14
+    NO_CREDIT = 15
+
+
+class Assignment(NamedTuple):
+    task_id: int = 0
+    lease_id: int = 0
+    attempt: int = 0
+    max_attempts: int = 0
+    timeout_ms: int = 0
+    priority: int = 0
+    type: str | None = None
+    queue: str | None = None
+    payload: bytes | None = None
+    content_type: str | None = None
+    submitted_at_ms: int = 0
+    labels: Sequence[Label] = ()
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    checkpoint: bytes | None = None
+    parent: Parent | None = None
+    start_within_ms: int = 0
+
+
+class AttemptInfo(NamedTuple):
+    attempt: int = 0
+    lease: int = 0
+    worker: str | None = None
+    leased_at_ms: int = 0
+    ended_at_ms: int = 0
+    run_us: int = 0
+    end: int = 0
+    error_code: int = 0
+    error_message: str | None = None
+
+
+class AttemptReport(NamedTuple):
+    task_id: int = 0
+    lease_id: int = 0
+    percent: int | None = None
+    message: str | None = None
+    checkpoint: bytes | None = None
+
+
+class BrokerInfo(NamedTuple):
+    node: str | None = None
+    role: int = 0
+    address: str | None = None
+    worker_address: str | None = None
+    self: bool = False
+
+
+class Cancel(NamedTuple):
+    leases: Sequence[int] = ()
+    code: int = 0
+
+
+class CancelTasks(NamedTuple):
+    request: int = 0
+    ids: Sequence[int] = ()
+
+
+class Chain(NamedTuple):
+    on_success: Sequence[TaskSpec] = ()
+    on_failure: Sequence[TaskSpec] = ()
+    on_complete: Sequence[TaskSpec] = ()
+
+
+class ClusterCommand(NamedTuple):
+    request: int = 0
+    action: int = 0
+    force: bool = False
+    epoch: int = 0
+
+
+class Counter(NamedTuple):
+    name: str | None = None
+    value: int = 0
+
+
+class Credit(NamedTuple):
+    tasks: int = 0
+    bytes: int = 0
+
+
+class DeadDelete(NamedTuple):
+    request: int = 0
+    ids: Sequence[int] = ()
+    letters: Sequence[int] = ()
+
+
+class DeadGroup(NamedTuple):
+    fingerprint: int = 0
+    type: str | None = None
+    error_code: int = 0
+    error_message: str | None = None
+    letters: int = 0
+    first_died_ms: int = 0
+    last_died_ms: int = 0
+    last_task: int = 0
+
+
+class DeadLetter(NamedTuple):
+    letter: int = 0
+    task: int = 0
+
+
+class DeadLetters(NamedTuple):
+    request: int = 0
+    tasks: Sequence[TaskInfo] = ()
+    letters: Sequence[DeadLetter] = ()
+    groups: Sequence[DeadGroup] = ()
+    next_cursor: int = 0
+    next_letter: int = 0
+
+
+class DeadList(NamedTuple):
+    request: int = 0
+    view: int = 0
+    queue: str | None = None
+    type: str | None = None
+    error: str | None = None
+    fingerprint: int = 0
+    older_than_ms: int = 0
+    before: int = 0
+    limit: int = 0
+    cursor: int = 0
+
+
+class Discover(NamedTuple):
+    pass
+
+
+class Done(NamedTuple):
+    task_id: int = 0
+    lease_id: int = 0
+    run_us: int = 0
+
+
+class Drain(NamedTuple):
+    pass
+
+
+class Error(NamedTuple):
+    code: int = 0
+    message: str | None = None
+    retry_after_ms: int = 0
+    request: int = 0
+
+
+class Explain(NamedTuple):
+    request: int = 0
+    id: int = 0
+
+
+class Explanation(NamedTuple):
+    request: int = 0
+    id: int = 0
+    found: bool = False
+    state: int = 0
+    causes: Sequence[WaitCause] = ()
+    ahead: int = 0
+    ahead_exact: bool = False
+    ready: int = 0
+
+
+class Get(NamedTuple):
+    request: int = 0
+    ids: Sequence[int] = ()
+
+
+class Heartbeat(NamedTuple):
+    started: Sequence[LeaseRef] = ()
+    running: int = 0
+    queued: int = 0
+
+
+class HeartbeatAck(NamedTuple):
+    resync: bool = False
+
+
+class Hello(NamedTuple):
+    id: Uuid | None = None
+    name: str | None = None
+    version: str | None = None
+    observe: bool = False
+
+
+class History(NamedTuple):
+    request: int = 0
+    id: int = 0
+
+
+class HistoryInfo(NamedTuple):
+    request: int = 0
+    id: int = 0
+    found: bool = False
+    attempts: Sequence[AttemptInfo] = ()
+    missing: int = 0
+
+
+class ItemReply(NamedTuple):
+    request: int = 0
+    items: Sequence[ItemResult] = ()
+
+
+class ItemResult(NamedTuple):
+    id: int = 0
+    code: int = 0
+    message: str | None = None
+
+
+class Label(NamedTuple):
+    key: str = ""
+    value: str = ""
+
+
+class LeaseRef(NamedTuple):
+    task_id: int = 0
+    lease_id: int = 0
+    attempt: int = 0
+
+
+class List(NamedTuple):
+    request: int = 0
+    queue: str | None = None
+    type: str | None = None
+    states: int = 0
+    label: Label | None = None
+    limit: int = 0
+    cursor: int = 0
+    brief: bool = False
+
+
+class LogPage(NamedTuple):
+    offset: int = 0
+    runs: Sequence[OutputRun] = ()
+    bytes: bytes | None = None
+
+
+class LogPages(NamedTuple):
+    request: int = 0
+    id: int = 0
+    found: bool = False
+    attempt: int = 0
+    running: bool = False
+    last_attempt: int = 0
+    finished: bool = False
+    pages: Sequence[LogPage] = ()
+
+
+class Logs(NamedTuple):
+    request: int = 0
+    id: int = 0
+    attempt: int = 0
+    from_: int = 0
+
+
+class MergeReport(NamedTuple):
+    epoch: int = 0
+    begun_ms: int = 0
+    decided_ms: int = 0
+    done: bool = False
+    taken: int = 0
+    finished: int = 0
+    ended: int = 0
+    resent: int = 0
+    voided: int = 0
+    schedules: int = 0
+
+
+class Outcome(NamedTuple):
+    id: int = 0
+    state: int = 0
+    attempt: int = 0
+    result: bytes | None = None
+    content_type: str | None = None
+    error_code: int = 0
+    error_message: str | None = None
+
+
+class Outcomes(NamedTuple):
+    request: int = 0
+    succeeded: Sequence[int] = ()
+    outcomes: Sequence[Outcome] = ()
+
+
+class Output(NamedTuple):
+    pages: Sequence[OutputPage] = ()
+
+
+class OutputPage(NamedTuple):
+    task_id: int = 0
+    lease_id: int = 0
+    offset: int = 0
+    runs: Sequence[OutputRun] = ()
+    bytes: bytes | None = None
+
+
+class OutputRun(NamedTuple):
+    bytes: int = 0
+    stream: int = 0
+    reserved: int = 0
+
+
+class Parent(NamedTuple):
+    id: int = 0
+    state: int = 0
+    passed: bool = False
+    result: bytes | None = None
+    content_type: str | None = None
+    error_code: int = 0
+    error_message: str | None = None
+
+
+class Progress(NamedTuple):
+    reports: Sequence[AttemptReport] = ()
+
+
+class ProgressInfo(NamedTuple):
+    percent: int = 0
+    message: str | None = None
+    attempt: int = 0
+    at_ms: int = 0
+
+
+class QueueInfo(NamedTuple):
+    name: str | None = None
+    counts: Sequence[int] = ()
+    bytes: int = 0
+    gate: int = 0
+    paused: bool = False
+    max_tasks: int = 0
+    max_bytes: int = 0
+    max_running: int = 0
+    rate_micro: int = 0
+    burst: int = 0
+    weight: int = 0
+    max_attempts: int = 0
+    timeout_ms: int = 0
+    retry_base_ms: int = 0
+    retry_cap_ms: int = 0
+    key_max_running: int = 0
+    key_rate_micro: int = 0
+    key_burst: int = 0
+    ageing_ms: int = 0
+    draining: bool = False
+
+
+class QueueInfos(NamedTuple):
+    request: int = 0
+    queues: Sequence[QueueInfo] = ()
+    complete: bool = False
+
+
+class QueueList(NamedTuple):
+    request: int = 0
+    queue: str | None = None
+    cursor: str | None = None
+    limit: int = 0
+
+
+class QueueSet(NamedTuple):
+    request: int = 0
+    queue: str = ""
+    paused: bool | None = None
+    max_tasks: int | None = None
+    max_bytes: int | None = None
+    max_running: int | None = None
+    rate_micro: int | None = None
+    burst: int | None = None
+    weight: int | None = None
+    max_attempts: int | None = None
+    timeout_ms: int | None = None
+    retry_base_ms: int | None = None
+    retry_cap_ms: int | None = None
+    key_max_running: int | None = None
+    key_rate_micro: int | None = None
+    key_burst: int | None = None
+    ageing_ms: int | None = None
+    draining: bool | None = None
+
+
+class QueueStatus(NamedTuple):
+    name: str | None = None
+    counts: Sequence[int] = ()
+    bytes: int = 0
+
+
+class Recall(NamedTuple):
+    leases: Sequence[int] = ()
+
+
+class Rejected(NamedTuple):
+    index_: int = 0
+    code: int = 0
+    message: str | None = None
+    retry_after_ms: int = 0
+    existing: int = 0
+
+
+class Release(NamedTuple):
+    leases: Sequence[LeaseRef] = ()
+
+
+class Result(NamedTuple):
+    task_id: int = 0
+    lease_id: int = 0
+    run_us: int = 0
+    succeeded: bool = False
+    result: bytes | None = None
+    content_type: str | None = None
+    error_code: int = 0
+    error_message: str | None = None
+    advice: int = 0
+    retry_after_ms: int = 0
+
+
+class ResultAck(NamedTuple):
+    seq: int = 0
+    stale: Sequence[int] = ()
+
+
+class Results(NamedTuple):
+    seq: int = 0
+    done: Sequence[Done] = ()
+    results: Sequence[Result] = ()
+
+
+class Retry(NamedTuple):
+    request: int = 0
+    ids: Sequence[int] = ()
+    letters: Sequence[int] = ()
+
+
+class ScheduleInfo(NamedTuple):
+    name: str | None = None
+    expression: str | None = None
+    zone: str | None = None
+    task: TaskSpec | None = None
+    overlap: int = 0
+    catch_up_ms: int = 0
+    jitter_ms: int = 0
+    paused: bool = False
+    created_ms: int = 0
+    cursor_ms: int = 0
+    next_ms: int = 0
+    last_task: int = 0
+    running: bool = False
+    held: int = 0
+    fired: int = 0
+    skipped: int = 0
+    missed: int = 0
+    error: str | None = None
+
+
+class ScheduleInfos(NamedTuple):
+    request: int = 0
+    schedules: Sequence[ScheduleInfo] = ()
+    complete: bool = False
+
+
+class ScheduleList(NamedTuple):
+    request: int = 0
+    name: str | None = None
+    cursor: str | None = None
+    limit: int = 0
+
+
+class SchedulePause(NamedTuple):
+    request: int = 0
+    name: str = ""
+    paused: bool = False
+
+
+class ScheduleRemove(NamedTuple):
+    request: int = 0
+    name: str = ""
+
+
+class ScheduleRun(NamedTuple):
+    request: int = 0
+    name: str = ""
+    from_ms: int = 0
+    to_ms: int = 0
+
+
+class ScheduleSet(NamedTuple):
+    request: int = 0
+    name: str = ""
+    expression: str = ""
+    zone: str | None = None
+    task: TaskSpec | None = None
+    overlap: int = 0
+    catch_up_ms: int | None = None
+    jitter_ms: int = 0
+    paused: bool | None = None
+    replace: bool = False
+
+
+class Status(NamedTuple):
+    request: int = 0
+
+
+class StatusReply(NamedTuple):
+    request: int = 0
+    node: str | None = None
+    role: int = 0
+    epoch: int = 0
+    lsn: int = 0
+    durable_lsn: int = 0
+    uptime_ms: int = 0
+    version: str | None = None
+    cluster: Uuid | None = None
+    brokers: Sequence[BrokerInfo] = ()
+    queues: Sequence[QueueStatus] = ()
+    workers: int = 0
+    clients: int = 0
+    counters: Sequence[Counter] = ()
+    merges: Sequence[MergeReport] = ()
+
+
+class Submit(NamedTuple):
+    seq: int = 0
+    acked_below: int = 0
+    notify: bool = False
+    tasks: Sequence[TaskSpec] = ()
+
+
+class SubmitAck(NamedTuple):
+    seq: int = 0
+    first_id: int = 0
+    accepted: int = 0
+    durability: int = 0
+    duplicate: bool = False
+    rejected: Sequence[Rejected] = ()
+    window_tasks: int = 0
+    window_bytes: int = 0
+
+
+class TaskInfo(NamedTuple):
+    id: int = 0
+    queue: str | None = None
+    type: str | None = None
+    state: int = 0
+    priority: int = 0
+    attempt: int = 0
+    max_attempts: int = 0
+    timeout_ms: int = 0
+    submitted_at_ms: int = 0
+    run_at_ms: int = 0
+    started_at_ms: int = 0
+    finished_at_ms: int = 0
+    worker: str | None = None
+    payload: bytes | None = None
+    content_type: str | None = None
+    result: bytes | None = None
+    result_content_type: str | None = None
+    error_code: int = 0
+    error_message: str | None = None
+    labels: Sequence[Label] = ()
+    durability: int = 0
+    cancelling: bool = False
+    key: str | None = None
+    concurrency_key: str | None = None
+    fairness_key: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    delivery: int = 0
+    fingerprint: int = 0
+    progress: ProgressInfo | None = None
+    parent: int = 0
+    start_by_ms: int = 0
+
+
+class TaskInfos(NamedTuple):
+    request: int = 0
+    tasks: Sequence[TaskInfo] = ()
+    missing: Sequence[int] = ()
+    answered: int = 0
+    next_cursor: int = 0
+
+
+class TaskSpec(NamedTuple):
+    type: str = ""
+    queue: str | None = None
+    payload: bytes | None = None
+    content_type: str | None = None
+    priority: int = 5
+    durability: int = 2
+    max_attempts: int = 0
+    timeout_ms: int = 0
+    delay_ms: int = 0
+    run_at_ms: int = 0
+    retry_base_ms: int = 0
+    retry_cap_ms: int = 0
+    labels: Sequence[Label] = ()
+    key: str | None = None
+    concurrency_key: str | None = None
+    fairness_key: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    delivery: int = 0
+    on_success: Sequence[TaskSpec] = ()
+    on_failure: Sequence[TaskSpec] = ()
+    on_complete: Sequence[TaskSpec] = ()
+    pass_result: bool = False
+    start_within_ms: int = 0
+    start_by_ms: int = 0
+
+
+class Tasks(NamedTuple):
+    tasks: Sequence[Assignment] = ()
+
+
+class TypeInfo(NamedTuple):
+    name: str | None = None
+    running: int = 0
+    gate: int = 0
+    paused: bool = False
+    max_running: int = 0
+    rate_micro: int = 0
+    burst: int = 0
+    no_retry: int = 0
+
+
+class TypeInfos(NamedTuple):
+    request: int = 0
+    types: Sequence[TypeInfo] = ()
+    complete: bool = False
+
+
+class TypeList(NamedTuple):
+    request: int = 0
+    type: str | None = None
+    cursor: str | None = None
+    limit: int = 0
+
+
+class TypeSet(NamedTuple):
+    request: int = 0
+    type: str = ""
+    paused: bool | None = None
+    max_running: int | None = None
+    rate_micro: int | None = None
+    burst: int | None = None
+    no_retry: int | None = None
+
+
+class Uuid(NamedTuple):
+    hi: int = 0
+    lo: int = 0
+
+
+class View(NamedTuple):
+    cluster: Uuid | None = None
+    epoch: int = 0
+    brokers: Sequence[BrokerInfo] = ()
+
+
+class Wait(NamedTuple):
+    request: int = 0
+    ids: Sequence[int] = ()
+
+
+class WaitCause(NamedTuple):
+    reason: int = 0
+    name: str | None = None
+    since_ms: int = 0
+    until_ms: int = 0
+    count_: int = 0
+    limit: int = 0
+
+
+class Welcome(NamedTuple):
+    session: int = 0
+    epoch: int = 0
+    heartbeat_ms: int = 0
+    timeout_ms: int = 0
+    window_tasks: int = 0
+    window_bytes: int = 0
+    max_payload_bytes: int = 0
+    brokers: Sequence[BrokerInfo] = ()
+
+
+class WorkerDrain(NamedTuple):
+    request: int = 0
+    worker: str = ""
+
+
+class WorkerHello(NamedTuple):
+    id: Uuid | None = None
+    name: str | None = None
+    host: str | None = None
+    version: str | None = None
+    pid: int = 0
+    queues: Sequence[str] = ()
+    types: Sequence[str] = ()
+    labels: Sequence[Label] = ()
+    concurrency: int = 0
+    draining: bool = False
+    held: Sequence[LeaseRef] = ()
+    number: int = 0
+
+
+class WorkerInfo(NamedTuple):
+    id: Uuid | None = None
+    name: str | None = None
+    host: str | None = None
+    version: str | None = None
+    pid: int = 0
+    queues: Sequence[str] = ()
+    types: Sequence[str] = ()
+    labels: Sequence[Label] = ()
+    concurrency: int = 0
+    credit_tasks: int = 0
+    outstanding: int = 0
+    running: int = 0
+    draining: bool = False
+    silent_ms: int = 0
+    finished: int = 0
+
+
+class WorkerInfos(NamedTuple):
+    request: int = 0
+    workers: Sequence[WorkerInfo] = ()
+
+
+class WorkerList(NamedTuple):
+    request: int = 0
+
+
+class WorkerWelcome(NamedTuple):
+    session: int = 0
+    epoch: int = 0
+    heartbeat_ms: int = 0
+    visibility_timeout_ms: int = 0
+    stale: Sequence[int] = ()
+    brokers: Sequence[BrokerInfo] = ()
+
+
+define_struct(DeadLetter, "<QQ", 8)
+define_struct(Done, "<QQIxxxx", 8)
+define_struct(LeaseRef, "<QQIxxxx", 8)
+define_struct(OutputRun, "<HBB", 2)
+define_struct(Uuid, "<QQ", 8)
+define_table(Assignment, (
+    Field("task_id", U64, 0),
+    Field("lease_id", U64, 0),
+    Field("attempt", U16, 0),
+    Field("max_attempts", U16, 0),
+    Field("timeout_ms", U32, 0),
+    Field("priority", U8, 0),
+    Field("type", STRING, None),
+    Field("queue", STRING, None),
+    Field("payload", BYTES, None),
+    Field("content_type", STRING, None),
+    Field("submitted_at_ms", I64, 0),
+    Field("labels", TABLES, (), Label),
+    Field("correlation_id", STRING, None),
+    Field("traceparent", STRING, None),
+    Field("checkpoint", BYTES, None),
+    Field("parent", TABLE, None, Parent),
+    Field("start_within_ms", U64, 0),
+))
+define_table(AttemptInfo, (
+    Field("attempt", U16, 0),
+    Field("lease", U64, 0),
+    Field("worker", STRING, None),
+    Field("leased_at_ms", I64, 0),
+    Field("ended_at_ms", I64, 0),
+    Field("run_us", U32, 0),
+    Field("end", U8, 0),
+    Field("error_code", U16, 0),
+    Field("error_message", STRING, None),
+))
+define_table(AttemptReport, (
+    Field("task_id", U64, 0),
+    Field("lease_id", U64, 0),
+    Field("percent", U8, None),
+    Field("message", STRING, None),
+    Field("checkpoint", BYTES, None),
+))
+define_table(BrokerInfo, (
+    Field("node", STRING, None),
+    Field("role", U8, 0),
+    Field("address", STRING, None),
+    Field("worker_address", STRING, None),
+    Field("self", BOOL, False),
+))
+define_table(Cancel, (
+    Field("leases", U64S, (), required=True),
+    Field("code", U16, 0),
+))
+define_table(CancelTasks, (
+    Field("request", U64, 0),
+    Field("ids", U64S, (), required=True),
+))
+define_table(Chain, (
+    Field("on_success", TABLES, (), TaskSpec),
+    Field("on_failure", TABLES, (), TaskSpec),
+    Field("on_complete", TABLES, (), TaskSpec),
+))
+define_table(ClusterCommand, (
+    Field("request", U64, 0),
+    Field("action", U8, 0),
+    Field("force", BOOL, False),
+    Field("epoch", U64, 0),
+))
+define_table(Counter, (
+    Field("name", STRING, None),
+    Field("value", U64, 0),
+))
+define_table(Credit, (
+    Field("tasks", U32, 0),
+    Field("bytes", U64, 0),
+))
+define_table(DeadDelete, (
+    Field("request", U64, 0),
+    Field("ids", U64S, (), required=True),
+    Field("letters", U64S, ()),
+))
+define_table(DeadGroup, (
+    Field("fingerprint", U64, 0),
+    Field("type", STRING, None),
+    Field("error_code", U16, 0),
+    Field("error_message", STRING, None),
+    Field("letters", U64, 0),
+    Field("first_died_ms", I64, 0),
+    Field("last_died_ms", I64, 0),
+    Field("last_task", U64, 0),
+))
+define_table(DeadLetters, (
+    Field("request", U64, 0),
+    Field("tasks", TABLES, (), TaskInfo),
+    Field("letters", STRUCTS, (), DeadLetter),
+    Field("groups", TABLES, (), DeadGroup),
+    Field("next_cursor", U64, 0),
+    Field("next_letter", U64, 0),
+))
+define_table(DeadList, (
+    Field("request", U64, 0),
+    Field("view", U8, 0),
+    Field("queue", STRING, None),
+    Field("type", STRING, None),
+    Field("error", STRING, None),
+    Field("fingerprint", U64, 0),
+    Field("older_than_ms", U64, 0),
+    Field("before", U64, 0),
+    Field("limit", U32, 0),
+    Field("cursor", U64, 0),
+))
+define_table(Discover, ())
+define_table(Drain, ())
+define_table(Error, (
+    Field("code", U16, 0),
+    Field("message", STRING, None),
+    Field("retry_after_ms", U32, 0),
+    Field("request", U64, 0),
+))
+define_table(Explain, (
+    Field("request", U64, 0),
+    Field("id", U64, 0),
+))
+define_table(Explanation, (
+    Field("request", U64, 0),
+    Field("id", U64, 0),
+    Field("found", BOOL, False),
+    Field("state", U8, 0),
+    Field("causes", TABLES, (), WaitCause),
+    Field("ahead", U64, 0),
+    Field("ahead_exact", BOOL, False),
+    Field("ready", U64, 0),
+))
+define_table(Get, (
+    Field("request", U64, 0),
+    Field("ids", U64S, (), required=True),
+))
+define_table(Heartbeat, (
+    Field("started", STRUCTS, (), LeaseRef),
+    Field("running", U32, 0),
+    Field("queued", U32, 0),
+))
+define_table(HeartbeatAck, (
+    Field("resync", BOOL, False),
+))
+define_table(Hello, (
+    Field("id", STRUCT, None, Uuid),
+    Field("name", STRING, None),
+    Field("version", STRING, None),
+    Field("observe", BOOL, False),
+))
+define_table(History, (
+    Field("request", U64, 0),
+    Field("id", U64, 0),
+))
+define_table(HistoryInfo, (
+    Field("request", U64, 0),
+    Field("id", U64, 0),
+    Field("found", BOOL, False),
+    Field("attempts", TABLES, (), AttemptInfo),
+    Field("missing", U32, 0),
+))
+define_table(ItemReply, (
+    Field("request", U64, 0),
+    Field("items", TABLES, (), ItemResult),
+))
+define_table(ItemResult, (
+    Field("id", U64, 0),
+    Field("code", U16, 0),
+    Field("message", STRING, None),
+))
+define_table(Label, (
+    Field("key", STRING, "", required=True),
+    Field("value", STRING, "", required=True),
+))
+define_table(List, (
+    Field("request", U64, 0),
+    Field("queue", STRING, None),
+    Field("type", STRING, None),
+    Field("states", U32, 0),
+    Field("label", TABLE, None, Label),
+    Field("limit", U32, 0),
+    Field("cursor", U64, 0),
+    Field("brief", BOOL, False),
+))
+define_table(LogPage, (
+    Field("offset", U64, 0),
+    Field("runs", STRUCTS, (), OutputRun),
+    Field("bytes", BYTES, None),
+))
+define_table(LogPages, (
+    Field("request", U64, 0),
+    Field("id", U64, 0),
+    Field("found", BOOL, False),
+    Field("attempt", U16, 0),
+    Field("running", BOOL, False),
+    Field("last_attempt", U16, 0),
+    Field("finished", BOOL, False),
+    Field("pages", TABLES, (), LogPage),
+))
+define_table(Logs, (
+    Field("request", U64, 0),
+    Field("id", U64, 0),
+    Field("attempt", U16, 0),
+    Field("from_", U64, 0),
+))
+define_table(MergeReport, (
+    Field("epoch", U64, 0),
+    Field("begun_ms", I64, 0),
+    Field("decided_ms", I64, 0),
+    Field("done", BOOL, False),
+    Field("taken", U64, 0),
+    Field("finished", U64, 0),
+    Field("ended", U64, 0),
+    Field("resent", U64, 0),
+    Field("voided", U64, 0),
+    Field("schedules", U64, 0),
+))
+define_table(Outcome, (
+    Field("id", U64, 0),
+    Field("state", U8, 0),
+    Field("attempt", U16, 0),
+    Field("result", BYTES, None),
+    Field("content_type", STRING, None),
+    Field("error_code", U16, 0),
+    Field("error_message", STRING, None),
+))
+define_table(Outcomes, (
+    Field("request", U64, 0),
+    Field("succeeded", U64S, ()),
+    Field("outcomes", TABLES, (), Outcome),
+))
+define_table(Output, (
+    Field("pages", TABLES, (), OutputPage, required=True),
+))
+define_table(OutputPage, (
+    Field("task_id", U64, 0),
+    Field("lease_id", U64, 0),
+    Field("offset", U64, 0),
+    Field("runs", STRUCTS, (), OutputRun),
+    Field("bytes", BYTES, None),
+))
+define_table(Parent, (
+    Field("id", U64, 0),
+    Field("state", U8, 0),
+    Field("passed", BOOL, False),
+    Field("result", BYTES, None),
+    Field("content_type", STRING, None),
+    Field("error_code", U16, 0),
+    Field("error_message", STRING, None),
+))
+define_table(Progress, (
+    Field("reports", TABLES, (), AttemptReport, required=True),
+))
+define_table(ProgressInfo, (
+    Field("percent", U8, 0),
+    Field("message", STRING, None),
+    Field("attempt", U16, 0),
+    Field("at_ms", I64, 0),
+))
+define_table(QueueInfo, (
+    Field("name", STRING, None),
+    Field("counts", U64S, ()),
+    Field("bytes", U64, 0),
+    Field("gate", U8, 0),
+    Field("paused", BOOL, False),
+    Field("max_tasks", U64, 0),
+    Field("max_bytes", U64, 0),
+    Field("max_running", U32, 0),
+    Field("rate_micro", U64, 0),
+    Field("burst", U32, 0),
+    Field("weight", U8, 0),
+    Field("max_attempts", U16, 0),
+    Field("timeout_ms", U32, 0),
+    Field("retry_base_ms", U32, 0),
+    Field("retry_cap_ms", U32, 0),
+    Field("key_max_running", U32, 0),
+    Field("key_rate_micro", U64, 0),
+    Field("key_burst", U32, 0),
+    Field("ageing_ms", U32, 0),
+    Field("draining", BOOL, False),
+))
+define_table(QueueInfos, (
+    Field("request", U64, 0),
+    Field("queues", TABLES, (), QueueInfo),
+    Field("complete", BOOL, False),
+))
+define_table(QueueList, (
+    Field("request", U64, 0),
+    Field("queue", STRING, None),
+    Field("cursor", STRING, None),
+    Field("limit", U32, 0),
+))
+define_table(QueueSet, (
+    Field("request", U64, 0),
+    Field("queue", STRING, "", required=True),
+    Field("paused", BOOL, None),
+    Field("max_tasks", U64, None),
+    Field("max_bytes", U64, None),
+    Field("max_running", U32, None),
+    Field("rate_micro", U64, None),
+    Field("burst", U32, None),
+    Field("weight", U8, None),
+    Field("max_attempts", U16, None),
+    Field("timeout_ms", U32, None),
+    Field("retry_base_ms", U32, None),
+    Field("retry_cap_ms", U32, None),
+    Field("key_max_running", U32, None),
+    Field("key_rate_micro", U64, None),
+    Field("key_burst", U32, None),
+    Field("ageing_ms", U32, None),
+    Field("draining", BOOL, None),
+))
+define_table(QueueStatus, (
+    Field("name", STRING, None),
+    Field("counts", U64S, ()),
+    Field("bytes", U64, 0),
+))
+define_table(Recall, (
+    Field("leases", U64S, (), required=True),
+))
+define_table(Rejected, (
+    Field("index_", U32, 0),
+    Field("code", U16, 0),
+    Field("message", STRING, None),
+    Field("retry_after_ms", U32, 0),
+    Field("existing", U64, 0),
+))
+define_table(Release, (
+    Field("leases", STRUCTS, (), LeaseRef, required=True),
+))
+define_table(Result, (
+    Field("task_id", U64, 0),
+    Field("lease_id", U64, 0),
+    Field("run_us", U32, 0),
+    Field("succeeded", BOOL, False),
+    Field("result", BYTES, None),
+    Field("content_type", STRING, None),
+    Field("error_code", U16, 0),
+    Field("error_message", STRING, None),
+    Field("advice", U8, 0),
+    Field("retry_after_ms", U64, 0),
+))
+define_table(ResultAck, (
+    Field("seq", U64, 0),
+    Field("stale", U64S, ()),
+))
+define_table(Results, (
+    Field("seq", U64, 0),
+    Field("done", STRUCTS, (), Done),
+    Field("results", TABLES, (), Result),
+))
+define_table(Retry, (
+    Field("request", U64, 0),
+    Field("ids", U64S, (), required=True),
+    Field("letters", U64S, ()),
+))
+define_table(ScheduleInfo, (
+    Field("name", STRING, None),
+    Field("expression", STRING, None),
+    Field("zone", STRING, None),
+    Field("task", TABLE, None, TaskSpec),
+    Field("overlap", U8, 0),
+    Field("catch_up_ms", U64, 0),
+    Field("jitter_ms", U32, 0),
+    Field("paused", BOOL, False),
+    Field("created_ms", I64, 0),
+    Field("cursor_ms", I64, 0),
+    Field("next_ms", I64, 0),
+    Field("last_task", U64, 0),
+    Field("running", BOOL, False),
+    Field("held", U32, 0),
+    Field("fired", U64, 0),
+    Field("skipped", U64, 0),
+    Field("missed", U64, 0),
+    Field("error", STRING, None),
+))
+define_table(ScheduleInfos, (
+    Field("request", U64, 0),
+    Field("schedules", TABLES, (), ScheduleInfo),
+    Field("complete", BOOL, False),
+))
+define_table(ScheduleList, (
+    Field("request", U64, 0),
+    Field("name", STRING, None),
+    Field("cursor", STRING, None),
+    Field("limit", U32, 0),
+))
+define_table(SchedulePause, (
+    Field("request", U64, 0),
+    Field("name", STRING, "", required=True),
+    Field("paused", BOOL, False),
+))
+define_table(ScheduleRemove, (
+    Field("request", U64, 0),
+    Field("name", STRING, "", required=True),
+))
+define_table(ScheduleRun, (
+    Field("request", U64, 0),
+    Field("name", STRING, "", required=True),
+    Field("from_ms", I64, 0),
+    Field("to_ms", I64, 0),
+))
+define_table(ScheduleSet, (
+    Field("request", U64, 0),
+    Field("name", STRING, "", required=True),
+    Field("expression", STRING, "", required=True),
+    Field("zone", STRING, None),
+    Field("task", TABLE, None, TaskSpec, required=True),
+    Field("overlap", U8, 0),
+    Field("catch_up_ms", U64, None),
+    Field("jitter_ms", U32, 0),
+    Field("paused", BOOL, None),
+    Field("replace", BOOL, False),
+))
+define_table(Status, (
+    Field("request", U64, 0),
+))
+define_table(StatusReply, (
+    Field("request", U64, 0),
+    Field("node", STRING, None),
+    Field("role", U8, 0),
+    Field("epoch", U64, 0),
+    Field("lsn", U64, 0),
+    Field("durable_lsn", U64, 0),
+    Field("uptime_ms", U64, 0),
+    Field("version", STRING, None),
+    Field("cluster", STRUCT, None, Uuid),
+    Field("brokers", TABLES, (), BrokerInfo),
+    Field("queues", TABLES, (), QueueStatus),
+    Field("workers", U32, 0),
+    Field("clients", U32, 0),
+    Field("counters", TABLES, (), Counter),
+    Field("merges", TABLES, (), MergeReport),
+))
+define_table(Submit, (
+    Field("seq", U64, 0),
+    Field("acked_below", U64, 0),
+    Field("notify", BOOL, False),
+    Field("tasks", TABLES, (), TaskSpec, required=True),
+))
+define_table(SubmitAck, (
+    Field("seq", U64, 0),
+    Field("first_id", U64, 0),
+    Field("accepted", U32, 0),
+    Field("durability", U8, 0),
+    Field("duplicate", BOOL, False),
+    Field("rejected", TABLES, (), Rejected),
+    Field("window_tasks", U32, 0),
+    Field("window_bytes", U64, 0),
+))
+define_table(TaskInfo, (
+    Field("id", U64, 0),
+    Field("queue", STRING, None),
+    Field("type", STRING, None),
+    Field("state", U8, 0),
+    Field("priority", U8, 0),
+    Field("attempt", U16, 0),
+    Field("max_attempts", U16, 0),
+    Field("timeout_ms", U32, 0),
+    Field("submitted_at_ms", I64, 0),
+    Field("run_at_ms", I64, 0),
+    Field("started_at_ms", I64, 0),
+    Field("finished_at_ms", I64, 0),
+    Field("worker", STRING, None),
+    Field("payload", BYTES, None),
+    Field("content_type", STRING, None),
+    Field("result", BYTES, None),
+    Field("result_content_type", STRING, None),
+    Field("error_code", U16, 0),
+    Field("error_message", STRING, None),
+    Field("labels", TABLES, (), Label),
+    Field("durability", U8, 0),
+    Field("cancelling", BOOL, False),
+    Field("key", STRING, None),
+    Field("concurrency_key", STRING, None),
+    Field("fairness_key", STRING, None),
+    Field("correlation_id", STRING, None),
+    Field("traceparent", STRING, None),
+    Field("delivery", U8, 0),
+    Field("fingerprint", U64, 0),
+    Field("progress", TABLE, None, ProgressInfo),
+    Field("parent", U64, 0),
+    Field("start_by_ms", I64, 0),
+))
+define_table(TaskInfos, (
+    Field("request", U64, 0),
+    Field("tasks", TABLES, (), TaskInfo),
+    Field("missing", U64S, ()),
+    Field("answered", U32, 0),
+    Field("next_cursor", U64, 0),
+))
+define_table(TaskSpec, (
+    Field("type", STRING, "", required=True),
+    Field("queue", STRING, None),
+    Field("payload", BYTES, None),
+    Field("content_type", STRING, None),
+    Field("priority", U8, 5),
+    Field("durability", U8, 2),
+    Field("max_attempts", U16, 0),
+    Field("timeout_ms", U32, 0),
+    Field("delay_ms", U64, 0),
+    Field("run_at_ms", I64, 0),
+    Field("retry_base_ms", U32, 0),
+    Field("retry_cap_ms", U32, 0),
+    Field("labels", TABLES, (), Label),
+    Field("key", STRING, None),
+    Field("concurrency_key", STRING, None),
+    Field("fairness_key", STRING, None),
+    Field("correlation_id", STRING, None),
+    Field("traceparent", STRING, None),
+    Field("delivery", U8, 0),
+    Field("on_success", TABLES, (), TaskSpec),
+    Field("on_failure", TABLES, (), TaskSpec),
+    Field("on_complete", TABLES, (), TaskSpec),
+    Field("pass_result", BOOL, False),
+    Field("start_within_ms", U64, 0),
+    Field("start_by_ms", I64, 0),
+))
+define_table(Tasks, (
+    Field("tasks", TABLES, (), Assignment, required=True),
+))
+define_table(TypeInfo, (
+    Field("name", STRING, None),
+    Field("running", U64, 0),
+    Field("gate", U8, 0),
+    Field("paused", BOOL, False),
+    Field("max_running", U32, 0),
+    Field("rate_micro", U64, 0),
+    Field("burst", U32, 0),
+    Field("no_retry", U64, 0),
+))
+define_table(TypeInfos, (
+    Field("request", U64, 0),
+    Field("types", TABLES, (), TypeInfo),
+    Field("complete", BOOL, False),
+))
+define_table(TypeList, (
+    Field("request", U64, 0),
+    Field("type", STRING, None),
+    Field("cursor", STRING, None),
+    Field("limit", U32, 0),
+))
+define_table(TypeSet, (
+    Field("request", U64, 0),
+    Field("type", STRING, "", required=True),
+    Field("paused", BOOL, None),
+    Field("max_running", U32, None),
+    Field("rate_micro", U64, None),
+    Field("burst", U32, None),
+    Field("no_retry", U64, None),
+))
+define_table(View, (
+    Field("cluster", STRUCT, None, Uuid),
+    Field("epoch", U64, 0),
+    Field("brokers", TABLES, (), BrokerInfo),
+))
+define_table(Wait, (
+    Field("request", U64, 0),
+    Field("ids", U64S, (), required=True),
+))
+define_table(WaitCause, (
+    Field("reason", U8, 0),
+    Field("name", STRING, None),
+    Field("since_ms", I64, 0),
+    Field("until_ms", I64, 0),
+    Field("count_", U64, 0),
+    Field("limit", U64, 0),
+))
+define_table(Welcome, (
+    Field("session", U64, 0),
+    Field("epoch", U64, 0),
+    Field("heartbeat_ms", U32, 0),
+    Field("timeout_ms", U32, 0),
+    Field("window_tasks", U32, 0),
+    Field("window_bytes", U64, 0),
+    Field("max_payload_bytes", U32, 0),
+    Field("brokers", TABLES, (), BrokerInfo),
+))
+define_table(WorkerDrain, (
+    Field("request", U64, 0),
+    Field("worker", STRING, "", required=True),
+))
+define_table(WorkerHello, (
+    Field("id", STRUCT, None, Uuid),
+    Field("name", STRING, None),
+    Field("host", STRING, None),
+    Field("version", STRING, None),
+    Field("pid", U32, 0),
+    Field("queues", STRINGS, ()),
+    Field("types", STRINGS, ()),
+    Field("labels", TABLES, (), Label),
+    Field("concurrency", U32, 0),
+    Field("draining", BOOL, False),
+    Field("held", STRUCTS, (), LeaseRef),
+    Field("number", U32, 0),
+))
+define_table(WorkerInfo, (
+    Field("id", STRUCT, None, Uuid),
+    Field("name", STRING, None),
+    Field("host", STRING, None),
+    Field("version", STRING, None),
+    Field("pid", U32, 0),
+    Field("queues", STRINGS, ()),
+    Field("types", STRINGS, ()),
+    Field("labels", TABLES, (), Label),
+    Field("concurrency", U32, 0),
+    Field("credit_tasks", U32, 0),
+    Field("outstanding", U32, 0),
+    Field("running", U32, 0),
+    Field("draining", BOOL, False),
+    Field("silent_ms", U32, 0),
+    Field("finished", U64, 0),
+))
+define_table(WorkerInfos, (
+    Field("request", U64, 0),
+    Field("workers", TABLES, (), WorkerInfo),
+))
+define_table(WorkerList, (
+    Field("request", U64, 0),
+))
+define_table(WorkerWelcome, (
+    Field("session", U64, 0),
+    Field("epoch", U64, 0),
+    Field("heartbeat_ms", U32, 0),
+    Field("visibility_timeout_ms", U32, 0),
+    Field("stale", U64S, ()),
+    Field("brokers", TABLES, (), BrokerInfo),
+))
