@@ -25,14 +25,13 @@ Threads: values.
 """
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zsched._wire.constants import RETRYABLE, ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zsched.handle import TaskHandle
     from zsched.types import Outcome
 
 
@@ -148,7 +147,7 @@ class SubmitManyError(ZschedError):
     the exception of each of those, by rising index. The code is that of the first.
     """
 
-    def __init__(self, handles: Sequence[TaskHandle | None], rejected: Sequence[tuple[int, ZschedError]]) -> None:
+    def __init__(self, handles: Sequence[Any], rejected: Sequence[tuple[int, ZschedError]]) -> None:
         index, first = rejected[0]
         super().__init__(f"{len(rejected)} of {len(handles)} tasks were not accepted; number {index}: {first}", first.code)
         self.handles = handles

@@ -40,15 +40,20 @@ def append_table(out: bytearray, message: tuple[Any, ...]) -> int:
     return at
 
 
-def append_inline(out: bytearray, layout: TableLayout,
-                  message: tuple[Any, ...]) -> tuple[int, tuple[tuple[int, int, int, Any], ...]]:
-    """Writes vtable and table, with references left open: (the table's position, its references)."""
+def plan_of(layout: TableLayout, message: tuple[Any, ...]) -> WritePlan:
+    """Where a table has the fields that this message gives."""
     mask, bit = 0, 1
     for value, field in zip(message, layout.fields):
         if value is not None and (value != field.default and value != [] or field.required):
             mask |= bit
         bit <<= 1
-    plan = layout.write_plans.get(mask) or layout.plan_writing(mask)
+    return layout.write_plans.get(mask) or layout.plan_writing(mask)
+
+
+def append_inline(out: bytearray, layout: TableLayout,
+                  message: tuple[Any, ...]) -> tuple[int, tuple[tuple[int, int, int, Any], ...]]:
+    """Writes vtable and table, with references left open: (the table's position, its references)."""
+    plan = plan_of(layout, message)
     at = _place(out, plan)
     values = list(message)
     for index, *_ in plan.references:
