@@ -10,7 +10,8 @@ from conftest import ROOT
 
 from zsched._wire import schema as wire
 from zsched._wire.constants import MAX_TABLE_DEPTH
-from zsched._wire.layout import MAX_PLANS, TABLES_OF, MalformedBody
+from zsched._wire.layout import MAX_PLANS, MalformedBody
+from zsched._wire.layouts import TABLES_OF
 from zsched._wire.reader import read, read_optional
 from zsched._wire.writer import write
 

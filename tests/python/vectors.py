@@ -6,7 +6,8 @@ import xxhash
 
 from zsched._wire import schema as wire
 from zsched._wire.constants import MessageType
-from zsched._wire.layout import BYTES, STRUCT, STRUCTS, TABLE, TABLES, TABLES_OF
+from zsched._wire.layout import BYTES, STRUCT, STRUCTS, TABLE, TABLES
+from zsched._wire.layouts import TABLES_OF
 
 GOOD_FILES = ("sessions", "client", "worker")
 # (type, whether the body may, or must, be empty) where the name of the table does not follow from the message's.

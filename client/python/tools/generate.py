@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""Writes the two modules of zsched/_wire that say what schemas/ says: schema.py and constants.py.
+"""Writes the modules of zsched/_wire that say what schemas/ says: schema.py, layouts.py and constants.py.
 
     client/python/tools/generate.py            writes them; needs flatc (flatbuffers-compiler)
     client/python/tools/generate.py --check    exit code 1 when they are not what would be written
 
 The tables come from what flatc makes of schemas/wire.fbs (its binary schema), the numbers from schemas/errors.h, limits.h
-and frame.h. Both modules are committed, so that installing the package needs neither flatc nor the rest of the tree; a
+and frame.h. They are committed, so that installing the package needs neither flatc nor the rest of the tree; a
 test runs --check.
 """
 import keyword
@@ -125,7 +125,7 @@ def describe(field, objects):
         item = objects[field.index]
         kind = "STRUCT" if item.is_struct else "TABLE"
         # A table that is required has no neutral value: reading never leaves None there.
-        return f"{item.name} | None", "None", f'"{field.name}", {kind}, None, {item.name}{required}'
+        return f"{item.name} | None", "None", f'"{field.name}", {kind}, None, wire.{item.name}{required}'
     if field.base != VECTOR:
         raise SystemExit(f"generate.py: the kind of field {field.name} is not known here")
     if field.element == 4:
@@ -137,17 +137,14 @@ def describe(field, objects):
         return "Sequence[str]", "()", f'"{field.name}", STRINGS, (){required}'
     item = objects[field.index]
     kind = "STRUCTS" if item.is_struct else "TABLES"
-    return f"Sequence[{item.name}]", "()", f'"{field.name}", {kind}, (), {item.name}{required}'
+    return f"Sequence[{item.name}]", "()", f'"{field.name}", {kind}, (), wire.{item.name}{required}'
 
 
 def schema_module():
     objects, enums = read_schema()
-    lines = ['"""The messages of schemas/wire.fbs as plain tuples, and how they lie in a FlatBuffer.', "",
-             "Written by client/python/tools/generate.py; a test compares. None is an absent field, a field at its default",
-             'is left out on the wire.', '"""', "from __future__ import annotations", "",
-             "import enum", "from collections.abc import Sequence", "from typing import NamedTuple", "",
-             "from zsched._wire.layout import (BOOL, BYTES, I64, STRING, STRINGS, STRUCT, STRUCTS, TABLE, TABLES, U8, U16, U32,",
-             "                                 U64, U64S, Field, define_struct, define_table)"]
+    lines = ['"""The messages of schemas/wire.fbs as plain tuples. None is an absent field.', "",
+             "Written by client/python/tools/generate.py; a test compares.", '"""', "from __future__ import annotations", "",
+             "import enum", "from collections.abc import Sequence", "from typing import NamedTuple"]
     for name, values in enums.items():
         lines += ["", "", f"class {name}(enum.IntEnum):"]
         lines += [f"    {snake(value).upper()} = {number}" for value, number in values]
@@ -160,15 +157,36 @@ def schema_module():
             lines.append(f"    {field.name}: {annotation} = {default}")
         if not item.fields:
             lines.append("    pass")
-    lines += ["", ""]
+    return "\n".join(lines) + "\n"
+
+
+def layouts_module():
+    objects, _ = read_schema()
+    lines = ['"""How the messages of schemas/wire.fbs lie in a FlatBuffer: their fields in the order of the schema.', "",
+             "Written by client/python/tools/generate.py; a test compares.", '"""', "from zsched._wire import schema as wire",
+             "from zsched._wire.layout import (BOOL, BYTES, I64, STRING, STRINGS, STRUCT, STRUCTS, STRUCTS_OF, TABLE, TABLES, "
+             "TABLES_OF,", "                                 U8, U16, U32, U64, U64S, Field, define_struct, define_table)", "",
+             '__all__ = ["STRUCTS_OF", "TABLES_OF"]', ""]
     for item in objects:
         if item.is_struct:
-            lines.append(f'define_struct({item.name}, "{struct_format(item)}", {item.alignment})')
+            lines.append(f'define_struct(wire.{item.name}, "{struct_format(item)}", {item.alignment})')
     for item in objects:
         if not item.is_struct:
-            fields = [f"    Field({describe(field, objects)[2]})," for field in item.fields]
-            lines += [f"define_table({item.name}, (", *fields, "))"] if fields else [f"define_table({item.name}, ())"]
+            fields = "".join(f"Field({describe(field, objects)[2]}),\n" for field in item.fields).split("\n")[:-1]
+            lines += wrap(f"define_table(wire.{item.name}, (", fields, "))")
     return "\n".join(lines) + "\n"
+
+
+def wrap(begin, parts, end, width=120):
+    """One call over as many lines as it needs."""
+    lines = [begin]
+    for part in parts:
+        if len(lines[-1]) + len(part) + 1 > width:
+            lines.append("    " + part)
+        else:
+            lines[-1] += part if lines[-1] == begin else " " + part
+    lines[-1] += end
+    return lines
 
 
 def snake(name):
@@ -233,7 +251,7 @@ def main(arguments):
         print(__doc__, file=sys.stderr)
         return 2
     differs = False
-    for name, make in (("schema.py", schema_module), ("constants.py", constants_module)):
+    for name, make in (("schema.py", schema_module), ("layouts.py", layouts_module), ("constants.py", constants_module)):
         path, text = WIRE / name, make()
         if check and (not path.exists() or path.read_text(encoding="utf-8") != text):
             print(f"{path.relative_to(ROOT)} is not what schemas/ says; run client/python/tools/generate.py")

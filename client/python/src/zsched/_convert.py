@@ -107,13 +107,22 @@ def task_ids(values: Iterable[int | str | Any]) -> list[int]:
     return [task_id(values)] if isinstance(values, str) else [task_id(value) for value in values]
 
 
-def labels_to_wire(labels: Mapping[str, str] | None) -> list[wire.Label]:
+def choice(cls: type[_Member], value: int, name: str) -> _Member:
+    """An enumerator."""
+    try:
+        return cls(value)
+    except ValueError as error:
+        raise InvalidArgument(f"{name}: {value!r} is none of {', '.join(member.name for member in cls)}") from error
+
+
+def labels_to_wire(labels: Mapping[str, str] | None) -> tuple[wire.Label, ...]:
     """Labels as the wire has them."""
     if not labels:
-        return []
+        return ()
     if len(labels) > MAX_LABELS:
         raise InvalidArgument(f"labels: {len(labels)} are over {MAX_LABELS}")
-    return [wire.Label(text(key, "labels") or "", text(value, f"labels: {key}") or "") for key, value in labels.items()]
+    return tuple([wire.Label(text(key, "labels") or "", text(value, f"labels: {key}") or "")
+                  for key, value in labels.items()])
 
 
 def task_to_wire(spec: TaskSpec) -> wire.TaskSpec:
@@ -137,12 +146,12 @@ def _task_to_wire(spec: TaskSpec, depth: int) -> wire.TaskSpec:
 
     payload = spec.payload
     return wire.TaskSpec(
-        type=text(spec.type, "type") or "",
+        type=required_text(spec.type, "type"),
         queue=None if spec.queue == DEFAULT_QUEUE else text(spec.queue, "queue"),
         payload=(payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else bytes(payload)) or None,
         content_type=text(spec.content_type, "content_type"),
         priority=integer(spec.priority, "priority", PRIORITIES - 1),
-        durability=Durability(spec.durability),
+        durability=choice(Durability, spec.durability, "durability"),
         max_attempts=integer(spec.max_attempts, "max_attempts", MAX_MAX_ATTEMPTS),
         timeout_ms=milliseconds(spec.timeout, "timeout"),
         delay_ms=milliseconds(spec.delay, "delay", _U64),
@@ -155,7 +164,7 @@ def _task_to_wire(spec: TaskSpec, depth: int) -> wire.TaskSpec:
         fairness_key=text(spec.fairness_key, "fairness_key"),
         correlation_id=text(spec.correlation_id, "correlation_id"),
         traceparent=text(spec.traceparent, "traceparent"),
-        delivery=Delivery(spec.delivery),
+        delivery=choice(Delivery, spec.delivery, "delivery"),
         on_success=follow(spec.on_success),
         on_failure=follow(spec.on_failure),
         on_complete=follow(spec.on_complete),

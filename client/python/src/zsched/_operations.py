@@ -89,9 +89,9 @@ class ListQuery(NamedTuple):
     def to_wire(self, limit: int, cursor: int) -> wire.List:
         """One page of it."""
         label = convert.labels_to_wire(dict([self.label]))[0] if self.label is not None else None
-        return wire.List(queue=convert.text(self.queue, "queue"), type=convert.text(self.type, "type"),
-                         states=sum(1 << TaskState(state) for state in set(self.states)), label=label, limit=limit,
-                         cursor=cursor, brief=self.brief)
+        states = sum(1 << convert.choice(TaskState, state, "states") for state in set(self.states))
+        return wire.List(queue=convert.text(self.queue, "queue"), type=convert.text(self.type, "type"), states=states,
+                         label=label, limit=limit, cursor=cursor, brief=self.brief)
 
 
 def list_page(query: ListQuery, limit: int | None, cursor: int) -> Operation[tuple[list[TaskInfo], int]]:
@@ -194,8 +194,8 @@ def dead_groups(filter_: DeadFilter) -> Operation[list[DeadGroup]]:
 
 def dead_job(filter_: DeadFilter, purge: bool, dry_run: bool, rate: float | None,
              progress: Callable[[DeadProgress], object] | None) -> Operation[DeadProgress]:
-    """Retries or deletes all that match and were dead when it began, each of these deaths once, whatever fails: each request names
-    the letter."""
+    """Retries or deletes all that match and were dead when it began, each of these deaths once, whatever fails: each request
+    names the letter."""
     if rate is not None and not rate > 0:
         raise InvalidArgument("rate: must be over 0, in tasks a second")
     size = MAX_QUERY_IDS if rate is None else max(1, min(MAX_QUERY_IDS, round(rate * _BEAT_SECONDS)))
@@ -345,7 +345,7 @@ def set_type(name: str, paused: bool | None, max_running: int | None, rate: floa
         max_running=None if max_running is None else convert.integer(max_running, "max_running"),
         rate_micro=None if rate is None else convert.micro_rate(rate, "rate"),
         burst=None if burst is None else convert.integer(burst, "burst"),
-        no_retry=None if no_retry is None else sum(1 << ErrorCode(code) for code in set(no_retry)))
+        no_retry=None if no_retry is None else sum(1 << convert.choice(ErrorCode, code, "no_retry") for code in set(no_retry)))
     reply: wire.TypeInfos = yield Ask(MessageType.TYPE_SET, message, wire.TypeInfos)
     if not reply.types:
         raise MalformedFrame("the broker's answer to TYPE_SET is empty")
@@ -359,7 +359,7 @@ def set_schedule(name: str, expression: str, task: TaskSpec, zone: str, overlap:
     """Makes or replaces a schedule."""
     message = wire.ScheduleSet(
         name=convert.required_text(name, "name"), expression=convert.required_text(expression, "expression"),
-        zone=convert.text(zone, "zone"), task=convert.task_to_wire(task), overlap=Overlap(overlap),
+        zone=convert.text(zone, "zone"), task=convert.task_to_wire(task), overlap=convert.choice(Overlap, overlap, "overlap"),
         catch_up_ms=DEFAULT_CATCH_UP_MS if catch_up is None else convert.milliseconds(catch_up, "catch_up", MAX_CATCH_UP_MS),
         jitter_ms=convert.milliseconds(jitter, "jitter"), paused=None if paused is None else bool(paused), replace=bool(replace))
     return (yield from _one_schedule(name, MessageType.SCHEDULE_SET, message))

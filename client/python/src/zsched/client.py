@@ -121,8 +121,8 @@ class Client(BaseClient):
 
     def submit_nowait(self, type: str | TaskSpec, payload: bytes | str = b"",
                       **options: Unpack[TaskOptions]) -> Future[TaskHandle]:
-        """As submit, but returns at once (when the local queue has room) a future of the handle. Its callbacks run on the client's
-        thread: they must be short, and must not call the client."""
+        """As submit, but returns at once (when the local queue has room) a future of the handle. Its callbacks run on the
+        client's thread: they must be short, and must not call the client."""
         self._engine.check(SUBMIT)
         future: Future[TaskHandle] = Future()
         future.set_running_or_notify_cancel()
@@ -189,8 +189,8 @@ class Client(BaseClient):
 
     def wait(self, tasks: Iterable[Id], timeout: float | None = None, *, return_when: int | None = None,
              ) -> dict[TaskId, Outcome]:
-        """The outcomes of those of the tasks (handles or ids) that end within `timeout` seconds. `return_when`: as soon as so many
-        have; None: all. Handles remember their outcome."""
+        """The outcomes of those of the tasks (handles or ids) that end within `timeout` seconds. `return_when`: as soon as so
+        many have; None: all. Handles remember their outcome."""
         tasks = list(tasks)
         outcomes, _ = self._wait(convert.task_ids(tasks), timeout, return_when)
         remember(tasks, outcomes)
@@ -267,8 +267,8 @@ class Client(BaseClient):
                 return
 
     def cancel(self, ids: Iterable[Id]) -> Sequence[ItemResult]:
-        """Cancels tasks for good, in any state; what runs is told to end. From the return on none of those that are OK succeeds or
-        starts again. CONFLICT: it has succeeded or is dead. Safe to repeat."""
+        """Cancels tasks for good, in any state; what runs is told to end. From the return on none of those that are OK succeeds
+        or starts again. CONFLICT: it has succeeded or is dead. Safe to repeat."""
         return self._run(operations.for_each(MessageType.CANCEL_TASKS, wire.CancelTasks, ids))
 
     def retry(self, ids: Iterable[Id]) -> Sequence[ItemResult]:
@@ -288,8 +288,8 @@ class Client(BaseClient):
         return self._run(operations.output(id, attempt, start))
 
     def logs(self, id: Id, *, attempt: int = 0, follow: bool = False) -> Iterator[OutputPiece]:
-        """What an attempt (0: the last) wrote, piece by piece. With `follow` until it has ended; of the last one, until the task is
-        over, with the attempts that come after it."""
+        """What an attempt (0: the last) wrote, piece by piece. With `follow` until it has ended; of the last one, until the task
+        is over, with the attempts that come after it."""
         start, now = 0, attempt
         while True:
             output = self.output(id, attempt=now, start=start)
@@ -339,8 +339,8 @@ class Client(BaseClient):
 
     def set_type(self, name: str, *, paused: bool | None = None, max_running: int | None = None, rate: float | None = None,
                  burst: int | None = None, no_retry: Iterable[ErrorCode] | None = None) -> TypeInfo:
-        """Changes the rules given, over all queues; 0: no such rule. `rate` is attempts a second, `no_retry` the errors after which
-        a task is dead at once."""
+        """Changes the rules given, over all queues; 0: no such rule. `rate` is attempts a second, `no_retry` the errors after
+        which a task is dead at once."""
         return self._run(operations.set_type(name, paused, max_running, rate, burst, no_retry))
 
     # --- The cluster ---
@@ -363,8 +363,8 @@ class Client(BaseClient):
         self._run(operations.switchover())
 
     def promote(self, *, force: bool = False) -> None:
-        """Has the broker that this client observes take over from one that is gone; returns when it has begun. Conflict: the other
-        one is there, or has what this one may not have; with `force` that is done all the same (docs/ha.md)."""
+        """Has the broker that this client observes take over from one that is gone; returns when it has begun. Conflict: the
+        other one is there, or has what this one may not have; with `force` that is done all the same (docs/ha.md)."""
         self._run(operations.promote(force))
 
     # --- Running an operation ---

@@ -19,8 +19,9 @@ import struct
 from typing import Any, TypeVar
 
 from zsched._wire.constants import MAX_TABLE_DEPTH
-from zsched._wire.layout import (BYTES, STRING, STRINGS, STRUCT, STRUCTS, TABLE, TABLES, TABLES_OF, U64S,
-                                 MalformedBody, StructLayout, TableLayout)
+from zsched._wire.layout import (BYTES, STRING, STRINGS, STRUCT, STRUCTS, TABLE, TABLES, U64S, MalformedBody,
+                                 StructLayout, TableLayout)
+from zsched._wire.layouts import TABLES_OF
 
 Message = TypeVar("Message", bound=tuple[Any, ...])
 

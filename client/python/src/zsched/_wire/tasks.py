@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from zsched._wire import schema as wire
 from zsched._wire.constants import MAX_FRAME_BYTES
-from zsched._wire.layout import TABLES_OF
+from zsched._wire.layouts import TABLES_OF
 from zsched._wire.writer import append_reference, pad8, plan_of
 from zsched.errors import InvalidArgument, TooLarge, ZschedError
 
@@ -100,9 +100,8 @@ def _prefix(spec: TaskSpec, payload: bool) -> bytes:
     """A block up to its payload; a whole one when there is none."""
     from zsched._convert import task_to_wire
 
-    message = task_to_wire(spec)._replace(payload=b"\0" if payload else None)
     try:
-        return _write_block(message, payload)
+        return _write_block(task_to_wire(spec)._replace(payload=b"\0" if payload else None), payload)
     except ZschedError:
         raise
     except (struct.error, AttributeError, TypeError, ValueError) as error:

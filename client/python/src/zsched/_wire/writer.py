@@ -14,8 +14,9 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from zsched._wire.layout import (BYTES, STRING, STRINGS, STRUCTS, TABLE, TABLES, TABLES_OF, U64S, StructLayout, TableLayout,
+from zsched._wire.layout import (BYTES, STRING, STRINGS, STRUCTS, TABLE, TABLES, U64S, StructLayout, TableLayout,
                                  WritePlan)
+from zsched._wire.layouts import TABLES_OF
 
 _pack_u32 = struct.Struct("<I").pack
 _pack_u32_into = struct.Struct("<I").pack_into
