@@ -5,12 +5,12 @@ from zsched._address import HostPort, parse_address, parse_brokers
 from zsched._frame import HEADER_BYTES, Frame, open_frame, seal
 from zsched._session import (NEVER, Connect, Deliver, Disconnect, Down, Kind, Retry, Send, Session, SessionOptions, State, Up)
 from zsched._wire import schema as wire
-from zsched._wire.constants import HELLO_TIMEOUT_MS, RECONNECT_MAX_MS, RECONNECT_MIN_MS, ErrorCode, MessageType
+from zsched._wire.constants import HELLO_TIMEOUT_MS, RECONNECT_MAX_MS, RECONNECT_MIN_MS, ErrorCode, MessageType, Role
 from zsched._wire.writer import write
 from zsched.errors import InvalidArgument
 
 EPOCH, SESSION, HEARTBEAT = 8, 77, 1000
-SOLO, SYNC, STANDBY = wire.Role.ACTIVE_SOLO, wire.Role.ACTIVE_SYNC, wire.Role.STANDBY
+SOLO, SYNC, STANDBY = Role.ACTIVE_SOLO, Role.ACTIVE_SYNC, Role.STANDBY
 
 
 def broker(role, address=":5570", worker_address=":5571", self=False):

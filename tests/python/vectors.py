@@ -4,8 +4,8 @@ import pathlib
 
 import xxhash
 
-from zsched._wire import schema as wire
-from zsched._wire.constants import MessageType
+from zsched._wire.constants import (AttemptEnd, ClusterAction, DeadView, Delivery, Durability, MessageType, OutputStream, Overlap,
+                                    QueueGate, RetryAdvice, Role, TaskState, WaitReason)
 from zsched._wire.layout import BYTES, STRUCT, STRUCTS, TABLE, TABLES
 from zsched._wire.layouts import TABLES_OF
 
@@ -13,9 +13,9 @@ GOOD_FILES = ("sessions", "client", "worker")
 # (type, whether the body may, or must, be empty) where the name of the table does not follow from the message's.
 MAY_BE_EMPTY = {"DISCOVER", "HEARTBEAT", "DRAIN"}
 TABLES_BY_NAME = {cls.__name__: cls for cls in TABLES_OF}
-ENUMS = {"state": wire.TaskState, "role": wire.Role, "durability": wire.Durability, "delivery": wire.Delivery,
-         "overlap": wire.Overlap, "gate": wire.QueueGate, "reason": wire.WaitReason, "end": wire.AttemptEnd,
-         "stream": wire.OutputStream, "view": wire.DeadView, "action": wire.ClusterAction, "advice": wire.RetryAdvice}
+ENUMS = {"state": TaskState, "role": Role, "durability": Durability, "delivery": Delivery,
+         "overlap": Overlap, "gate": QueueGate, "reason": WaitReason, "end": AttemptEnd,
+         "stream": OutputStream, "view": DeadView, "action": ClusterAction, "advice": RetryAdvice}
 
 
 def load(root, name):

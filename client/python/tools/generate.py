@@ -141,13 +141,10 @@ def describe(field, objects):
 
 
 def schema_module():
-    objects, enums = read_schema()
+    objects, _ = read_schema()
     lines = ['"""The messages of schemas/wire.fbs as plain tuples. None is an absent field.', "",
              "Written by client/python/tools/generate.py; a test compares.", '"""', "from __future__ import annotations", "",
-             "import enum", "from collections.abc import Sequence", "from typing import NamedTuple"]
-    for name, values in enums.items():
-        lines += ["", "", f"class {name}(enum.IntEnum):"]
-        lines += [f"    {snake(value).upper()} = {number}" for value, number in values]
+             "from collections.abc import Sequence", "from typing import NamedTuple"]
     for item in objects:
         lines += ["", "", f"class {item.name}(NamedTuple):"]
         if item.is_struct:
@@ -226,6 +223,15 @@ def message_lines():
     return lines + ["))"]
 
 
+def enum_lines():
+    _, enums = read_schema()
+    lines = []
+    for name, values in enums.items():
+        lines += ["", "", f"class {name}(enum.IntEnum):", f'    """{name} of schemas/wire.fbs."""', ""]
+        lines += [f"    {snake(value).upper()} = {number}" for value, number in values]
+    return lines
+
+
 def limit_lines():
     text = strip_comments((SCHEMAS / "limits.h").read_text(encoding="utf-8"))
     names, lines = {}, ["", ""]
@@ -239,10 +245,10 @@ def limit_lines():
 
 
 def constants_module():
-    lines = ['"""The numbers that all processes share: codes of errors, types of messages, limits.', "",
-             "Written by client/python/tools/generate.py from schemas/errors.h, frame.h and limits.h, where each has its reason;",
-             'a test compares.', '"""', "import enum"]
-    return "\n".join(lines + error_lines() + message_lines() + limit_lines()) + "\n"
+    lines = ['"""The numbers that all processes share: codes of errors, types of messages, enumerations, limits.', "",
+             "Written by client/python/tools/generate.py from schemas/errors.h, frame.h, wire.fbs and limits.h, where each has",
+             'its reason; a test compares.', '"""', "import enum"]
+    return "\n".join(lines + error_lines() + message_lines() + enum_lines() + limit_lines()) + "\n"
 
 
 def main(arguments):

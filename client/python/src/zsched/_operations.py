@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 from zsched import _convert as convert
 from zsched._wire import schema as wire
 from zsched._wire.constants import (DEFAULT_CATCH_UP_MS, DEFAULT_LIST_LIMIT, MAX_CATCH_UP_MS, MAX_LIST_LIMIT, MAX_QUERY_IDS,
-                                    ErrorCode, MessageType)
+                                    ClusterAction, DeadView, ErrorCode, MessageType)
 from zsched.errors import InvalidArgument, MalformedFrame, NotFound, error_of
 from zsched.types import (DeadGroup, DeadProgress, Duration, Explanation, History, ItemResult, Output, Overlap, QueueInfo,
                           ScheduleInfo, Status, TaskId, TaskInfo, TaskSpec, TaskState, TypeInfo, WorkerSummary)
@@ -153,7 +153,7 @@ class DeadFilter(NamedTuple):
     fingerprint: int = 0
     older_than: Duration | None = None
 
-    def to_wire(self, view: wire.DeadView, limit: int) -> wire.DeadList:
+    def to_wire(self, view: DeadView, limit: int) -> wire.DeadList:
         """A walk over them, from its start."""
         return wire.DeadList(view=view, queue=convert.text(self.queue, "queue"), type=convert.text(self.type, "type"),
                              error=convert.text(self.error, "error"),
@@ -180,7 +180,7 @@ def dead_page(walk: wire.DeadList) -> Operation[tuple[list[TaskInfo], wire.DeadL
 def dead_groups(filter_: DeadFilter) -> Operation[list[DeadGroup]]:
     """By fingerprint, the largest first."""
     groups: dict[int, DeadGroup] = {}
-    walk: wire.DeadList | None = filter_.to_wire(wire.DeadView.GROUPS, 0)
+    walk: wire.DeadList | None = filter_.to_wire(DeadView.GROUPS, 0)
     while walk is not None:
         answer, walk = yield from dead_next(walk)
         for part in map(convert.group_of, answer.groups):
@@ -200,7 +200,7 @@ def dead_job(filter_: DeadFilter, purge: bool, dry_run: bool, rate: float | None
         raise InvalidArgument("rate: must be over 0, in tasks a second")
     size = MAX_QUERY_IDS if rate is None else max(1, min(MAX_QUERY_IDS, round(rate * _BEAT_SECONDS)))
     begun, sent, done, passed = time.monotonic(), 0, 0, 0
-    walk: wire.DeadList | None = filter_.to_wire(wire.DeadView.LETTERS, MAX_QUERY_IDS)
+    walk: wire.DeadList | None = filter_.to_wire(DeadView.LETTERS, MAX_QUERY_IDS)
     while walk is not None:
         answer, walk = yield from dead_next(walk)
         for start in range(0, len(answer.letters), size):
@@ -451,12 +451,12 @@ def drain_worker(worker: str) -> Operation[None]:
 def switchover() -> Operation[None]:
     """With the epoch: sent again after a lost answer, it does not change them back."""
     now = yield from status()
-    yield from _cluster(wire.ClusterCommand(action=wire.ClusterAction.SWITCHOVER, epoch=now.epoch))
+    yield from _cluster(wire.ClusterCommand(action=ClusterAction.SWITCHOVER, epoch=now.epoch))
 
 
 def promote(force: bool) -> Operation[None]:
     """Of the broker that this client observes."""
-    yield from _cluster(wire.ClusterCommand(action=wire.ClusterAction.PROMOTE, force=bool(force)))
+    yield from _cluster(wire.ClusterCommand(action=ClusterAction.PROMOTE, force=bool(force)))
 
 
 def _cluster(message: wire.ClusterCommand) -> Operation[None]:

@@ -38,7 +38,7 @@ from zsched._address import HostPort, parse_address
 from zsched._frame import Frame, is_repeat, number_after, open_frame, seal
 from zsched._wire import schema as wire
 from zsched._wire.constants import (HEARTBEAT_MS, HELLO_TIMEOUT_MS, MAX_BROKERS, RECONNECT_MAX_MS, RECONNECT_MIN_MS, ErrorCode,
-                                    MessageType)
+                                    MessageType, Role)
 from zsched._wire.layout import MalformedBody
 from zsched._wire.reader import read
 from zsched.errors import Conflict, MalformedFrame, Unavailable, ZschedError, error_of
@@ -52,7 +52,7 @@ _MIN_HEARTBEAT_MS = 10
 _MAX_HEARTBEAT_MS = 60_000
 # Doublings after which the back-off has long reached its cap.
 _MAX_DOUBLINGS = 16
-_ACTIVE = (wire.Role.ACTIVE_SYNC, wire.Role.ACTIVE_SOLO)
+_ACTIVE = (Role.ACTIVE_SYNC, Role.ACTIVE_SOLO)
 
 
 class Kind(enum.Enum):

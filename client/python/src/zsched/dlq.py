@@ -16,7 +16,7 @@ from typing import Any
 from zsched import _operations as operations
 from zsched._operations import DeadFilter, Id, Operation
 from zsched._wire import schema as wire
-from zsched._wire.constants import DEFAULT_LIST_LIMIT, MessageType
+from zsched._wire.constants import DEFAULT_LIST_LIMIT, DeadView, MessageType
 from zsched.types import DeadGroup, DeadProgress, Duration, ItemResult, TaskInfo
 
 Progress = Callable[[DeadProgress], object]
@@ -36,7 +36,7 @@ class DeadLetters:
              older_than: Duration | None = None, limit: int | None = None) -> Iterator[TaskInfo]:
         """The dead tasks that match, the oldest death first; those that were there when it began."""
         walk: wire.DeadList | None = DeadFilter(queue, type, error, fingerprint, older_than).to_wire(
-            wire.DeadView.TASKS, DEFAULT_LIST_LIMIT)
+            DeadView.TASKS, DEFAULT_LIST_LIMIT)
         left = limit
         while walk is not None and (left is None or left > 0):
             page, walk = self._run(operations.dead_page(walk))
@@ -84,7 +84,7 @@ class AsyncDeadLetters:
                    limit: int | None = None) -> AsyncIterator[TaskInfo]:
         """As DeadLetters.list."""
         walk: wire.DeadList | None = DeadFilter(queue, type, error, fingerprint, older_than).to_wire(
-            wire.DeadView.TASKS, DEFAULT_LIST_LIMIT)
+            DeadView.TASKS, DEFAULT_LIST_LIMIT)
         left = limit
         while walk is not None and (left is None or left > 0):
             page, walk = await self._run(operations.dead_page(walk))

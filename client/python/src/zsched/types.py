@@ -13,9 +13,8 @@ from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from zsched._wire.constants import DEFAULT_CATCH_UP_MS, DEFAULT_PRIORITY, DEFAULT_QUEUE, ErrorCode
-from zsched._wire.schema import (AttemptEnd, Delivery, Durability, OutputStream, Overlap, QueueGate, Role, TaskState,
-                                 WaitReason)
+from zsched._wire.constants import (DEFAULT_CATCH_UP_MS, DEFAULT_PRIORITY, DEFAULT_QUEUE, AttemptEnd, Delivery, Durability,
+                                    ErrorCode, OutputStream, Overlap, QueueGate, Role, TaskState, WaitReason)
 from zsched.errors import InvalidArgument, NotFound, TaskCancelled, TaskFailed
 from zsched.serialization import JSON_TYPE, TEXT_TYPE, decode
 

@@ -1,7 +1,7 @@
-"""The numbers that all processes share: codes of errors, types of messages, limits.
+"""The numbers that all processes share: codes of errors, types of messages, enumerations, limits.
 
-Written by client/python/tools/generate.py from schemas/errors.h, frame.h and limits.h, where each has its reason;
-a test compares.
+Written by client/python/tools/generate.py from schemas/errors.h, frame.h, wire.fbs and limits.h, where each has
+its reason; a test compares.
 """
 import enum
 
@@ -149,6 +149,128 @@ OBSERVERS = frozenset((
     MessageType.LOGS,
     MessageType.CLUSTER_COMMAND,
 ))
+
+
+class AttemptEnd(enum.IntEnum):
+    """AttemptEnd of schemas/wire.fbs."""
+
+    RUNNING = 0
+    SUCCEEDED = 1
+    RETRIED = 2
+    DEAD = 3
+    RETURNED = 4
+    CANCELLED = 5
+
+
+class ClusterAction(enum.IntEnum):
+    """ClusterAction of schemas/wire.fbs."""
+
+    SWITCHOVER = 0
+    PROMOTE = 1
+
+
+class DeadView(enum.IntEnum):
+    """DeadView of schemas/wire.fbs."""
+
+    TASKS = 0
+    LETTERS = 1
+    GROUPS = 2
+
+
+class Delivery(enum.IntEnum):
+    """Delivery of schemas/wire.fbs."""
+
+    AT_LEAST_ONCE = 0
+    AT_MOST_ONCE = 1
+
+
+class Durability(enum.IntEnum):
+    """Durability of schemas/wire.fbs."""
+
+    MEMORY = 0
+    DISK = 1
+    REPLICATED = 2
+
+
+class OutputStream(enum.IntEnum):
+    """OutputStream of schemas/wire.fbs."""
+
+    LOG = 0
+    STDOUT = 1
+    STDERR = 2
+
+
+class Overlap(enum.IntEnum):
+    """Overlap of schemas/wire.fbs."""
+
+    SKIP = 0
+    QUEUE_ONE = 1
+    QUEUE_ALL = 2
+    CANCEL_OLD = 3
+    ALLOW = 4
+
+
+class QueueGate(enum.IntEnum):
+    """QueueGate of schemas/wire.fbs."""
+
+    OPEN = 0
+    PAUSED = 1
+    FULL = 2
+    DRY = 3
+
+
+class RetryAdvice(enum.IntEnum):
+    """RetryAdvice of schemas/wire.fbs."""
+
+    DEFAULT = 0
+    AFTER = 1
+    NEVER = 2
+
+
+class Role(enum.IntEnum):
+    """Role of schemas/wire.fbs."""
+
+    RECOVERING = 0
+    CATCHUP = 1
+    STANDBY = 2
+    PROMOTING = 3
+    ACTIVE_SYNC = 4
+    ACTIVE_SOLO = 5
+    FENCED = 6
+
+
+class TaskState(enum.IntEnum):
+    """TaskState of schemas/wire.fbs."""
+
+    SCHEDULED = 0
+    READY = 1
+    LEASED = 2
+    RETRY_WAIT = 3
+    BLOCKED = 4
+    SUCCEEDED = 5
+    DEAD = 6
+    CANCELLED = 7
+
+
+class WaitReason(enum.IntEnum):
+    """WaitReason of schemas/wire.fbs."""
+
+    UNKNOWN = 0
+    DELAY = 1
+    RETRY_WAIT = 2
+    RUNNING = 3
+    AT_WORKER = 4
+    CANCELLING = 5
+    QUEUE_PAUSED = 6
+    QUEUE_FULL = 7
+    QUEUE_RATE = 8
+    TYPE_PAUSED = 9
+    TYPE_FULL = 10
+    TYPE_RATE = 11
+    KEY_FULL = 12
+    KEY_RATE = 13
+    NO_WORKER = 14
+    NO_CREDIT = 15
 
 
 MAX_FRAME_BYTES = 4 << 20
