@@ -279,10 +279,7 @@ class Engine:
         """Ends the thread as soon as may be, waiting for nothing: for a client that nobody holds any more. Any thread."""
         self._stop = self._shut = True
         if os.getpid() == self._pid and self._thread.is_alive():
-            try:
-                self._dealer.wake()
-            except OSError:
-                pass  # it has just closed its pipe
+            self._dealer.wake()
 
     # --- The engine's thread ---
 

@@ -57,8 +57,12 @@ class AsyncClient(BaseClient):
     async def __aenter__(self) -> AsyncClient:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+    async def __aexit__(self, error: object, *_: object) -> None:
+        try:
+            await self.close()
+        except TimedOut:
+            if error is None:  # otherwise what is on its way says more
+                raise
 
     async def wait_for_broker(self, timeout: float | None = None) -> None:
         """As Client.wait_for_broker."""

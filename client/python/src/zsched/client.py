@@ -74,8 +74,12 @@ class Client(BaseClient):
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, error: object, *_: object) -> None:
+        try:
+            self.close()
+        except TimedOut:
+            if error is None:  # otherwise what is on its way says more
+                raise
 
     def wait_for_broker(self, timeout: float | None = None) -> None:
         """Waits until a session with the active broker is open. TimedOut carries the last failure."""
