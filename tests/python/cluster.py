@@ -71,6 +71,7 @@ class Cluster:
         self.path = pathlib.Path(self._directory.name)
         self._ports = {}
         self.processes = {}
+        self.quiet = False  # prints no logs
 
     def __enter__(self):
         return self
@@ -81,7 +82,7 @@ class Cluster:
                 process.kill()
         for process in self.processes.values():
             process.wait()
-        for log in sorted(self.path.glob("*.log")):
+        for log in sorted(self.path.glob("*.log")) if not self.quiet else ():
             print(f"---- {log.name}", log.read_text(errors="replace")[-5000:], sep="\n")
         for ports in self._ports.values():
             ports.release()

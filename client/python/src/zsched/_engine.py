@@ -195,8 +195,14 @@ class Engine:
         self.post(lambda: self._outcomes.add(group))
         return lambda: self.post(lambda: self._outcomes.drop(group))
 
-    def when_up(self, done: Callable[[], None]) -> None:
-        """Calls `done` once a session is open."""
+    def forget_room(self, on_room: Callable[[], None]) -> None:
+        """Nobody waits for room any more."""
+        with self._lock:
+            if on_room in self._room:
+                self._room.remove(on_room)
+
+    def when_up(self, done: Callable[[], None]) -> Callable[[], None]:
+        """Calls `done` once a session is open. Returns what gives it up."""
         self.check()
 
         def add() -> None:
@@ -204,7 +210,12 @@ class Engine:
                 done()
             else:
                 self._up_waiters.append(done)
+
+        def drop() -> None:
+            if done in self._up_waiters:
+                self._up_waiters.remove(done)
         self.post(add)
+        return lambda: self.post(drop)
 
     def when_flushed(self, done: Callable[[], None]) -> None:
         """Calls `done` once all that was put before is acknowledged."""
