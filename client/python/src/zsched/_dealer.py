@@ -78,7 +78,8 @@ class Dealer:
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._wake_lock = threading.Lock()
+        # Of the thread's own once more: a client may be collected, and wake us, at any moment.
+        self._wake_lock = threading.RLock()
         self._poller = zmq.Poller()
         self._poller.register(self._wake_reader, zmq.POLLIN)
         self._connections = 0
@@ -133,8 +134,8 @@ class Dealer:
         self._close_socket(_GOODBYE_LINGER_MS if said_goodbye and not echoed else 0)
         self._context.term()
         with self._wake_lock:
-            os.close(self._wake_writer)
-            self._wake_writer = -1
+            writer, self._wake_writer = self._wake_writer, -1
+            os.close(writer)
         os.close(self._wake_reader)
         return echoed
 

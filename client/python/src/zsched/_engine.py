@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import zmq
+
 from zsched._address import HostPort
 from zsched._dealer import Dealer, mono_ms
 from zsched._frame import Frame
@@ -81,7 +83,7 @@ def default_name() -> str:
 
 
 class Engine:
-    """See above. Starts its thread at once; it connects by itself."""
+    """See above. Starts its thread at once; it connects by itself. Unavailable when the system gives no socket or thread."""
 
     def __init__(self, options: EngineOptions) -> None:
         self.options = options
@@ -107,12 +109,15 @@ class Engine:
         self._submitter = Submitter(self._on_room, options.resend_ms, options.retry_exhausted)
         self._outcomes = OutcomeTracker(self.next_request, options.resend_ms)
         self._requests = RequestTable()
-        self._dealer = Dealer(SessionOptions(brokers=options.brokers, observe=options.observe), self._hello, self)
         self._close_lock = threading.Lock()
         self._closed = False
         self._goodbye_ms = 0
         self._thread = threading.Thread(target=self._run, name="zsched-client", daemon=True)
-        self._thread.start()
+        try:
+            self._dealer = Dealer(SessionOptions(brokers=options.brokers, observe=options.observe), self._hello, self)
+            self._thread.start()
+        except (OSError, RuntimeError, zmq.ZMQError) as error:
+            raise Unavailable(f"the system gives no socket or thread: {error}") from error
         _engines.add(self)
 
     def _hello(self) -> bytes:
