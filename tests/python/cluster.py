@@ -91,7 +91,7 @@ class Cluster:
     @property
     def brokers(self):
         """What clients and workers are told."""
-        return ",".join(ports.address for ports in self._ports.values())
+        return ",".join(ports.address for node, ports in self._ports.items() if node != "witness")
 
     def address(self, node):
         if node not in self._ports:
@@ -114,6 +114,12 @@ class Cluster:
     def start_broker(self, *flags, node="broker"):
         return self._start(node, "zsched-broker", " ready  ", "--data", self.path / node, "--listen",
                            self.address(node), *flags)
+
+    def start_witness(self):
+        """The third vote; returns what the brokers are told of it."""
+        self._start("witness", "zsched-broker", " ready  ", "--data", self.path / "witness", "--node", "witness", "--listen",
+                    self.address("witness"))
+        return ("--arbiter", f"witness={self.address('witness')}")
 
     def start_pair(self, *flags):
         """Two brokers as one service; returns when the standby has everything that the active has."""

@@ -1,5 +1,6 @@
 """Brokers that die, restart, change places or lie, under a client that goes on."""
 import random
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -64,8 +65,9 @@ def check_each_once(client, queue, handles):
     assert {info.id for info in infos} == {handle.id for handle in handles.values()}
 
 
-def test_a_pair_whose_active_is_killed_loses_nothing(cluster):
-    cluster.start_pair()
+@pytest.mark.parametrize("arbiter", ["none", "witness"])
+def test_a_pair_whose_active_is_killed_loses_nothing(cluster, arbiter):
+    cluster.start_pair(*(cluster.start_witness() if arbiter == "witness" else ()))
     cluster.start_worker()
     with zsched.Client(cluster.brokers) as client:
         client.wait_for_broker(TIMEOUT)
@@ -75,6 +77,23 @@ def test_a_pair_whose_active_is_killed_loses_nothing(cluster):
         producers.go_on(300)
         check_each_once(client, "q", producers.stop())
         assert client.stats["connects"] >= 2
+
+
+def test_an_active_that_stands_still_is_left_and_comes_back_to_nothing(cluster):
+    """Its connections live, but it is silent. When it goes on it has been replaced: nothing that it says counts."""
+    cluster.start_pair(*cluster.start_witness())
+    cluster.start_worker()
+    with zsched.Client(cluster.brokers) as client:
+        client.wait_for_broker(TIMEOUT)
+        producers = Producers(client, "q")
+        producers.go_on(100)
+        frozen = cluster.active()
+        cluster.processes[frozen].send_signal(signal.SIGSTOP)
+        producers.go_on(100)
+        cluster.processes[frozen].send_signal(signal.SIGCONT)
+        await_(lambda: cluster.role(frozen) == "kStandby", "its return as a standby")
+        producers.go_on(100)
+        check_each_once(client, "q", producers.stop())
 
 
 def test_a_switchover_is_no_more_than_latency(cluster):
