@@ -33,7 +33,7 @@ import zsched  # noqa: E402
 from zsched import TaskSpec  # noqa: E402
 from zsched._wire import schema as wire  # noqa: E402
 from zsched._wire.reader import read  # noqa: E402
-from zsched._wire.tasks import encode_task, submit_body  # noqa: E402
+from zsched._tasks import encode_task, submit_body  # noqa: E402
 from zsched._wire.writer import write  # noqa: E402
 
 THREADS, COROUTINES, FRAME = 64, 1000, 2000

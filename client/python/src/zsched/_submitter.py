@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from zsched._session import NEVER
 from zsched._wire import schema as wire
 from zsched._wire.constants import (MAX_OUTSTANDING_SUBMITS, MAX_SUBMIT_BYTES, MAX_SUBMIT_TASKS, RETRYABLE, ErrorCode)
-from zsched._wire.tasks import BLOCK_OVERHEAD, FRAME_OVERHEAD, submit_body
+from zsched._tasks import BLOCK_OVERHEAD, FRAME_OVERHEAD, submit_body
 from zsched.errors import ZschedError, error_of
 
 # Frames under way below which one that is not full is sent at once. One would leave the broker idle from its ack to the
