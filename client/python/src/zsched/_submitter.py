@@ -12,6 +12,7 @@ Threads: the engine's.
 """
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -305,6 +306,7 @@ class Submitter:
 
     def _fail(self, segment: Segment, error: ZschedError, done: list[Batch]) -> None:
         batch, first, count = segment
+        error = copy.copy(error)  # who is told raises it, and many may at the same time
         batch.rejected += [(place, error) for place in range(first, first + count)]
         self.rejected += count
         self._count_judged(batch, count, done)

@@ -381,7 +381,9 @@ class AsyncClient(BaseClient):
         try:
             self._loop.call_soon_threadsafe(self._drain)
         except RuntimeError:
-            self._arrived.clear()  # the loop is closed: nobody waits any more
+            # The loop is closed: nobody waits any more.
+            self._arrived.clear()
+            self._draining = False
 
     def _drain(self) -> None:
         # First: what is appended from here on is drained now, or asks for another.
