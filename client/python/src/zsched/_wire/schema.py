@@ -154,6 +154,46 @@ class Error(NamedTuple):
     request: int = 0
 
 
+class Event(NamedTuple):
+    lsn: int = 0
+    index_: int = 0
+    at_ms: int = 0
+    kind: int = 0
+    task: int = 0
+    queue: str | None = None
+    type: str | None = None
+    state: int = 0
+    attempt: int = 0
+    worker: str | None = None
+    name: str | None = None
+    error_code: int = 0
+    error_message: str | None = None
+    percent: int = 0
+    message: str | None = None
+    count_: int = 0
+    parent: int = 0
+
+
+class EventPage(NamedTuple):
+    request: int = 0
+    events: Sequence[Event] = ()
+    next: int = 0
+    next_skip: int = 0
+    last: int = 0
+    trimmed: bool = False
+
+
+class Events(NamedTuple):
+    request: int = 0
+    after: int = 0
+    skip: int = 0
+    limit: int = 0
+    kinds: int = 0
+    queue: str | None = None
+    type: str | None = None
+    task: int = 0
+
+
 class Explain(NamedTuple):
     request: int = 0
     id: int = 0
@@ -190,6 +230,13 @@ class Hello(NamedTuple):
     name: str | None = None
     version: str | None = None
     observe: bool = False
+
+
+class Histogram(NamedTuple):
+    name: str | None = None
+    bounds_us: Sequence[int] = ()
+    counts: Sequence[int] = ()
+    sum_us: int = 0
 
 
 class History(NamedTuple):
@@ -236,6 +283,7 @@ class List(NamedTuple):
     limit: int = 0
     cursor: int = 0
     brief: bool = False
+    descending: bool = False
 
 
 class LogPage(NamedTuple):
@@ -351,6 +399,7 @@ class QueueInfo(NamedTuple):
     key_burst: int = 0
     ageing_ms: int = 0
     draining: bool = False
+    oldest_ready_ms: int = 0
 
 
 class QueueInfos(NamedTuple):
@@ -391,6 +440,7 @@ class QueueStatus(NamedTuple):
     name: str | None = None
     counts: Sequence[int] = ()
     bytes: int = 0
+    oldest_ready_ms: int = 0
 
 
 class Recall(NamedTuple):
@@ -524,6 +574,8 @@ class StatusReply(NamedTuple):
     clients: int = 0
     counters: Sequence[Counter] = ()
     merges: Sequence[MergeReport] = ()
+    gauges: Sequence[Counter] = ()
+    histograms: Sequence[Histogram] = ()
 
 
 class Submit(NamedTuple):
