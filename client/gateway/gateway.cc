@@ -106,9 +106,32 @@ class Gateway::Impl {
     const auto begun = std::chrono::steady_clock::now();
     std::string_view operation = "none";
     Reply reply = Answer(given, operation);
-    metrics_.Count(operation, reply.status,
-                   std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count());
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    metrics_.Count(operation, reply.status, seconds);
+    LogRequest(given, reply, operation, seconds);
     return reply;
+  }
+
+  // What went wrong here is a warning; what somebody changed by hand is worth a line; the rest is for those
+  // who look for something.
+  void LogRequest(const Request& request, const Reply& reply, std::string_view operation,
+                  double seconds) {
+    const bool changes = request.method != Method::kGet && operation != "submitTasks";
+    const Level level = reply.status >= 500 ? Level::kWarn : changes ? Level::kInfo : Level::kDebug;
+    if (!LogEnabled(level)) return;
+    const std::string_view correlation_id =
+        reply.correlation_id.empty() ? request.Header("x-correlation-id") : reply.correlation_id;
+    Log(level, "request",
+        {{"method", NameOf(request.method)},
+         {"path", request.path},
+         {"operation", operation},
+         {"status", reply.status},
+         {"ms", seconds * 1000},
+         {"remote", request.remote},
+         {"session", ToString(client_->stats().session)},
+         {"task", reply.task},
+         {"correlation_id", correlation_id}});
   }
 
   // `operation` becomes the id of the route, if there is one.

@@ -63,7 +63,9 @@ struct Reply {
   std::vector<std::pair<std::string, std::string>> headers{};
   // Called instead of sending `body`, once the headers have left; the stream ends when it returns.
   std::function<void(Sink&)> stream{};
-  std::string task{};  // that it is about, for the log
+  // For the log: what it is about.
+  std::string task{};
+  std::string correlation_id{};
 };
 
 Reply JsonReply(int status, std::string json);

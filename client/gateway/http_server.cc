@@ -321,19 +321,9 @@ class HttpServer::Impl final : public httplib::Server {
   }
 
   void Answer(Request request, const httplib::Request& from, httplib::Response& response) {
-    const int64_t begun_ms = SystemNow().mono_ms;
     Reply reply = MethodOf(from.method)
                       ? serve_(request)
                       : ProblemReply(405, Malformed("this method is not taken anywhere"), request);
-    if (LogEnabled(Level::kDebug))
-      Log(Level::kDebug, "request",
-          {{"method", from.method},
-           {"path", request.path},
-           {"status", reply.status},
-           {"ms", SystemNow().mono_ms - begun_ms},
-           {"remote", request.remote},
-           {"task", reply.task},
-           {"correlation_id", request.Header("x-correlation-id")}});
     Send(std::move(reply), response);
   }
 

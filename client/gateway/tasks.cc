@@ -111,8 +111,8 @@ Reply TaskReply(const Backend& backend, const Request& request, TaskId id, int s
   return reply;
 }
 
-Reply SubmittedOne(const Backend& backend, const Request& request, const BatchAck& ack,
-                   int64_t wait_ms) {
+Reply SubmittedOne(const Backend& backend, const Request& request, const TaskSpec& task,
+                   const BatchAck& ack, int64_t wait_ms) {
   if (!ack.rejected.empty()) return RefusedSubmit(ack.rejected[0].status, request);
   const TaskId id = ack.ids[0];
   const bool repeated = !ack.repeated.empty();
@@ -129,6 +129,7 @@ Reply SubmittedOne(const Backend& backend, const Request& request, const BatchAc
   }
   reply.headers.emplace_back("Location", absl::StrCat("/api/v1/tasks/", ToString(id)));
   reply.task = ToString(id);
+  reply.correlation_id = task.correlation_id;
   return reply;
 }
 
@@ -144,7 +145,7 @@ Reply Submit(const Backend& backend, const Request& request) {
     return ProblemReply(Error(ErrorCode::kMalformed, "wait is for a single task"), request);
   const absl::StatusOr<BatchAck> ack = SubmitAll(backend, submission->tasks);
   if (!ack.ok()) return ProblemReply(ack.status(), request);
-  if (!submission->many) return SubmittedOne(backend, request, *ack, wait_ms);
+  if (!submission->many) return SubmittedOne(backend, request, submission->tasks[0], *ack, wait_ms);
   if (ack->rejected.size() == ack->ids.size())
     return RefusedSubmit(ack->rejected[0].status, request);
   return JsonReply(200, AckJson(*ack).dump(-1, ' ', false, Json::error_handler_t::replace));

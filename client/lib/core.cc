@@ -311,6 +311,7 @@ void Client::Core::PublishStats() {
   stats_ = submitter_.stats();
   stats_.outcomes = outcomes_.delivered();
   stats_.malformed = malformed_;
+  stats_.session = connected_ ? dealer_->session().id() : SessionId();
 }
 
 void Client::Core::SetConnection(bool up, const absl::Status& reason) {

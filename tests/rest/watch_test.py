@@ -92,6 +92,25 @@ class WatchTest(unittest.TestCase):
             alone = rest.until("the other one is missed", lambda: [one for one in [cluster.api.get("/health").json] if one["status"] == "degraded"])[0]
             self.assertEqual(("primary", "active_solo"), (alone["node"], alone["role"]), active)
 
+    def test_lines_of_the_logs_name_task_session_and_correlation(self):
+        with rest.Cluster(gateway=("--log-level", "debug"), worker=("--log-level", "debug")) as cluster:
+            headers = {"X-Correlation-ID": "order-17"}
+            good = cluster.api.post("/api/v1/tasks", {"type": "noop"}, headers=headers).json["id"]
+            bad = cluster.api.post("/api/v1/tasks", {"type": "fail", "payload": {"times": 9, "message": "a\nb"}, "max_attempts": 1},
+                                   headers=headers).json["id"]
+            for task in (good, bad):
+                cluster.api.finished(task)
+            lines = {name: [rest.json.loads(line) for line in (cluster.directory / f"{name}.log").read_text().splitlines()]
+                     for name in ("gateway", "worker")}
+            for task, message in ((good, "attempt succeeded"), (bad, "attempt failed")):
+                asked = [line for line in lines["gateway"] if line.get("task") == task and line.get("operation") == "submitTasks"]
+                ran = [line for line in lines["worker"] if line.get("task") == task and line["message"] == message]
+                self.assertEqual((1, 1), (len(asked), len(ran)), cluster.logs())
+                for line in (*asked, *ran):
+                    self.assertEqual("order-17", line["correlation_id"])
+                    self.assertRegex(line["session"], r"^\d+-[1-9]\d*$")
+            self.assertEqual(("warn", "HANDLER_FAILED", "a\nb"), (ran[0]["level"], ran[0]["code"], ran[0]["error"]))
+
     def test_a_signal_ends_it_cleanly(self):
         with rest.Cluster(worker=None) as cluster:
             with cluster.api.stream("/api/v1/events?stats=500ms") as events:

@@ -109,6 +109,7 @@ struct ClientStats {
   uint64_t outcomes = 0;   // delivered
   uint64_t connects = 0;   // sessions opened
   uint64_t malformed = 0;  // frames from the broker that could not be read
+  SessionId session{};     // with the broker; 0: there is none
 };
 
 // How a RetryDead or PurgeDead goes about it.
