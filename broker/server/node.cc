@@ -131,13 +131,15 @@ void Node::HearCommitted(const PeerState& active) {
   engine_.SetCommittedElsewhere(active.end.lsn);
 }
 
-// Who is behind, and where.
+// Who is behind, and where. Of one that is not heard nobody knows.
 void Node::TellReplication(Now now) {
   std::optional<Engine::Replication> replication;
-  if (role_->active() && leader_.has_follower())
-    replication = {engine_.durable(), leader_.acked()};
-  else if (follower_.following() && peer_said_ && role_->HearsPeer(now.mono_ms))
-    replication = {peer_said_->state.end.lsn, durable_.lsn};
+  if (role_->HearsPeer(now.mono_ms)) {
+    if (role_->active() && leader_.has_follower())
+      replication = {engine_.durable(), leader_.acked()};
+    else if (follower_.following() && peer_said_)
+      replication = {peer_said_->state.end.lsn, durable_.lsn};
+  }
   engine_.SetReplication(replication);
 }
 
