@@ -91,18 +91,52 @@ bool Connection::AwaitRequest(int64_t idle_ms) {
   return taken_ < in_.size() || Fill(MonoMs() + idle_ms);
 }
 
-void Connection::BeginRequest(int64_t request_ms) {
+std::optional<std::string> Connection::ReadHead(int64_t request_ms) {
   deadline_ms_ = MonoMs() + request_ms;
-  head_left_ = kMaxHeadBytes;
+  std::string head;
+  for (;;) {
+    // An empty line ends a head; one before it is from a client that sent one too many.
+    while (taken_ < in_.size()) {
+      const size_t end = in_.find('\n', taken_);
+      const size_t count = (end == std::string::npos ? in_.size() : end + 1) - taken_;
+      if (head.size() + count > kMaxHeadBytes) {
+        head_too_long_ = true;
+        return std::nullopt;
+      }
+      const size_t line = head.rfind('\n') + 1;  // 0 when there is none
+      head.append(in_, taken_, count);
+      taken_ += count;
+      if (end == std::string::npos) continue;
+      const std::string_view last = std::string_view(head).substr(line);
+      if (!last.ends_with("\r\n")) return head;  // ParseHead says what is wrong with it
+      if (last != "\r\n") continue;
+      head.resize(line);
+      if (!head.empty()) return head;
+    }
+    if (!Fill(deadline_ms_)) return std::nullopt;
+  }
+}
+
+bool Connection::ReadBody(uint64_t bytes, std::string* to) {
+  while (to->size() < bytes) {
+    if (taken_ == in_.size() && !Fill(deadline_ms_)) return false;
+    const size_t count = std::min<uint64_t>(bytes - to->size(), in_.size() - taken_);
+    to->append(in_, taken_, count);
+    taken_ += count;
+  }
+  return true;
+}
+
+void Connection::Offer(std::string request) {
+  offered_ = std::move(request);
+  offered_taken_ = 0;
 }
 
 ssize_t Connection::read(char* to, size_t size) {
-  if (size > head_left_) size = head_left_;
-  if (size == 0 || (taken_ == in_.size() && !Fill(deadline_ms_))) return -1;
-  const size_t count = std::min(size, in_.size() - taken_);
-  std::memcpy(to, in_.data() + taken_, count);
-  taken_ += count;
-  if (head_left_ != SIZE_MAX) head_left_ -= count;
+  const size_t count = std::min(size, offered_.size() - offered_taken_);
+  if (count == 0) return -1;
+  std::memcpy(to, offered_.data() + offered_taken_, count);
+  offered_taken_ += count;
   return static_cast<ssize_t>(count);
 }
 
@@ -114,12 +148,17 @@ ssize_t Connection::write(const char* from, size_t size) {
 }
 
 bool Connection::Flush() {
-  const int64_t deadline_ms = MonoMs() + write_ms_;
-  size_t sent = 0;
+  int64_t deadline_ms = MonoMs() + write_ms_;
+  // A slow line has the time anew for each piece; one that takes a byte now and then has not.
+  size_t sent = 0, piece_end = kWriteBytes;
   while (!broken_ && sent < out_.size()) {
     const ssize_t count =
         send(socket_, out_.data() + sent, out_.size() - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count > 0) sent += static_cast<size_t>(count);
+    if (sent >= piece_end) {
+      piece_end = sent + kWriteBytes;
+      deadline_ms = MonoMs() + write_ms_;
+    }
     const bool full = count < 0 && (errno == EAGAIN || errno == EINTR);
     if (count <= 0 && (!full || !Await(POLLOUT, deadline_ms))) broken_ = true;
   }

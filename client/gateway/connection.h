@@ -1,8 +1,8 @@
 // One connection of the gateway as a stream of bytes with deadlines. Owned by client/gateway.
 //
-// The HTTP library asks a stream for bytes and gives it some; how long that may take in all, and how much
-// it may be, only the stream can say. Writes are collected and leave in one piece at Flush, so that a
-// small answer is one packet.
+// Requests are read here, strictly and within a time; what the HTTP library gets to read is a plain request that
+// was made of one (Offer). Its answer is collected, and leaves in one piece at Flush, so that a small one is one
+// packet.
 //
 // Threads: one, the connection's.
 #pragma once
@@ -10,6 +10,7 @@
 #include <httplib.h>
 
 #include <atomic>
+#include <optional>
 #include <string>
 
 namespace zsched::gateway {
@@ -25,13 +26,17 @@ class Connection final : public httplib::Stream {
 
   // Waits for the first byte of a request. False: the peer has gone, `idle_ms` have passed, or `stop`.
   bool AwaitRequest(int64_t idle_ms);
-  // From now on: a request has so long, and its head kMaxHeadBytes.
-  void BeginRequest(int64_t request_ms);
-  // The head has been read; what follows is bounded by its reader.
-  void BeginBody() { head_left_ = SIZE_MAX; }
+  // Reads up to and with the empty line, within `request_ms` from now, which is also the time that ReadBody
+  // has. The lines without the empty one; nullopt: not whole in time, or longer than kMaxHeadBytes (see
+  // head_too_long()).
+  std::optional<std::string> ReadHead(int64_t request_ms);
+  bool head_too_long() const { return head_too_long_; }
+  // Exactly so many bytes. False: they did not come in time.
+  bool ReadBody(uint64_t bytes, std::string* to);
+  // What the library reads from now on in place of the socket: a request without a body.
+  void Offer(std::string request);
   // The request will not be read to its end: this connection takes no other, and ends gently.
   void Abandon() { drain_ = true; }
-  bool abandoned() const { return drain_; }
   // False: the peer does not read, or has gone.
   bool Flush();
   // Whether the peer has closed its side; looks without waiting.
@@ -57,8 +62,10 @@ class Connection final : public httplib::Stream {
   std::string in_;    // received
   size_t taken_ = 0;  // of it
   std::string out_;   // not sent
-  size_t head_left_ = 0;
+  std::string offered_;
+  size_t offered_taken_ = 0;
   int64_t deadline_ms_ = 0;
+  bool head_too_long_ = false;
   bool broken_ = false;
   bool drain_ = false;
 };

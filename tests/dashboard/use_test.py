@@ -261,6 +261,11 @@ class Tasks(Case):
         self.assertLess(ids.index(other), ids.index(red), "the newest is first")
         browser.one(".chip[data-state=succeeded]").click()
         browser.fill("queue", "paint", ".filters")
+        suggested = """document.querySelector('.filters [name=type]').focus();
+            const field = document.querySelector('.filters [name=queue]');
+            field.focus();
+            return [...field.list.options].map((option) => option.value)"""
+        self.until(lambda: "paint" in browser.js(suggested), "the queues that are there are suggested")
         browser.fill("label", "colour=blue", ".filters")
         browser.button("Filter")
         self.until(lambda: browser.texts("tr[data-task] th") == [blue], "only what matches is listed")

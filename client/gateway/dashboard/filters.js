@@ -3,7 +3,7 @@
  */
 import {h} from './dom.js';
 import {go, link} from './router.js';
-import {queueSuggestions} from './submit.js';
+import {queueInput} from './submit.js';
 import {STATES} from './stats.js';
 import {stateName, stateTone} from './ui.js';
 
@@ -55,23 +55,12 @@ export function filterForm(page, fields, {states = false, kept = []} = {}) {
     'form',
     {class: 'filters', 'aria-label': 'Filter', onsubmit: apply, onchange: apply},
     states && h('div', {class: 'chips', role: 'group', 'aria-label': 'State'}, chips),
-    fields.map(([name, label, placeholder]) =>
-      h(
-        'label',
-        {class: 'inline-field'},
-        h('span', {}, label),
-        h('input', {
-          name,
-          type: 'search',
-          placeholder,
-          list: name === 'queue' ? 'filter-queues' : null,
-          autocomplete: 'off',
-          spellcheck: 'false',
-          maxlength: MAX_CHARS,
-        }),
-      ),
-    ),
-    queueSuggestions('filter-queues'),
+    fields.map(([name, label, placeholder]) => {
+      const props = {name, type: 'search', placeholder, maxlength: MAX_CHARS};
+      const plain = {...props, autocomplete: 'off', spellcheck: 'false'};
+      const [control, names] = name === 'queue' ? queueInput(props) : [h('input', plain)];
+      return [h('label', {class: 'inline-field'}, h('span', {}, label), control), names];
+    }),
     h('button', {class: 'button small', type: 'submit'}, 'Filter'),
     h('a', {class: 'button small plain', href: link(page)}, 'Clear'),
   );

@@ -1,7 +1,7 @@
 /** The form that submits a task. */
 import {api} from './api.js';
 import {field, formDialog, input} from './dialogs.js';
-import {h} from './dom.js';
+import {h, replace} from './dom.js';
 import {live} from './live.js';
 import {durationText, parseLabels} from './format.js';
 import {go, taskLink} from './router.js';
@@ -9,16 +9,30 @@ import {toast} from './toast.js';
 import {idLink} from './ui.js';
 
 const MAX_SUGGESTIONS = 200;
+let lists = 0;
 
-/** Names of queues that the last figures had, for a field to suggest. */
-export function queueSuggestions(id) {
-  return h(
-    'datalist',
-    {id},
-    (live.stats?.queues ?? [])
-      .slice(0, MAX_SUGGESTIONS)
-      .map((queue) => h('option', {value: queue.name})),
-  );
+/** The names of queues that the last figures had, for a field to suggest. */
+function queueOptions() {
+  const queues = (live.stats?.queues ?? []).slice(0, MAX_SUGGESTIONS);
+  return queues.map((queue) => h('option', {value: queue.name}));
+}
+
+/** A field for the name of a queue, which suggests those that are there when one comes to it. */
+export function queueInput(props) {
+  const id = `queues-${++lists}`;
+  const list = h('datalist', {id});
+  const onfocus = () => replace(list, queueOptions());
+  return [
+    h('input', {
+      name: 'queue',
+      autocomplete: 'off',
+      spellcheck: 'false',
+      ...props,
+      list: id,
+      onfocus,
+    }),
+    list,
+  ];
 }
 
 /**
@@ -27,6 +41,12 @@ export function queueSuggestions(id) {
  */
 export function taskFields(task = {}) {
   const payload = task.payload ?? '';
+  const [queue, suggestions] = queueInput({
+    type: 'text',
+    maxlength: 128,
+    value: task.queue ?? '',
+    placeholder: 'default',
+  });
   return [
     h(
       'div',
@@ -42,17 +62,9 @@ export function taskFields(task = {}) {
         }),
         'What is to be done: the name of a handler of your workers.',
       ),
-      field(
-        'Queue',
-        input('queue', {
-          maxlength: 128,
-          value: task.queue ?? '',
-          placeholder: 'default',
-          list: 'queue-names',
-        }),
-      ),
+      field('Queue', queue),
+      suggestions,
     ),
-    queueSuggestions('queue-names'),
     field(
       'Payload',
       h('textarea', {

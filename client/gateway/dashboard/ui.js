@@ -83,21 +83,24 @@ export function labels(map, linkOf) {
   );
 }
 
+/** Pages load again whatever came of the last time. */
+const GOES_ON = 'What stands here may be old; the page tries again by itself.';
+
+/** What to do about an error that may pass. */
+function adviceOn(error) {
+  if (error.status === 0 || !error.retryable) return null;
+  if (error.retryAfter) return `Try again in ${error.retryAfter} s.`;
+  return 'It may work in a moment; try again.';
+}
+
 /** An error for people: what is wrong, and what to do. */
-export function problem(error) {
+export function problem(error, advice = adviceOn(error)) {
   const title = error.title ?? error.message;
-  const code = error.code ? h('code', {}, error.code) : null;
-  const advice =
-    error.status === 0 || !error.retryable
-      ? null
-      : error.retryAfter
-        ? `Try again in ${error.retryAfter} s.`
-        : 'It may work in a moment; try again.';
   const detail = error.detail && error.detail !== title ? h('p', {}, visible(error.detail)) : null;
   return h(
     'div',
     {class: 'problem'},
-    h('p', {class: 'problem-title'}, visible(String(title)), ' ', code),
+    h('p', {class: 'problem-title'}, visible(String(title)), ' ', error.code && code(error.code)),
     detail,
     advice && h('p', {}, advice),
   );
@@ -124,7 +127,7 @@ export function meter(value, max, text, tone = 'teal') {
 }
 
 /**
- * A table that scrolls inside its frame when the screen is narrow. The frame takes the focus, so
+ * A table, hidden until it has something to show, that scrolls inside its frame when the screen is narrow. The frame takes the focus, so
  * that it scrolls by keyboard.
  * @param {Array<string|{text, class, label}>} columns
  */
@@ -137,7 +140,7 @@ export function table(caption, columns) {
   );
   const frame = h(
     'div',
-    {class: 'frame', tabindex: '0', role: 'region', 'aria-label': caption},
+    {class: 'frame', hidden: true, tabindex: '0', role: 'region', 'aria-label': caption},
     h(
       'table',
       {},
@@ -176,7 +179,7 @@ export function pageFrame(title, {actions = [], intro} = {}) {
       const text = error ? `${error.title} ${error.detail} ${error.code} ${error.message}` : '';
       if (text === shown) return;
       shown = text;
-      replace(errors, error && problem(error));
+      replace(errors, error && problem(error, error.retryable && error.status !== 0 && GOES_ON));
     },
   };
 }

@@ -234,7 +234,7 @@ export default function cluster({signal}) {
       );
       drawFigures(health, live.stats);
       drawFailovers(epochs);
-      mergeCard.hidden = answer.merges.length === 0;
+      mergeCard.hidden = merges.frame.hidden = answer.merges.length === 0;
       syncList(merges.body, answer.merges, (one) => String(one.epoch), mergeRow);
     });
   frame.element.append(

@@ -244,7 +244,6 @@ export default function dlq({query, signal}) {
     });
 
   form.show(query);
-  groups.frame.hidden = list.frame.hidden = true;
   frame.element.append(form.element, crumb, summary, groups.frame, list.frame, none, pager);
   const reload = autoRefresh({topics: ['tasks'], load, signal});
   return {
