@@ -1,6 +1,5 @@
 // zsched-broker: reads its settings, runs a Server until a signal, and says in one line why it
 // could not.
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -10,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "base/check.h"
 #include "base/config.h"
+#include "base/file_limit.h"
 #include "base/log.h"
 #include "base/reload.h"
 #include "broker/server/server.h"
@@ -41,18 +41,10 @@ void HandleSignals() {
   signal(SIGPIPE, SIG_IGN);
 }
 
-// Every connection is a file descriptor. The number that this process may have.
-uint64_t RaiseFileLimit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return UINT64_MAX;
-  const rlimit wanted{.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
-  return setrlimit(RLIMIT_NOFILE, &wanted) == 0 ? wanted.rlim_cur : limit.rlim_cur;
-}
-
 // A broker that has no descriptor left lets new connections wait unanswered.
-void WarnOfFewFiles(uint64_t limit, const CoreConfig& core) {
+void WarnOfFewFiles(uint64_t limit, const CoreConfig& core, uint64_t http_connections) {
   constexpr uint64_t kOwnFiles = 64;  // the journal's, the log's, the threads' and ZeroMQ's
-  const uint64_t wanted = core.max_clients + core.max_workers + kOwnFiles;
+  const uint64_t wanted = core.max_clients + core.max_workers + http_connections + kOwnFiles;
   if (limit >= wanted) return;
   Log(Level::kWarn,
       "too few file descriptors for --max-clients and --max-workers; raise the hard limit "
@@ -70,7 +62,7 @@ struct Settings {
   std::string arbiter = "none", etcd_password_file;
   PairConfig pair;  // when there is a peer
   std::optional<HostPort> http;
-  gateway::HttpOptions http_options;
+  gateway::GatewayOptions http_gateway;
   LogOptions log{.program = "zsched-broker"};
   bool check = false;
 };
@@ -142,7 +134,7 @@ void AddFlags(Flags& flags, Settings& settings) {
   flags.Number("--max-workers", &core.max_workers, "Connected workers", 1, 1'000'000);
   flags.Address("--http", &settings.http,
                 "Serve the REST API, metrics and the dashboard there; default: not at all");
-  gateway::AddHttpFlags(flags, &settings.http_options);
+  gateway::AddHttpFlags(flags, &settings.http_gateway);
 }
 
 int Fail(const absl::Status& status) {
@@ -246,10 +238,9 @@ absl::StatusOr<std::unique_ptr<gateway::Gateway>> StartGateway(const Settings& s
   // An address for everybody is reached by this machine's own.
   if (local.host == "0.0.0.0" || local.host == "*") local.host = "127.0.0.1";
   if (local.host == "::") local.host = "::1";
-  gateway::GatewayOptions options{.http = settings.http_options,
-                                  .brokers = ToString(local),
-                                  .local = ToString(local),
-                                  .name = "gateway of " + settings.server.node};
+  gateway::GatewayOptions options = settings.http_gateway;
+  options.brokers = options.local = ToString(local);
+  options.name = "gateway of " + settings.server.node;
   options.http.listen = *settings.http;
   if (settings.server.pair) options.brokers += "," + ToString(settings.server.pair->peer);
   ZS_ASSIGN_OR_RETURN(auto started, gateway::Gateway::Start(options));
@@ -297,7 +288,8 @@ int Main(int argc, char** argv) {
         "connections are not encrypted and not authenticated: anyone who reaches this address can "
         "run tasks",
         {{"listen", ToString(config.listen)}});
-  WarnOfFewFiles(file_limit, config.core);
+  WarnOfFewFiles(file_limit, config.core,
+                 settings.http ? settings.http_gateway.http.max_connections : 0);
   auto gateway = StartGateway(settings, (*server)->client_address());
   if (!gateway.ok()) return Fail(gateway.status());
   Log(Level::kInfo, "ready",

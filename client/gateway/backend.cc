@@ -25,7 +25,7 @@ void NameHosts(const std::vector<HostPort>& brokers, StatusInfo* status) {
 absl::StatusOr<StatusInfo> ClusterStatus(const Backend& backend) {
   absl::StatusOr<StatusInfo> status = Error(ErrorCode::kUnavailable, "there is no active broker");
   if (!backend.embedded && backend.connected.load(std::memory_order_relaxed))
-    status = backend.client.Status();
+    status = backend.watcher.Status();
   if (!status.ok()) status = backend.observer.Status();
   if (status.ok()) NameHosts(backend.brokers, &*status);
   return status;

@@ -48,6 +48,7 @@ class Metrics;
 
 struct Backend {
   Client& client;    // of the active broker
+  Client& watcher;   // of the active broker too, and soon says that it does not answer
   Client& observer;  // of the local broker, or of any that answers: also when none is active
   const std::vector<HostPort>& brokers;  // as they were given
   bool embedded;                         // the observer is the local broker's

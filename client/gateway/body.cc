@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "client/json/json.h"
 #include "client/json/read.h"
 
@@ -66,6 +67,19 @@ absl::StatusOr<TaskId> IdOf(const Request& request) {
 absl::Status NoPlace() {
   return Error(ErrorCode::kResourceExhausted,
                "as many requests wait here as the gateway takes; ask without waiting, or later");
+}
+
+bool AwaitEnd(const Backend& backend, const Request& request, TaskId id, int64_t wait_ms) {
+  // How soon the place of one who has gone is free again.
+  constexpr int64_t kLookMs = 1000;
+  const int64_t end_ms = SystemNow().mono_ms + wait_ms;
+  for (int64_t left_ms = wait_ms; left_ms > 0; left_ms = end_ms - SystemNow().mono_ms) {
+    const absl::StatusOr<Outcome> outcome = backend.client.Wait(id, std::min(left_ms, kLookMs));
+    if (outcome.ok()) return true;
+    if (CodeOf(outcome.status()) != ErrorCode::kTimedOut) return false;
+    if (request.peer_gone && request.peer_gone()) return false;
+  }
+  return false;
 }
 
 WaitingRoom::Place EnterIf(bool waits, const Backend& backend) {

@@ -29,6 +29,9 @@ absl::Status ReadIdsBody(const nlohmann::json& body, size_t most, std::vector<Ta
 std::string JsonList(const std::vector<std::string>& documents);
 std::string ItemsJson(const std::vector<ItemResult>& items);
 
+// Waits until the task is over, `wait_ms` have passed, or the peer has gone. Whether it is over.
+bool AwaitEnd(const Backend& backend, const Request& request, TaskId id, int64_t wait_ms);
+
 // A place for a request that waits; none is needed for one that does not.
 WaitingRoom::Place EnterIf(bool waits, const Backend& backend);
 

@@ -21,10 +21,11 @@ constexpr int64_t kJobMs = 20'000;
 constexpr int64_t kMaxAgeMs = int64_t{10} * 366 * 24 * 3600 * 1000;
 constexpr double kMicro = 1e6;
 
-// 16 hexadecimal digits.
+// 16 hexadecimal digits. 0 is no fingerprint: it would stand for all of them.
 bool ParseFingerprint(std::string_view text, uint64_t* to) {
+  if (text.size() != 16) return false;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *to, 16);
-  return error == std::errc() && end == text.data() + text.size();
+  return error == std::errc() && end == text.data() + text.size() && *to != 0;
 }
 
 DeadFilter ReadFilter(Query& query) {
@@ -79,13 +80,19 @@ struct Job {
   uint64_t rate_micro = 0;
 };
 
+// An empty text would match everything, which nobody means by a variable that is not set.
+absl::Status ReadFilterText(const std::string& name, const Json& value, std::string* to) {
+  ZS_RETURN_IF_ERROR(ReadText(name, value, to));
+  return to->empty() ? BadField(name, "is empty; leave it out to take all") : absl::OkStatus();
+}
+
 absl::Status ReadJobField(const std::string& name, const Json& value, Job* job) {
   if (name == "ids") return ReadIds(name, value, kMaxIds, &job->ids);
   if (name == "all") return ReadBool(name, value, &job->all);
   if (name == "dry_run") return ReadBool(name, value, &job->dry_run);
-  if (name == "queue") return ReadText(name, value, &job->filter.queue);
-  if (name == "type") return ReadText(name, value, &job->filter.type);
-  if (name == "error") return ReadText(name, value, &job->filter.error);
+  if (name == "queue") return ReadFilterText(name, value, &job->filter.queue);
+  if (name == "type") return ReadFilterText(name, value, &job->filter.type);
+  if (name == "error") return ReadFilterText(name, value, &job->filter.error);
   if (name == "fingerprint") {
     std::string text;
     ZS_RETURN_IF_ERROR(ReadText(name, value, &text));

@@ -20,6 +20,8 @@ constexpr int64_t kUnavailableMs = 1000;
 constexpr int64_t kMinStatsMs = 500, kMaxStatsMs = 60'000;
 constexpr uint64_t kMaxRate = 1'000'000;
 constexpr int64_t kSecondMs = 1000;
+// How old the place may be from which a reader of few events comes again.
+constexpr int64_t kPlaceMs = 10'000;
 
 struct StreamQuery {
   EventQuery events;
@@ -101,14 +103,25 @@ class EventStream {
     const absl::StatusOr<EventPage> page = backend_.client.Events(query_.events);
     if (!page.ok())
       return out_.Event("unavailable", ErrorJson(page.status())) && out_.Beat(kUnavailableMs);
-    if (page->trimmed && !out_.Event("trimmed", NextJson(page->next))) return false;
+    if (page->trimmed && !out_.Event("trimmed", NextJson(page->next), PositionText(page->next)))
+      return false;
     for (const Event& event : page->events) {
       if (!HasShare()) return JumpAhead();
       const EventPosition behind{Lsn(event.lsn.value() - 1), event.index + 1};
       if (!out_.Event(NameOf(event.kind), EventJson(event), PositionText(behind))) return false;
+      query_.events.from = told_ = behind;
     }
     query_.events.from = page->next;
-    return !page->complete() || out_.Beat(Pause());
+    return KeepPlace() && (!page->complete() || out_.Beat(Pause()));
+  }
+
+  // A reader that was told of nothing for a while, or of nothing yet, comes again from here all the same.
+  bool KeepPlace() {
+    const bool first = told_ == kEventsFromNow;
+    if (!first && (MonoMs() < place_due_ms_ || told_ == query_.events.from)) return true;
+    told_ = query_.events.from;
+    place_due_ms_ = MonoMs() + kPlaceMs;
+    return out_.Place(PositionText(told_));
   }
 
   static std::string NextJson(const EventPosition& next) {
@@ -143,6 +156,8 @@ class EventStream {
   const Backend backend_;
   StreamQuery query_;
   SseWriter out_;
+  EventPosition told_ = kEventsFromNow;  // what the reader would come again with
+  int64_t place_due_ms_ = 0;
   int64_t stats_due_ms_ = 0;
   int64_t second_ms_ = 0;
   uint64_t sent_ = 0;

@@ -4,7 +4,10 @@
 
 namespace zsched::gateway {
 
-void AddHttpFlags(Flags& flags, HttpOptions* options) {
+void AddHttpFlags(Flags& flags, GatewayOptions* gateway) {
+  HttpOptions* options = &gateway->http;
+  flags.List("--http-host", &gateway->hosts,
+             "Names that it may be asked under when it listens on a loopback address", "NAME,NAME");
   flags.Number("--http-connections", &options->max_connections,
                "Connections at a time; half of them may wait for tasks or events", 2, 10'000);
   flags.Size("--http-max-body", &options->max_body_bytes, "Body of a request", 1024,
@@ -22,6 +25,16 @@ void WarnOfOpenAddress(const HostPort& address) {
       "HTTP is not encrypted and asks for no password: anyone who reaches this address can run and "
       "cancel tasks",
       {{"http", ToString(address)}});
+}
+
+void WarnOfFewConnections(uint64_t file_limit, uint64_t connections) {
+  constexpr uint64_t kOwnFiles = 64;
+  if (file_limit >= connections + kOwnFiles) return;
+  Log(Level::kWarn,
+      "too few file descriptors for --http-connections; raise the hard limit (LimitNOFILE= of "
+      "systemd, "
+      "ulimit -Hn) or lower it",
+      {{"limit", file_limit}, {"wanted", connections + kOwnFiles}});
 }
 
 }  // namespace zsched::gateway

@@ -3,6 +3,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/check.h"
+#include "base/clock.h"
+#include "base/line_budget.h"
 #include "base/log.h"
 #include "client/gateway/backend.h"
 #include "client/gateway/body.h"
@@ -39,6 +41,23 @@ bool IsForeign(const Request& request) {
   return host == std::string_view::npos || origin.substr(host + 3) != request.Header("host");
 }
 
+// Names that stand for this machine by themselves.
+bool IsLocalName(std::string_view name) {
+  return name == "localhost" || name == "[::1]" || name.starts_with("127.");
+}
+
+// A page can have its own name lead to this machine, and is then of the same origin as what answers here. So
+// what listens for this machine alone is not asked under any other name than its own.
+bool IsKnownHost(const GatewayOptions& options, const Request& request) {
+  const std::string& listening = options.http.listen.host;
+  if (!IsLocalName(listening) && listening != "::1") return true;
+  std::string_view name = request.Header("host");
+  if (const size_t colon = name.rfind(':'); colon != std::string_view::npos && !name.ends_with(']'))
+    name = name.substr(0, colon);
+  return name.empty() || IsLocalName(name) || name == listening ||
+         std::find(options.hosts.begin(), options.hosts.end(), name) != options.hosts.end();
+}
+
 Reply WrongMethod(const std::vector<Method>& allowed, const Request& request) {
   const std::string names = absl::StrJoin(
       allowed, ", ", [](std::string* out, Method method) { out->append(NameOf(method)); });
@@ -53,7 +72,8 @@ Reply WrongMethod(const std::vector<Method>& allowed, const Request& request) {
 class Gateway::Impl {
  public:
   explicit Impl(const GatewayOptions& options)
-      : waiting_(options.http.max_connections / 2),
+      : options_(options),
+        waiting_(options.http.max_connections / 2),
         router_(
             AllRoutes(),
             {{"/tasks", "/api/v1/tasks"}, {"/jobs", "/api/v1/tasks"}, {"/stats", "/api/v1/stats"}}),
@@ -66,6 +86,9 @@ class Gateway::Impl {
     client.request_timeout_ms = kRequestMs;
     client.on_connection = [this](const absl::Status& status) { OnConnection(status); };
     ZS_ASSIGN_OR_RETURN(client_, Client::Create(client));
+    client.on_connection = nullptr;
+    client.request_timeout_ms = kObserverMs;
+    ZS_ASSIGN_OR_RETURN(watcher_, Client::Create(client));
     ClientOptions observer{.brokers = options.local.empty() ? options.brokers : options.local,
                            .name = options.name,
                            .observe = true};
@@ -73,6 +96,7 @@ class Gateway::Impl {
     ZS_ASSIGN_OR_RETURN(observer_, Client::Create(observer));
     ZS_ASSIGN_OR_RETURN(brokers_, ParseBrokerList(options.brokers));
     backend_ = std::make_unique<Backend>(Backend{.client = *client_,
+                                                 .watcher = *watcher_,
                                                  .observer = *observer_,
                                                  .brokers = brokers_,
                                                  .embedded = !options.local.empty(),
@@ -85,8 +109,8 @@ class Gateway::Impl {
 
   // Clients first: what waits for a broker ends then, and with it the requests that wait.
   void Stop() {
-    if (client_ != nullptr) (void)client_->Close(0);
-    if (observer_ != nullptr) (void)observer_->Close(0);
+    for (const auto& client : {&client_, &watcher_, &observer_})
+      if (*client != nullptr) (void)(*client)->Close(0);
     http_.Stop();
   }
 
@@ -120,6 +144,11 @@ class Gateway::Impl {
     const bool changes = request.method != Method::kGet && operation != "submitTasks";
     const Level level = reply.status >= 500 ? Level::kWarn : changes ? Level::kInfo : Level::kDebug;
     if (!LogEnabled(level)) return;
+    const std::optional<uint64_t> left_out =
+        level == Level::kDebug ? 0 : lines_.Take(SystemNow().mono_ms);
+    if (!left_out) return;
+    if (*left_out > 0)
+      Log(Level::kWarn, "more requests than there are lines for", {{"requests", *left_out}});
     const std::string_view correlation_id =
         reply.correlation_id.empty() ? request.Header("x-correlation-id") : reply.correlation_id;
     Log(level, "request",
@@ -144,6 +173,11 @@ class Gateway::Impl {
       return ProblemReply(
           Error(ErrorCode::kNotFound, "there is nothing here; /openapi.json lists what there is"),
           request);
+    if (!IsKnownHost(options_, request))
+      return ProblemReply(
+          Error(ErrorCode::kPermissionDenied,
+                "this gateway is for its own machine; allow other names by --http-host"),
+          request);
     if (IsForeign(request))
       return ProblemReply(
           Error(ErrorCode::kPermissionDenied, "this request comes from a page of another origin"),
@@ -158,10 +192,12 @@ class Gateway::Impl {
     return match->route->handler(*backend_, request);
   }
 
+  const GatewayOptions options_;
+  LineBudget lines_;
   std::atomic<bool> connected_{false};
   WaitingRoom waiting_;
   Router router_;
-  std::unique_ptr<Client> client_, observer_;
+  std::unique_ptr<Client> client_, watcher_, observer_;
   std::vector<HostPort> brokers_;
   std::unique_ptr<Backend> backend_;
   Metrics metrics_;

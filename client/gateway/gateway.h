@@ -25,6 +25,8 @@ struct GatewayOptions {
   std::string brokers = "127.0.0.1:5570";  // base addresses
   // Of the broker that it runs in: /metrics and /health are of this one. Empty: of the one that serves.
   std::string local{};
+  // Names, besides those of this machine, under which it may be asked when it listens on a loopback address.
+  std::vector<std::string> hosts{};
   std::string name = "zsched-gateway";  // what people see in status
 };
 

@@ -25,8 +25,8 @@ bool IsFieldValue(std::string_view text) {
 }
 
 bool IsTarget(std::string_view text) {
-  return !text.empty() &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > 0x20 && c < 0x7F; });
+  return !text.empty() && std::all_of(text.begin(), text.end(),
+                                      [](unsigned char c) { return c > 0x20 && c < 0x7F; });
 }
 
 std::string_view Trim(std::string_view text) {
@@ -52,9 +52,8 @@ bool HasWord(std::string_view list, std::string_view word) {
     const std::string_view one = Trim(list.substr(0, comma));
     list.remove_prefix(std::min(comma + 1, list.size()));
     if (one.size() == word.size() &&
-        std::equal(one.begin(), one.end(), word.begin(), [](unsigned char a, unsigned char b) {
-          return absl::ascii_tolower(a) == b;
-        }))
+        std::equal(one.begin(), one.end(), word.begin(),
+                   [](unsigned char a, unsigned char b) { return absl::ascii_tolower(a) == b; }))
       return true;
   }
   return false;
@@ -67,12 +66,14 @@ std::optional<HeadError> ParseRequestLine(std::string_view line, Head* head) {
   const std::string_view method = line.substr(0, first), version = line.substr(last + 1);
   std::string_view target = line.substr(first + 1, last - first - 1);
   if (version != "HTTP/1.1" && version != "HTTP/1.0") {
-    if (version.starts_with("HTTP/")) return HeadError{505, "only HTTP/1.0 and HTTP/1.1 are spoken here"};
+    if (version.starts_with("HTTP/"))
+      return HeadError{505, "only HTTP/1.0 and HTTP/1.1 are spoken here"};
     return HeadError{400, "the request line is not METHOD TARGET HTTP/1.1"};
   }
   if (!IsToken(method)) return HeadError{400, "the method is not a word"};
   if (target.size() > kMaxTargetBytes) return HeadError{414, "the request line is too long"};
-  if (!IsTarget(target)) return HeadError{400, "the target of the request has characters that it cannot have"};
+  if (!IsTarget(target))
+    return HeadError{400, "the target of the request has characters that it cannot have"};
   // In absolute form, which proxies use: the same without scheme and host.
   for (const std::string_view scheme : {"http://", "https://"})
     if (target.starts_with(scheme)) {
@@ -81,7 +82,8 @@ std::optional<HeadError> ParseRequestLine(std::string_view line, Head* head) {
       target.remove_prefix(slash);
       break;
     }
-  if (!target.starts_with('/')) return HeadError{400, "the target of the request does not begin with '/'"};
+  if (!target.starts_with('/'))
+    return HeadError{400, "the target of the request does not begin with '/'"};
   head->method = std::string(method);
   head->target = std::string(target);
   head->http_1_0 = version == "HTTP/1.0";
@@ -121,14 +123,16 @@ std::optional<HeadError> TakeMeaning(Head* head) {
     const std::string_view length = value("content-length");
     const auto [end, error] =
         std::from_chars(length.data(), length.data() + length.size(), head->body_bytes);
-    const bool digits = !length.empty() && absl::ascii_isdigit(static_cast<unsigned char>(length[0]));
+    const bool digits =
+        !length.empty() && absl::ascii_isdigit(static_cast<unsigned char>(length[0]));
     if (error == std::errc::result_out_of_range && end == length.data() + length.size())
       head->body_bytes = UINT64_MAX;
     else if (!digits || error != std::errc() || end != length.data() + length.size())
       return HeadError{400, "Content-Length is not a number"};
   }
   const std::string_view connection = value("connection");
-  head->keep_alive = head->http_1_0 ? HasWord(connection, "keep-alive") : !HasWord(connection, "close");
+  head->keep_alive =
+      head->http_1_0 ? HasWord(connection, "keep-alive") : !HasWord(connection, "close");
   head->expects_continue = !head->http_1_0 && HasWord(value("expect"), "100-continue");
   return std::nullopt;
 }

@@ -25,7 +25,8 @@ inline constexpr size_t kMaxHeaders = 100;
 struct Head {
   std::string method;
   std::string target;  // in origin form: begins with '/'
-  std::map<std::string, std::string, std::less<>> headers;  // by lower-case name, values as they came
+  std::map<std::string, std::string, std::less<>>
+      headers;  // by lower-case name, values as they came
   uint64_t body_bytes = 0;
   bool http_1_0 = false;
   bool keep_alive = true;

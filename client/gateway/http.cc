@@ -16,6 +16,9 @@ namespace {
 // Seconds that one who met a full queue, or no broker, is asked to wait.
 constexpr int kRetryAfterSeconds = 1;
 
+// A message may quote what was sent; whoever sent it has it.
+constexpr size_t kMaxDetailBytes = 1024;
+
 struct HttpError {
   ErrorCode code;
   int status;
@@ -35,37 +38,6 @@ constexpr HttpError kStatuses[] = {
     {ErrorCode::kTimedOut, 504},
     {ErrorCode::kTooLarge, 413},
 };
-
-std::string_view TitleOf(int status) {
-  switch (status) {
-    case 400:
-      return "Bad Request";
-    case 403:
-      return "Forbidden";
-    case 404:
-      return "Not Found";
-    case 405:
-      return "Method Not Allowed";
-    case 409:
-      return "Conflict";
-    case 413:
-      return "Content Too Large";
-    case 414:
-      return "URI Too Long";
-    case 415:
-      return "Unsupported Media Type";
-    case 422:
-      return "Unprocessable Content";
-    case 429:
-      return "Too Many Requests";
-    case 503:
-      return "Service Unavailable";
-    case 504:
-      return "Gateway Timeout";
-    default:
-      return "Internal Server Error";
-  }
-}
 
 int HexDigit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -121,6 +93,43 @@ size_t Arguments(const Route& route) {
 
 }  // namespace
 
+std::string_view TitleOf(int status) {
+  switch (status) {
+    case 400:
+      return "Bad Request";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 409:
+      return "Conflict";
+    case 411:
+      return "Length Required";
+    case 413:
+      return "Content Too Large";
+    case 414:
+      return "URI Too Long";
+    case 415:
+      return "Unsupported Media Type";
+    case 422:
+      return "Unprocessable Content";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 429:
+      return "Too Many Requests";
+    case 503:
+      return "Service Unavailable";
+    case 505:
+      return "HTTP Version Not Supported";
+    case 504:
+      return "Gateway Timeout";
+    default:
+      return "Internal Server Error";
+  }
+}
+
 std::string_view NameOf(Method method) {
   switch (method) {
     case Method::kGet:
@@ -173,13 +182,14 @@ Reply JsonReply(int status, std::string json) {
 
 Reply ProblemReply(int status, const absl::Status& error, const Request& request) {
   const ErrorCode code = CodeOf(error);
-  const nlohmann::ordered_json problem = {{"type", absl::StrCat("/errors#", TextOf(code).data())},
-                                          {"title", std::string(TitleOf(status))},
-                                          {"status", status},
-                                          {"detail", MessageOf(error)},
-                                          {"instance", request.path},
-                                          {"code", std::string(TextOf(code))},
-                                          {"retryable", IsRetryable(code)}};
+  const nlohmann::ordered_json problem = {
+      {"type", absl::StrCat("/errors#", TextOf(code).data())},
+      {"title", std::string(TitleOf(status))},
+      {"status", status},
+      {"detail", std::string(CutUtf8(MessageOf(error), kMaxDetailBytes))},
+      {"instance", request.path},
+      {"code", std::string(TextOf(code))},
+      {"retryable", IsRetryable(code)}};
   Reply reply = JsonReply(
       status, problem.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
   reply.content_type = "application/problem+json";

@@ -36,6 +36,9 @@ struct Request {
       headers{};  // by lower-case name; the first of each
   std::string body{};
   std::string remote{};  // address of the peer, for the log
+  bool http_1_0 = false;
+  // Whether there is nobody left to answer to. Empty: nobody knows.
+  std::function<bool()> peer_gone{};
 
   // An argument of the route; it has one of that name.
   const std::string& Arg(const std::string& name) const { return args.at(name); }
@@ -67,6 +70,9 @@ struct Reply {
   std::string task{};
   std::string correlation_id{};
 };
+
+// "Not Found"
+std::string_view TitleOf(int status);
 
 Reply JsonReply(int status, std::string json);
 // RFC 9457, with the code of the registry; docs/rest.md has the status of each.

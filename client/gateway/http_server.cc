@@ -1,5 +1,7 @@
 #include "client/gateway/http_server.h"
 
+#include <netdb.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -9,72 +11,82 @@
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "client/gateway/connection.h"
+#include "client/gateway/head.h"
 #include "schemas/errors.h"
 
 namespace zsched::gateway {
 namespace {
 
-// Longer paths are nobody's; the library matches them by a regular expression, which costs stack.
-constexpr size_t kMaxPathBytes = 2048;
 // Of one connection, so that a balancer in front can move clients.
 constexpr int kMaxRequests = 100'000;
-// Connections that the kernel holds until they are accepted.
-constexpr int kBacklog = 512;
 // A stream with nothing to say looks so often whether its reader is still there.
 constexpr int64_t kStreamLookMs = 100;
+// Connections that the kernel holds until they are accepted: a burst of clients.
+constexpr int kBacklog = 512;
+// How soon the listener hears that the gateway ends, and tries again after an error of accept().
+constexpr int kAcceptLookMs = 100;
+// Bodies larger than this share max_bodies_bytes.
+constexpr uint64_t kSmallBodyBytes = 64 << 10;
 
-// What one connection too many gets; without the library, on the thread that accepts.
-const std::string& BusyAnswer() {
-  static const std::string* const answer = [] {
-    Request none;
-    none.path = "/";
-    const Reply reply = ProblemReply(
-        503,
-        Error(ErrorCode::kResourceExhausted, "the gateway has as many connections as it takes"),
-        none);
-    return new std::string(absl::StrCat(
-        "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: ",
-        reply.content_type, "\r\nContent-Length: ", reply.body.size(), "\r\n\r\n", reply.body));
-  }();
-  return *answer;
+struct Served {
+  Connection& connection;
+  Request request;
+};
+// The request that this thread has given to the library.
+thread_local Served* serving = nullptr;
+
+std::optional<Method> MethodOf(std::string_view name) {
+  if (name == "HEAD") return Method::kGet;
+  for (Method method : {Method::kGet, Method::kPost, Method::kPut, Method::kPatch, Method::kDelete})
+    if (NameOf(method) == name) return method;
+  return std::nullopt;
 }
 
-// The connection that this thread serves.
-thread_local Connection* serving = nullptr;
-// This thread accepts, and there is no thread left for the connection at hand.
-thread_local bool refusing = false;
+absl::Status Malformed(std::string what) { return Error(ErrorCode::kMalformed, std::move(what)); }
 
-// A thread for each connection, made when there is none to spare, kept while it is used now and then.
-class ConnectionThreads : public httplib::TaskQueue {
+// A whole answer as text, for what never reaches the library. The connection ends with it.
+std::string LastAnswer(const Reply& reply) {
+  std::string text =
+      absl::StrCat("HTTP/1.1 ", reply.status, " ", std::string(TitleOf(reply.status)),
+                   "\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n"
+                   "Cache-Control: no-store\r\nContent-Type: ",
+                   reply.content_type, "\r\nContent-Length: ", reply.body.size(), "\r\n");
+  for (const auto& [name, value] : reply.headers) absl::StrAppend(&text, name, ": ", value, "\r\n");
+  return absl::StrCat(text, "\r\n", reply.body);
+}
+
+// A thread for each connection: made when there is none to spare, kept for the next one.
+class ConnectionThreads {
  public:
   explicit ConnectionThreads(size_t most) : most_(most) {}
 
-  void enqueue(std::function<void()> serve) override {
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      if (idle_ > waiting_.size() || threads_.size() < most_) {
-        waiting_.push_back(std::move(serve));
-        if (waiting_.size() > idle_) threads_.emplace_back([this] { Run(); });
-        lock.unlock();
-        work_.notify_one();
-        return;
+  // False: there is no thread for it, and there may be none.
+  bool Run(std::function<void()> serve) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (idle_ <= waiting_.size()) {
+      if (threads_.size() >= most_) return false;
+      try {
+        threads_.emplace_back([this] { Work(); });
+      } catch (const std::system_error&) {
+        return false;  // the system gives none; those that are there go on
       }
+      ++idle_;  // it is about to be
     }
-    refusing = true;
-    serve();
-    refusing = false;
+    waiting_.push_back(std::move(serve));
+    lock.unlock();
+    work_.notify_one();
+    return true;
   }
 
-  void shutdown() override {
+  void Stop() {
     {
       std::unique_lock<std::mutex> lock(mutex_);
       stop_ = true;
@@ -85,18 +97,19 @@ class ConnectionThreads : public httplib::TaskQueue {
   }
 
  private:
-  void Run() {
+  void Work() {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-      ++idle_;
       work_.wait(lock, [this] { return stop_ || !waiting_.empty(); });
-      --idle_;
       if (waiting_.empty()) return;
+      --idle_;
       std::function<void()> serve = std::move(waiting_.front());
       waiting_.pop_front();
       lock.unlock();
       serve();
+      serve = nullptr;
       lock.lock();
+      ++idle_;
     }
   }
 
@@ -105,29 +118,27 @@ class ConnectionThreads : public httplib::TaskQueue {
   std::condition_variable work_;
   std::deque<std::function<void()>> waiting_;
   std::vector<std::thread> threads_;
-  size_t idle_ = 0;
+  size_t idle_ = 0;  // threads that wait, or are about to
   bool stop_ = false;
 };
 
-std::optional<Method> MethodOf(const std::string& name) {
-  if (name == "HEAD") return Method::kGet;
-  for (Method method : {Method::kGet, Method::kPost, Method::kPut, Method::kPatch, Method::kDelete})
-    if (NameOf(method) == name) return method;
-  return std::nullopt;
-}
+// A part of the bytes that bodies in work may have together.
+class BodyShare {
+ public:
+  BodyShare(std::atomic<int64_t>& left, uint64_t bytes)
+      : left_(left), bytes_(bytes <= kSmallBodyBytes ? 0 : static_cast<int64_t>(bytes)) {
+    granted_ = left_.fetch_sub(bytes_) >= bytes_;
+  }
+  ~BodyShare() { left_.fetch_add(bytes_); }
+  BodyShare(const BodyShare&) = delete;
+  BodyShare& operator=(const BodyShare&) = delete;
+  bool granted() const { return granted_; }
 
-Request RequestOf(const httplib::Request& from) {
-  Request request;
-  request.method = MethodOf(from.method).value_or(Method::kGet);
-  request.path = from.target.substr(0, from.target.find_first_of("?#"));
-  const std::string_view target = std::string_view(from.target).substr(0, from.target.find('#'));
-  if (const size_t mark = target.find('?'); mark != std::string_view::npos)
-    request.ParseQuery(target.substr(mark + 1));
-  for (const auto& [name, value] : from.headers)
-    request.headers.emplace(absl::AsciiStrToLower(name), value);
-  request.remote = from.remote_addr;
-  return request;
-}
+ private:
+  std::atomic<int64_t>& left_;
+  const int64_t bytes_;
+  bool granted_ = false;
+};
 
 // Writes what a stream says through the library's chunks, and looks after the reader.
 class StreamSink final : public Sink {
@@ -152,198 +163,216 @@ class StreamSink final : public Sink {
   const std::atomic<bool>& stop_;
 };
 
-absl::Status Malformed(std::string what) { return Error(ErrorCode::kMalformed, std::move(what)); }
+Request RequestOf(const Head& head, Connection& connection) {
+  Request request;
+  request.method = MethodOf(head.method).value_or(Method::kGet);
+  const std::string_view target = std::string_view(head.target).substr(0, head.target.find('#'));
+  const size_t mark = std::min(target.find('?'), target.size());
+  request.path = std::string(target.substr(0, mark));
+  if (mark < target.size()) request.ParseQuery(target.substr(mark + 1));
+  request.headers = head.headers;
+  request.http_1_0 = head.http_1_0;
+  request.peer_gone = [&connection] { return connection.PeerGone(); };
+  int port = 0;
+  connection.get_remote_ip_and_port(request.remote, port);
+  return request;
+}
+
+// A listening socket. UNAVAILABLE says why there is none; port 0 becomes the one that was free.
+absl::StatusOr<int> Listen(HostPort& address) {
+  const auto failed = [&](const char* why) {
+    return Error(ErrorCode::kUnavailable,
+                 absl::StrCat("cannot listen on ", ToString(address), ": ", why));
+  };
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const std::string port = std::to_string(address.port);
+  const char* host = address.host == "*" ? nullptr : address.host.c_str();
+  if (const int error = getaddrinfo(host, port.c_str(), &hints, &found); error != 0)
+    return failed(gai_strerror(error));
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, &freeaddrinfo);
+  const int fd = socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return failed(std::strerror(errno));
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  sockaddr_storage bound{};
+  socklen_t size = sizeof bound;
+  if (bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, kBacklog) != 0 ||
+      getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
+    const int error = errno;
+    close(fd);
+    return failed(std::strerror(error));
+  }
+  char number[NI_MAXSERV];
+  if (getnameinfo(reinterpret_cast<sockaddr*>(&bound), size, nullptr, 0, number, sizeof number,
+                  NI_NUMERICSERV) == 0)
+    address.port = std::atoi(number);
+  return fd;
+}
 
 }  // namespace
 
 class HttpServer::Impl final : public httplib::Server {
  public:
-  Impl(const HttpOptions& options, Serve serve) : options_(options), serve_(std::move(serve)) {
-    new_task_queue = [this] { return new ConnectionThreads(options_.max_connections); };
-    const auto with_body = [this](const httplib::Request& request, httplib::Response& response,
-                                  const httplib::ContentReader& body) {
-      AnswerWithBody(request, response, body);
-    };
-    const auto without_body = [this](const httplib::Request& request, httplib::Response& response) {
-      Answer(RequestOf(request), request, response);
-    };
-    constexpr char kAnyPath[] = "[\\s\\S]*";
-    // Not the library's SO_REUSEPORT, which lets two gateways share a port by mistake.
-    set_socket_options([](socket_t listener) {
-      const int on = 1;
-      setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    });
+  Impl(const HttpOptions& options, Serve serve)
+      : options_(options),
+        serve_(std::move(serve)),
+        threads_(options.max_connections),
+        bodies_left_(static_cast<int64_t>(options.max_bodies_bytes)) {
     set_keep_alive_timeout(options_.idle_ms / 1000);
     set_keep_alive_max_count(kMaxRequests);
-    Get(kAnyPath, without_body);
-    Options(kAnyPath, without_body);
-    Post(kAnyPath, with_body);
-    Put(kAnyPath, with_body);
-    Patch(kAnyPath, with_body);
-    Delete(kAnyPath, with_body);
-    set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
-      if (request.target.size() <= kMaxPathBytes) return HandlerResponse::Unhandled;
-      serving->Abandon();
-      Send(ProblemReply(414, Malformed("the request line is too long"), RequestOf(request)),
-           response);
-      return HandlerResponse::Handled;
-    });
-    // What the library refuses by itself: the request line, the method, the version.
-    set_error_handler(
-        HandlerWithResponse([this](const httplib::Request& request, httplib::Response& response) {
-          if (!response.body.empty()) return HandlerResponse::Unhandled;
-          serving->Abandon();
-          Send(ProblemReply(response.status, Malformed("this is no request that can be answered"),
-                            RequestOf(request)),
-               response);
-          return HandlerResponse::Handled;
-        }));
+    // What the library gets is a request for "/" without a body: the real one is in `serving`.
+    const auto answer = [this](const httplib::Request&, httplib::Response& response) {
+      Send(serve_(serving->request), response);
+    };
+    Get("/", answer);
+    Post("/", answer);
+    Put("/", answer);
+    Patch("/", answer);
+    Delete("/", answer);
     set_exception_handler(
-        [this](const httplib::Request& request, httplib::Response& response, std::exception_ptr) {
+        [this](const httplib::Request&, httplib::Response& response, std::exception_ptr) {
           Send(ProblemReply(Error(ErrorCode::kInternal, "the request could not be answered"),
-                            RequestOf(request)),
+                            serving->request),
                response);
         });
   }
+  ~Impl() override { StopServing(); }
 
   absl::Status Start() {
     address_ = options_.listen;
-    bool bound = false;
-    errno = 0;
-    if (address_.port == 0) {
-      const int port = bind_to_any_port(address_.host);
-      bound = port > 0;
-      if (bound) address_.port = port;
-    } else {
-      bound = bind_to_port(address_.host, address_.port);
-    }
-    if (!bound)
-      return Error(ErrorCode::kUnavailable,
-                   absl::StrCat("cannot listen on ", ToString(address_), ": ",
-                                errno == 0 ? "no such address" : std::strerror(errno)));
-    // The library lets five connections wait; a burst of them would be turned away, to try again a second later.
-    (void)::listen(svr_sock_, kBacklog);
-    listener_ = std::thread([this] { listen_after_bind(); });
+    ZS_ASSIGN_OR_RETURN(listening_, Listen(address_));
+    listener_ = std::thread([this] { AcceptAll(); });
     return absl::OkStatus();
   }
 
-  void Stop() {
+  void StopServing() {
     if (!listener_.joinable()) return;
     stop_.store(true);
-    // The library's stop() does nothing until its loop has begun.
-    while (!is_running() && svr_sock_ != INVALID_SOCKET)
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    stop();
     listener_.join();
+    close(listening_);
+    threads_.Stop();
   }
 
   const HostPort& address() const { return address_; }
 
  private:
-  bool process_and_close_socket(socket_t socket) override {
-    if (refusing) {
-      const std::string& answer = BusyAnswer();
-      (void)send(socket, answer.data(), answer.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-      shutdown(socket, SHUT_WR);
-      close(socket);
-      return false;
+  // Whatever accept() says, it is tried again: its errors are those of one connection, or pass.
+  void AcceptAll() {
+    bool failing = false;
+    while (!stop_) {
+      pollfd one{.fd = listening_, .events = POLLIN, .revents = 0};
+      if (poll(&one, 1, kAcceptLookMs) <= 0) continue;
+      const int fd = accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC);
+      if (fd >= 0) {
+        failing = false;
+        if (!threads_.Run([this, fd] { ServeConnection(fd); })) Refuse(fd);
+      } else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+        if (!failing)
+          Log(Level::kWarn, "connections cannot be accepted", {{"error", std::strerror(errno)}});
+        failing = true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(kAcceptLookMs));
+      }
     }
-    Connection connection(socket, options_.write_ms, stop_);
-    serving = &connection;
-    int left = kMaxRequests;
+  }
+
+  static void Refuse(int fd) {
+    static const std::string* const answer = [] {
+      Request none;
+      none.path = "/";
+      return new std::string(LastAnswer(ProblemReply(
+          503,
+          Error(ErrorCode::kResourceExhausted, "the gateway has as many connections as it takes"),
+          none)));
+    }();
+    (void)send(fd, answer->data(), answer->size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    shutdown(fd, SHUT_WR);
+    close(fd);
+  }
+
+  void ServeConnection(int fd) {
+    Connection connection(fd, options_.write_ms, stop_);
+    bool open = true;
+    for (int left = kMaxRequests; open && left > 0 && connection.AwaitRequest(options_.idle_ms);
+         --left)
+      open = ServeRequest(connection, left == 1);
+  }
+
+  // False: the connection ends.
+  bool ServeRequest(Connection& connection, bool last) {
+    const std::optional<std::string> text = connection.ReadHead(options_.request_ms);
+    if (!text && connection.head_too_long())
+      return GiveUp(connection, 431, Malformed("the headers are too long"));
+    if (!text) return false;
+    auto read = ParseHead(*text);
+    if (const HeadError* error = std::get_if<HeadError>(&read))
+      return GiveUp(connection, error->status, Malformed(std::string(error->what)));
+    const Head& head = std::get<Head>(read);
+    Request request = RequestOf(head, connection);
+    if (head.body_bytes > options_.max_body_bytes)
+      return GiveUp(connection, 413,
+                    Error(ErrorCode::kTooLarge, absl::StrCat("the body is longer than ",
+                                                             options_.max_body_bytes, " bytes")));
+    const BodyShare share(bodies_left_, head.body_bytes);
+    if (!share.granted())
+      return GiveUp(connection, 429,
+                    Error(ErrorCode::kResourceExhausted, "too many large bodies are here at once"));
+    if (!MethodOf(head.method))
+      return GiveUp(connection, 405, Malformed("this method is not taken anywhere"));
+    if (head.expects_continue && head.body_bytes > 0)
+      connection.write("HTTP/1.1 100 Continue\r\n\r\n");
+    if (!connection.ReadBody(head.body_bytes, &request.body)) return false;
+    return Answer(connection, head, std::move(request), last);
+  }
+
+  bool Answer(Connection& connection, const Head& head, Request request, bool last) {
+    const bool close = last || !head.keep_alive;
+    const auto encoding = head.headers.find("accept-encoding");
+    connection.Offer(absl::StrCat(head.method, " / HTTP/1.1\r\n",
+                                  encoding == head.headers.end()
+                                      ? ""
+                                      : absl::StrCat("Accept-Encoding: ", encoding->second, "\r\n"),
+                                  close ? "Connection: close\r\n" : "",
+                                  "Content-Length: 0\r\n\r\n"));
+    Served served{connection, std::move(request)};
+    serving = &served;
     bool closed = false;
-    while (!closed && !connection.abandoned() && left > 0 &&
-           connection.AwaitRequest(options_.idle_ms)) {
-      connection.BeginRequest(options_.request_ms);
-      if (!process_request(connection, --left == 0, closed, [&](httplib::Request& request) {
-            connection.BeginBody();
-            // Parts of an answer are of no use here, and a list of a thousand overlapping ones costs a lot.
-            request.ranges.clear();
-          }))
-        closed = true;
-      if (!connection.Flush()) closed = true;
-    }
+    const bool done = process_request(connection, close, closed, nullptr);
     serving = nullptr;
-    return true;
+    return connection.Flush() && done && !closed && !close;
   }
 
-  // How many bytes of body are announced; nullopt: chunked. The library believes any number, and reads to
-  // the end of the connection when there is none.
-  absl::StatusOr<std::optional<uint64_t>> BodyBytes(const httplib::Request& from) const {
-    const bool chunked = from.has_header("Transfer-Encoding");
-    const size_t lengths = from.get_header_value_count("Content-Length");
-    if (lengths > 1 || (chunked && lengths > 0))
-      return Malformed("Content-Length and Transfer-Encoding: give one of them, once");
-    if (chunked) return std::nullopt;
-    uint64_t bytes = 0;
-    const std::string text = from.get_header_value("Content-Length");
-    if (lengths == 1 &&
-        (text.empty() || !absl::ascii_isdigit(static_cast<unsigned char>(text[0])) ||
-         !absl::SimpleAtoi(text, &bytes)))
-      return Malformed("Content-Length is not a number");
-    return bytes;
-  }
-
-  absl::Status TooLarge() const {
-    return Error(ErrorCode::kTooLarge,
-                 absl::StrCat("the body is longer than ", options_.max_body_bytes, " bytes"));
-  }
-
-  absl::Status ReadBody(const httplib::Request& from, const httplib::ContentReader& body,
-                        std::string* to) const {
-    ZS_ASSIGN_OR_RETURN(const std::optional<uint64_t> bytes, BodyBytes(from));
-    if (bytes == 0) return absl::OkStatus();
-    if (bytes && *bytes > options_.max_body_bytes) return TooLarge();
-    bool fits = true;
-    const bool whole = body([&](const char* data, size_t size) {
-      fits = to->size() + size <= options_.max_body_bytes;
-      if (fits) to->append(data, size);
-      return fits;
-    });
-    if (!fits) return TooLarge();
-    return whole ? absl::OkStatus() : Malformed("the body did not arrive whole, or not in time");
-  }
-
-  void AnswerWithBody(const httplib::Request& from, httplib::Response& response,
-                      const httplib::ContentReader& body) {
-    Request request = RequestOf(from);
-    // The library would take it apart, and hand over the parts alone.
-    if (from.is_multipart_form_data()) {
-      serving->Abandon();
-      return Send(
-          ProblemReply(415, Malformed("the body is multipart; send application/json"), request),
-          response);
-    }
-    const absl::Status read = ReadBody(from, body, &request.body);
-    if (read.ok()) return Answer(std::move(request), from, response);
-    serving->Abandon();
-    Send(ProblemReply(read, request), response);
-  }
-
-  void Answer(Request request, const httplib::Request& from, httplib::Response& response) {
-    Reply reply = MethodOf(from.method)
-                      ? serve_(request)
-                      : ProblemReply(405, Malformed("this method is not taken anywhere"), request);
-    Send(std::move(reply), response);
+  // Answers what never gets to a handler. What else comes on this connection is not looked at.
+  bool GiveUp(Connection& connection, int status, const absl::Status& error) {
+    Request request;
+    request.path = "/";
+    connection.Abandon();
+    connection.write(LastAnswer(ProblemReply(status, error, request)));
+    connection.Flush();
+    return false;
   }
 
   void Send(Reply reply, httplib::Response& response) {
     response.status = reply.status;
     response.set_header("X-Content-Type-Options", "nosniff");
-    if (serving->abandoned()) response.set_header("Connection", "close");
     bool cached = false;
     for (const auto& [name, value] : reply.headers) {
       response.set_header(name, value);
       cached = cached || name == "Cache-Control";
     }
     if (!cached) response.set_header("Cache-Control", "no-store");
-    if (!reply.stream) return response.set_content(reply.body, reply.content_type);
+    if (!reply.stream) {
+      if (!reply.body.empty()) response.set_content(reply.body, reply.content_type);
+      return;
+    }
     response.set_chunked_content_provider(
         reply.content_type,
         [this, stream = std::move(reply.stream)](size_t, httplib::DataSink& chunks) {
-          StreamSink sink(chunks, *serving, stop_);
+          StreamSink sink(chunks, serving->connection, stop_);
           // The headers, for a reader that waits for them before anything has happened.
-          if (serving->Flush()) stream(sink);
+          if (serving->connection.Flush()) stream(sink);
           chunks.done();
           return true;
         });
@@ -352,15 +381,18 @@ class HttpServer::Impl final : public httplib::Server {
   const HttpOptions options_;
   const Serve serve_;
   HostPort address_;
-  std::thread listener_;
+  ConnectionThreads threads_;
+  std::atomic<int64_t> bodies_left_;
   std::atomic<bool> stop_{false};
+  int listening_ = -1;
+  std::thread listener_;
 };
 
 HttpServer::HttpServer(const HttpOptions& options, Serve serve)
     : impl_(std::make_unique<Impl>(options, std::move(serve))) {}
 HttpServer::~HttpServer() { Stop(); }
 absl::Status HttpServer::Start() { return impl_->Start(); }
-void HttpServer::Stop() { impl_->Stop(); }
+void HttpServer::Stop() { impl_->StopServing(); }
 const HostPort& HttpServer::address() const { return impl_->address(); }
 
 }  // namespace zsched::gateway

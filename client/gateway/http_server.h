@@ -4,8 +4,9 @@
 //   accept ──▶ a thread for each connection (at most max_connections; one more is told 503)
 //                 wait for a request (idle_ms) ▶ read it (request_ms) ▶ handler ▶ answer (write_ms) ▶ …
 //
-// What a slow or hostile peer can hold is one connection, for these times; the library by itself would
-// wait for each single byte anew.
+// What a slow or hostile peer can hold is one connection, for these times. Sockets, heads (head.h) and bodies
+// are read here; the library gets a plain request for each, finds its method's handler and writes the answer:
+// status, headers, compression, chunks.
 //
 // Example:
 //   HttpServer server(options, [](const Request& request) { return Answer(request); });
@@ -30,9 +31,11 @@ struct HttpOptions {
   HostPort listen;                          // port 0 takes a free one
   size_t max_connections = 512;             // each costs a thread while it lasts
   size_t max_body_bytes = size_t{8} << 20;  // some ten thousand small tasks
-  int64_t idle_ms = 60'000;                 // for the next request of a connection
-  int64_t request_ms = 10'000;              // from its first byte to its last
-  int64_t write_ms = 10'000;                // for the peer to take what its buffers hold
+  // Of large bodies together: JSON takes some ten times as much while it is read.
+  size_t max_bodies_bytes = size_t{64} << 20;
+  int64_t idle_ms = 60'000;     // for the next request of a connection
+  int64_t request_ms = 10'000;  // from its first byte to its last
+  int64_t write_ms = 10'000;    // for the peer to take what its buffers hold
 };
 
 class HttpServer {

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/config.h"
+#include "base/file_limit.h"
 #include "base/log.h"
 #include "base/reload.h"
 #include "client/gateway/flags.h"
@@ -38,7 +39,7 @@ void AddFlags(Flags& flags, Settings& settings) {
   flags.Brokers("--brokers", &settings.brokers, "Brokers of the cluster");
   flags.Address("--listen", &settings.gateway.http.listen,
                 "Where to serve HTTP; port 0 takes a free one");
-  AddHttpFlags(flags, &settings.gateway.http);
+  AddHttpFlags(flags, &settings.gateway);
   AddLogFlags(flags, &settings.log);
   flags.Switch("--check-config", &settings.check,
                "Read all settings, print them with their sources, and end");
@@ -57,6 +58,7 @@ int Main(int argc, char** argv) {
   if (const std::optional<int> code = flags.Parse(argc, argv)) return *code;
   if (settings.check) return flags.PrintSettings();
   InitLog(settings.log);
+  WarnOfFewConnections(RaiseFileLimit(), settings.gateway.http.max_connections);
   struct sigaction action {};
   action.sa_handler = OnSignal;
   sigset_t blocked, before;

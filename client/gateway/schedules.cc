@@ -1,5 +1,7 @@
 // /schedules: time schedules, and previews of when expressions fire.
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
@@ -103,10 +105,26 @@ Reply Backfill(const Backend& backend, const Request& request) {
   return items.ok() ? JsonReply(200, ItemsJson(*items)) : ProblemReply(items.status(), request);
 }
 
+// The zone library keeps every name that it was ever asked for, also those of no zone: it is not asked for
+// these.
+bool IsZone(std::string_view name) {
+  if (name == "UTC") return true;
+  if (name.empty() || name.size() > cron::kMaxZoneNameBytes || name.front() == '/' ||
+      name.find("..") != std::string_view::npos)
+    return false;
+  const char* given = std::getenv("TZDIR");
+  std::filesystem::path path(given != nullptr && *given != '\0' ? given : "/usr/share/zoneinfo");
+  std::error_code error;
+  return std::filesystem::is_regular_file(path / name, error);
+}
+
 Reply Coming(const Request& request, const std::string& expression, const std::string& zone_name,
              int64_t anchor_ms, int64_t from_ms, uint64_t count) {
   const absl::StatusOr<cron::Schedule> schedule = cron::Parse(expression);
   if (!schedule.ok()) return ProblemReply(schedule.status(), request);
+  if (!IsZone(zone_name))
+    return ProblemReply(
+        BadField("tz", "is not in the zone database; write it like Europe/Berlin or UTC"), request);
   const absl::StatusOr<absl::TimeZone> zone = cron::LoadZone(zone_name);
   if (!zone.ok()) return ProblemReply(zone.status(), request);
   return JsonReply(200, CronNextJson(cron::NextTimes(*schedule, *zone, from_ms, anchor_ms, count),

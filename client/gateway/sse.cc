@@ -18,6 +18,12 @@ bool SseWriter::Event(std::string_view name, std::string_view data, std::string_
   return sink_.Write(text);
 }
 
+bool SseWriter::Place(std::string_view id) {
+  std::string text = "id: ";
+  text.append(id).append("\n\n");
+  return sink_.Write(text);
+}
+
 bool SseWriter::Beat(int64_t ms) {
   if (!sink_.Sleep(ms)) return false;
   silent_ms_ += ms;
@@ -28,6 +34,8 @@ bool SseWriter::Beat(int64_t ms) {
 
 Reply StreamReply(const Backend& backend, const Request& request,
                   std::function<void(Sink&)> stream) {
+  if (request.http_1_0)
+    return ProblemReply(505, Error(ErrorCode::kMalformed, "a stream needs HTTP/1.1"), request);
   auto place = std::make_shared<WaitingRoom::Place>(backend.waiting.Enter());
   if (!*place) return ProblemReply(NoPlace(), request);
   Reply reply;

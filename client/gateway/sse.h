@@ -23,6 +23,8 @@ class SseWriter {
   explicit SseWriter(Sink& sink) : sink_(sink) {}
   // `data` is one line. False: the stream is over.
   bool Event(std::string_view name, std::string_view data, std::string_view id = {});
+  // The place that the reader comes again with, though there is no event there.
+  bool Place(std::string_view id);
   // Lets `ms` pass; says something now and then, so that what stands in between does not take the
   // connection for dead.
   bool Beat(int64_t ms);

@@ -66,6 +66,8 @@ absl::StatusOr<Submission> ReadSubmission(const Request& request) {
 // Nothing is handed to the client before there is a broker: what is refused here was not submitted.
 absl::StatusOr<BatchAck> SubmitAll(const Backend& backend, const std::vector<TaskSpec>& tasks) {
   if (!backend.connected.load(std::memory_order_relaxed)) {
+    const WaitingRoom::Place place = backend.waiting.Enter();
+    if (!place) return NoPlace();
     const absl::Status found = backend.client.WaitForBroker(kBrokerMs);
     if (!found.ok())
       return Error(ErrorCode::kUnavailable, absl::StrCat("no active broker: ", MessageOf(found)));
@@ -80,7 +82,16 @@ absl::StatusOr<BatchAck> SubmitAll(const Backend& backend, const std::vector<Tas
         ErrorCode::kTimedOut,
         "no broker acknowledged the submit in time; it may still happen. Send it again with "
         "the same Idempotency-Key");
-  return answer.get();
+  BatchAck ack = answer.get();
+  // The client was closed, or lost its broker for good: what it had handed over may be there.
+  for (Rejection& rejection : ack.rejected)
+    if (CodeOf(rejection.status) == ErrorCode::kUnavailable)
+      rejection.status =
+          Error(ErrorCode::kTimedOut,
+                absl::StrCat(MessageOf(rejection.status),
+                             "; the submit may have happened. Send it again with the "
+                             "same Idempotency-Key"));
+  return ack;
 }
 
 Json AckJson(const BatchAck& ack) {
@@ -117,9 +128,10 @@ Reply SubmittedOne(const Backend& backend, const Request& request, const TaskSpe
   const TaskId id = ack.ids[0];
   const bool repeated = !ack.repeated.empty();
   Reply reply;
-  if (wait_ms > 0 && backend.client.Wait(id, wait_ms).ok()) {
-    reply = TaskReply(backend, request, id, repeated ? 200 : 201);
-  } else {
+  const bool over = wait_ms > 0 && AwaitEnd(backend, request, id, wait_ms);
+  if (over) reply = TaskReply(backend, request, id, repeated ? 200 : 201);
+  // The task is durable, whatever became of the question how it ended.
+  if (!over || reply.status >= 400) {
     reply = JsonReply(
         wait_ms > 0 ? 202
         : repeated  ? 200
@@ -217,7 +229,7 @@ Reply Get(const Backend& backend, const Request& request) {
   const WaitingRoom::Place place = EnterIf(wait_ms > 0, backend);
   if (wait_ms > 0 && !place) return ProblemReply(NoPlace(), request);
   // Whatever the wait comes to, the answer is the task as it is then.
-  if (wait_ms > 0) (void)backend.client.Wait(*id, wait_ms);
+  if (wait_ms > 0) (void)AwaitEnd(backend, request, *id, wait_ms);
   return TaskReply(backend, request, *id);
 }
 

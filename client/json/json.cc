@@ -323,12 +323,16 @@ std::optional<EventPosition> ParsePosition(std::string_view text) {
   uint32_t index = 0;
   const char* end = text.data() + text.size();
   const auto [dot, error] = std::from_chars(text.data(), end, lsn);
-  if (error != std::errc()) return std::nullopt;
-  if (dot == end) return EventPosition{.after = Lsn(lsn)};
-  const auto [rest, error2] = std::from_chars(dot + 1, end, index);
-  if (*dot != '.' || error2 != std::errc() || rest != end || lsn == 0 || index == UINT32_MAX)
-    return std::nullopt;
-  return EventPosition{.after = Lsn(lsn - 1), .skip = index + 1};
+  if (error != std::errc() || lsn == UINT64_MAX) return std::nullopt;
+  EventPosition position{.after = Lsn(lsn)};
+  if (dot != end) {
+    const auto [rest, error2] = std::from_chars(dot + 1, end, index);
+    if (*dot != '.' || error2 != std::errc() || rest != end || lsn == 0 || index == UINT32_MAX)
+      return std::nullopt;
+    position = {.after = Lsn(lsn - 1), .skip = index + 1};
+  }
+  if (PositionText(position) != text) return std::nullopt;  // leading zeros: it has one spelling
+  return position;
 }
 
 std::string EventJson(const Event& event) {

@@ -223,10 +223,13 @@ absl::Status ReadTemplates(const std::string& where, const Json& value, int dept
                            std::vector<TaskSpec>* to) {
   if (depth > kMaxChainDepth)
     return BadField(where, absl::StrCat("a chain is at most ", kMaxChainDepth, " deep"));
-  const Json list = value.is_array() ? value : Json::array({value});
-  for (size_t i = 0; i < list.size(); ++i)
-    ZS_RETURN_IF_ERROR(
-        ReadSpec(absl::StrCat(where, "[", i, "]"), list[i], depth, &to->emplace_back()));
+  // A single template stands for a list of one.
+  const size_t count = value.is_array() ? value.size() : 1;
+  if (count > kMaxTemplates)
+    return BadField(where, absl::StrCat("has more than ", kMaxTemplates, " templates"));
+  for (size_t i = 0; i < count; ++i)
+    ZS_RETURN_IF_ERROR(ReadSpec(absl::StrCat(where, "[", i, "]"),
+                                value.is_array() ? value[i] : value, depth, &to->emplace_back()));
   return absl::OkStatus();
 }
 
@@ -347,9 +350,11 @@ absl::Status ReadScheduleField(const std::string& name, const Json& value, Sched
                   "paused");
 }
 
-// nlohmann's parser needs no stack for depth, but what walks the result does.
-bool IsTooDeep(std::string_view text) {
+// nlohmann's parser needs no stack for depth, but what walks the result does; and it takes memory for each
+// value, of which a hostile document has one for two bytes. nullptr: neither is out of bounds.
+const char* Excess(std::string_view text) {
   int depth = 0;
+  size_t values = 1;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
@@ -359,20 +364,24 @@ bool IsTooDeep(std::string_view text) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '[' || c == '{') {
-      if (++depth > kMaxJsonDepth) return true;
+      if (++depth > kMaxJsonDepth) return "is too many levels deep";
+      ++values;
     } else if (c == ']' || c == '}') {
       --depth;
+    } else if (c == ',') {
+      ++values;
     }
   }
-  return false;
+  return values > kMaxJsonValues ? "has too many values" : nullptr;
 }
 
 }  // namespace
 
 absl::StatusOr<Json> ParseJson(std::string_view text) {
-  if (IsTooDeep(text))
+  if (const char* excess = Excess(text); excess != nullptr)
     return Error(ErrorCode::kMalformed,
-                 absl::StrCat("the JSON is more than ", kMaxJsonDepth, " levels deep"));
+                 absl::StrCat("the JSON ", excess, "; it may be ", kMaxJsonDepth,
+                              " levels deep and have ", kMaxJsonValues, " values"));
   try {
     return Json::parse(text.begin(), text.end());
   } catch (const Json::exception& error) {

@@ -30,6 +30,8 @@ namespace zsched {
 
 // Objects and lists inside of each other. Deeper ones are nobody's data, and cost a stack frame each.
 inline constexpr int kMaxJsonDepth = 32;
+// Values in one document: ten thousand tasks of thirty fields. Each costs some 60 bytes while it is read.
+inline constexpr size_t kMaxJsonValues = 300'000;
 
 // One document. MALFORMED says where it breaks the format, or that it is too deep.
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text);

@@ -7,6 +7,7 @@
 namespace zsched {
 namespace {
 
+constexpr char kLost[] = "the connection broke before the broker answered: it may have been done";
 constexpr int64_t kSendAgainMs = 20;  // after the socket was full
 
 }  // namespace
@@ -18,7 +19,15 @@ void RequestTable::Add(Request request) {
 }
 
 void RequestTable::OnDown() {
-  for (auto& [number, request] : requests_) request.sent = false;
+  for (auto it = requests_.begin(); it != requests_.end();) {
+    auto next = std::next(it);
+    // Twice would be two of what it makes.
+    if (it->second.type == MessageType::kScheduleRun && it->second.was_sent)
+      Answer(it, Error(ErrorCode::kTimedOut, kLost));
+    else
+      it->second.sent = false;
+    it = next;
+  }
   unsent_ = !requests_.empty();
   send_again_ms_ = 0;
 }
@@ -32,7 +41,7 @@ void RequestTable::Pump(int64_t now_mono_ms, SendRequest send) {
       send_again_ms_ = now_mono_ms + kSendAgainMs;
       return;
     }
-    request.sent = true;
+    request.sent = request.was_sent = true;
   }
   unsent_ = false;
 }
@@ -42,7 +51,9 @@ void RequestTable::Expire(int64_t now_mono_ms, const std::string& why_down) {
     auto next = std::next(it);
     if (it->second.deadline_ms <= now_mono_ms)
       Answer(it, it->second.sent ? Error(ErrorCode::kTimedOut, "the broker did not answer in time")
-                                 : Error(ErrorCode::kUnavailable, "no active broker: " + why_down));
+                 : it->second.was_sent
+                     ? Error(ErrorCode::kTimedOut, kLost)
+                     : Error(ErrorCode::kUnavailable, "no active broker: " + why_down));
     it = next;
   }
 }

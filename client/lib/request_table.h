@@ -1,6 +1,6 @@
-// Queries under way: GET, LIST, RETRY, STATUS and the like. Each is idempotent, so it is sent again
-// on a new session until it is answered or its time is over. Owned by client/lib. No sockets and no
-// clocks.
+// Queries under way: GET, LIST, RETRY, STATUS and the like. Most are idempotent, so they are sent again on a new
+// session until they are answered or their time is over; what is not is sent once. Owned by client/lib. No
+// sockets and no clocks.
 //
 // Threads: the background thread.
 #pragma once
@@ -27,7 +27,8 @@ struct Request {
   std::string body;
   int64_t deadline_ms = 0;  // mono
   ReplyCallback on_reply;
-  bool sent = false;  // on this session
+  bool sent = false;      // on this session
+  bool was_sent = false;  // on any: it may have been heard
 };
 
 class RequestTable {
@@ -39,7 +40,7 @@ class RequestTable {
   // Sends what was not sent on this session. `send` returns false when it has to wait.
   void Pump(int64_t now_mono_ms, SendRequest send);
   // Answers requests whose time is over: TIMED_OUT if they were sent, UNAVAILABLE with `why_down`
-  // if there was no session to send them on.
+  // if there was no session to send them on, so that nobody has heard of them.
   void Expire(int64_t now_mono_ms, const std::string& why_down);
 
   // A frame of a reply type under `number`. False when nobody asked.

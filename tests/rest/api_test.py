@@ -285,11 +285,13 @@ class ApiTest(unittest.TestCase):
         self.assertEqual(["OK"], [item["code"] for item in self.done(self.api.post("/api/v1/dlq/delete", {"ids": [tasks[2]]}))["items"]])
         deleted = self.done(self.api.post("/api/v1/dlq/delete", {"all": True, "queue": queue, "error": "HANDLER"}))
         self.assertEqual({"deleted": 1, "passed": 0, "complete": True}, deleted)
-        self.assertEqual("succeeded", self.done(self.api.post(f"/api/v1/tasks/{self.dead(queue, 'y')}/retry")) and "succeeded")
+        once_more = self.dead(queue, "y")
+        self.assertNotEqual("dead", self.done(self.api.post(f"/api/v1/tasks/{once_more}/retry"))["state"])
+        self.assertEqual("succeeded", self.api.finished(once_more)["state"])
         again = self.dead(queue, "z")
         self.assertEqual(["OK"], [item["code"] for item in self.done(self.api.post("/api/v1/tasks/retry", {"ids": [again]}))["items"]])
         for body in [{}, {"all": False}, {"all": True, "ids": [tasks[0]]}, {"ids": [tasks[0]], "queue": "a"}, {"all": True, "rate": 0},
-                     {"all": True, "fingerprint": "xyz"}, {"all": "yes"}, {"all": True, "tpye": "x"}]:
+                     {"all": True, "fingerprint": "xyz"}, {"all": True, "fingerprint": "0" * 16}, {"all": True, "queue": ""}, {"all": "yes"}, {"all": True, "tpye": "x"}]:
             self.problem(self.api.post("/api/v1/dlq/delete", body), 422, "INVALID_ARGUMENT")
 
     # --- Time schedules

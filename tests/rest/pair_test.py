@@ -19,8 +19,15 @@ class Submitter(threading.Thread):
         self.acknowledged = {}  # key: id
         self.refusals = 0
         self.stop = threading.Event()
+        self.failure = None
 
     def run(self):
+        try:
+            self._submit()
+        except BaseException as error:  # told by the test, which would not hear of it here
+            self.failure = error
+
+    def _submit(self):
         number = 0
         while not self.stop.is_set():
             key = f"{self.prefix}-{number}"
@@ -86,6 +93,7 @@ class PairTest(unittest.TestCase):
             for submitter in submitters:
                 submitter.join(rest.DEADLINE_SECONDS)
                 self.assertFalse(submitter.is_alive())
+                self.assertIsNone(submitter.failure)
             acknowledged = {}
             for submitter in submitters:
                 acknowledged |= submitter.acknowledged

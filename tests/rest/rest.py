@@ -255,6 +255,6 @@ def read_events(response):
         if text:
             name, _, value = text.partition(": ")
             fields[name] = value
-        elif fields:
+        elif "data" in fields:
             yield fields.get("event"), fields.get("id"), json.loads(fields["data"])
             fields = {}

@@ -130,7 +130,7 @@ TEST(Positions, HaveOneSpellingEachWay) {
     EXPECT_EQ(PositionText(*ParsePosition(text)), text);
   EXPECT_EQ(ParsePosition("812.3"), (EventPosition{Lsn(811), 4}));
   for (const char* text : {"", ".", "1.", ".1", "a", "1.a", "-1", "1.2.3", "0.1", "1.4294967295",
-                           "99999999999999999999"})
+                           "99999999999999999999", "18446744073709551615", "007", "1.00"})
     EXPECT_EQ(ParsePosition(text), std::nullopt) << text;
 }
 

@@ -6,11 +6,6 @@
 #include "base/log.h"
 
 namespace zsched::worker {
-namespace {
-
-constexpr int64_t kSecondMs = 1000;
-
-}  // namespace
 
 TaskHandler AttemptLog::Wrap(TaskHandler handler) {
   return [this, handler = std::move(handler)](TaskContext& task) { return Run(handler, task); };
@@ -42,7 +37,7 @@ TaskResult AttemptLog::Run(const TaskHandler& handler, TaskContext& task) {
 }
 
 void AttemptLog::Failed(TaskContext& task, const TaskResult& result) {
-  const std::optional<uint64_t> left_out = TakeLine(SystemNow().mono_ms);
+  const std::optional<uint64_t> left_out = lines_.Take(SystemNow().mono_ms);
   if (!left_out) return;
   if (*left_out > 0)
     Log(Level::kWarn, "more attempts failed than there are lines for", {{"attempts", *left_out}});
@@ -56,17 +51,6 @@ void AttemptLog::Failed(TaskContext& task, const TaskResult& result) {
        {"correlation_id", task.correlation_id()},
        {"code", TextOf(CodeOf(result.status()))},
        {"error", MessageOf(result.status())}});
-}
-
-// Two threads may both begin a second; then it has a few lines more.
-std::optional<uint64_t> AttemptLog::TakeLine(int64_t mono_ms) {
-  const int64_t second = mono_ms / kSecondMs;
-  if (second_.exchange(second, std::memory_order_relaxed) != second)
-    lines_.store(0, std::memory_order_relaxed);
-  if (lines_.fetch_add(1, std::memory_order_relaxed) < kFailureLines)
-    return left_out_.exchange(0, std::memory_order_relaxed);
-  left_out_.fetch_add(1, std::memory_order_relaxed);
-  return std::nullopt;
 }
 
 }  // namespace zsched::worker
