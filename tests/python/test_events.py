@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 import vectors
@@ -222,6 +223,16 @@ def test_lost_events_are_told():
     walk("0").add(EventPage((), EventPosition(400), 900, True))
 
 
+def test_a_follower_asks_again_only_when_that_may_help():
+    follower, serves = walk("5"), SimpleNamespace(closed=False, failed=False)
+    assert not follower.unanswered(zsched.Unavailable("nobody"), serves) and follower.idle
+    with pytest.raises(zsched.PermissionDenied):
+        follower.unanswered(zsched.PermissionDenied("no"), serves)
+    with pytest.raises(zsched.Unavailable):
+        follower.unanswered(zsched.Unavailable("nobody"), SimpleNamespace(closed=False, failed=True))
+    assert follower.unanswered(zsched.Unavailable("closed"), SimpleNamespace(closed=True, failed=False))
+
+
 # --- One broker ---
 
 def test_the_lives_of_tasks_are_told_in_order(client, queue):
@@ -327,6 +338,13 @@ def test_closing_ends_a_follower_that_waits(cluster, queue):
         next(follower)
     with pytest.raises(zsched.Unavailable, match="closed"):
         other.events()
+
+
+def test_a_follower_ends_while_the_close_still_waits_for_acknowledgements():
+    client = zsched.Client("127.0.0.1:1", request_timeout=0.05)
+    client._engine._closing.set()  # as close does, before it waits
+    assert list(client.follow_events()) == []
+    client.close(0)
 
 
 def test_closing_wakes_who_waits_for_more(cluster):

@@ -177,8 +177,8 @@ def events(question: wire.Events, after: EventPosition, limit: int) -> Operation
     following = EventPosition(reply.next, reply.next_skip)
     at = (0, 0) if reply.trimmed or after == EVENTS_FROM_NOW else (after.after, after.skip)
     for event in reply.events:
-        # Before the event, and behind it.
-        if not event.lsn or event.index_ == _U32 or (event.lsn - 1, event.index_) < at:
+        # Before the event, and behind it. There is no record 0.
+        if event.index_ == _U32 or (event.lsn - 1, event.index_) < at:
             raise MalformedFrame("the broker's events are not in order")
         at = (event.lsn - 1, event.index_ + 1)
     if (reply.next, reply.next_skip) < at or reply.next == EVENTS_FROM_NOW.after:
