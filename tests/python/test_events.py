@@ -344,7 +344,7 @@ def test_a_follower_ends_while_the_close_still_waits_for_acknowledgements():
     client = zsched.Client("127.0.0.1:1", request_timeout=0.05)
     client._engine._closing.set()  # as close does, before it waits
     assert list(client.follow_events()) == []
-    client.close(0)
+    client.close()
 
 
 def test_closing_wakes_who_waits_for_more(cluster):
