@@ -19,7 +19,8 @@ using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-constexpr double kMicro = 1e-6, kMilli = 1e-3;
+// Divisors: 100 µs are 0.0001 s then, and not 9.999999999999999e-05.
+constexpr double kMicro = 1e6, kMilli = 1e3;
 // Each has a series for each state. Who has more queues looks at sums; the rest is counted.
 constexpr size_t kMaxQueues = 1000;
 
@@ -123,16 +124,16 @@ std::string HelpOf(std::string_view name) {
 // Names in the broker carry their own units; here all are seconds and bytes.
 struct Unit {
   std::string name;
-  double factor = 1;
+  double divisor = 1;
 };
 Unit InBaseUnits(std::string_view name) {
-  for (const auto& [from, to, factor] :
+  for (const auto& [from, to, divisor] :
        {std::tuple("_microseconds", "_seconds", kMicro), std::tuple("_us", "_seconds", kMicro),
         std::tuple("_ms", "_seconds", kMilli)}) {
     const bool total = name.ends_with(absl::StrCat(from, "_total"));
     if (!total && !name.ends_with(from)) continue;
     const std::string stem(name.substr(0, name.rfind(from)));
-    return {absl::StrCat(stem, to, total ? "_total" : ""), factor};
+    return {absl::StrCat(stem, to, total ? "_total" : ""), divisor};
   }
   return {std::string(name)};
 }
@@ -150,12 +151,12 @@ void AddCounter(const CounterValue& counter, Families& families) {
                             {{"reason", std::string(reason)}});
   }
   const Unit unit = InBaseUnits(name);
-  families.Counter(unit.name, HelpOf(unit.name), value * unit.factor);
+  families.Counter(unit.name, HelpOf(unit.name), value / unit.divisor);
 }
 
 void AddGauge(const CounterValue& gauge, Families& families) {
   const Unit unit = InBaseUnits(gauge.name);
-  const double value = static_cast<double>(gauge.value) * unit.factor;
+  const double value = static_cast<double>(gauge.value) / unit.divisor;
   // What only rises is a counter to those who look at rates.
   if (unit.name.find("cpu_seconds") != std::string::npos)
     return families.Counter(unit.name + "_total", HelpOf(unit.name), value);
@@ -168,12 +169,12 @@ void AddHistogram(const HistogramValue& histogram, Families& families) {
   for (size_t i = 0; i < histogram.counts.size(); ++i) {
     sum += histogram.counts[i];
     const double bound = i < histogram.bounds_us.size()
-                             ? static_cast<double>(histogram.bounds_us[i]) * kMicro
+                             ? static_cast<double>(histogram.bounds_us[i]) / kMicro
                              : std::numeric_limits<double>::infinity();
     sample.histogram.bucket.push_back({sum, bound});
   }
   sample.histogram.sample_count = sum;
-  sample.histogram.sample_sum = static_cast<double>(histogram.sum_us) * kMicro;
+  sample.histogram.sample_sum = static_cast<double>(histogram.sum_us) / kMicro;
   families.Add(histogram.name + "_seconds", HelpOf(histogram.name), MetricType::Histogram,
                std::move(sample));
 }
@@ -191,7 +192,7 @@ void AddQueues(const StatusInfo& status, Families& families) {
                    static_cast<double>(queue.bytes), {{"queue", queue.name}});
     families.Gauge("queue_oldest_seconds",
                    "How long the first ready task of a queue has been ready",
-                   static_cast<double>(queue.oldest_ready_ms) * kMilli, {{"queue", queue.name}});
+                   static_cast<double>(queue.oldest_ready_ms) / kMilli, {{"queue", queue.name}});
   }
   families.Gauge("queues", "Queues that there are", static_cast<double>(status.queues.size()));
   families.Gauge("queues_not_shown", "Queues beyond those that have figures of their own here",
@@ -209,7 +210,7 @@ void AddBroker(const StatusInfo& status, Families& families) {
   families.Gauge("durable_lsn", "Last record on disk",
                  static_cast<double>(status.durable_lsn.value()));
   families.Gauge("uptime_seconds", "Since the broker started",
-                 static_cast<double>(status.uptime_ms) * kMilli);
+                 static_cast<double>(status.uptime_ms) / kMilli);
   families.Gauge("brokers", "Brokers that know of each other",
                  static_cast<double>(status.brokers.size()));
   families.Gauge("workers", "Connected workers", status.workers);
@@ -239,7 +240,7 @@ void AddProcess(std::vector<MetricFamily>& families) {
   families.push_back(Single("process_resident_memory_bytes", "Memory of this process",
                             MetricType::Gauge, static_cast<double>(usage.resident_bytes)));
   families.push_back(Single("process_cpu_seconds_total", "Processor time of this process",
-                            MetricType::Counter, static_cast<double>(usage.cpu_us) * kMicro));
+                            MetricType::Counter, static_cast<double>(usage.cpu_us) / kMicro));
   families.push_back(Single("process_open_fds", "Open file descriptors of this process",
                             MetricType::Gauge, static_cast<double>(usage.open_fds)));
   families.push_back(Single("process_threads", "Threads of this process", MetricType::Gauge,

@@ -8,6 +8,8 @@ import {live} from './live.js';
 const MIN_MS = 1000;
 /** A page that takes long to load, as tasks with large payloads do, rests so many times as long. */
 const REST_FACTOR = 4;
+/** But no longer than this: a request that had to wait for a broker was slow for another reason. */
+const MAX_REST_MS = 5000;
 /** Without any event: what changes quietly, such as a worker's silence. */
 const IDLE_MS = 10_000;
 
@@ -43,7 +45,8 @@ export function autoRefresh({topics, load, signal, minMs = MIN_MS, idleMs = IDLE
     } finally {
       running = null;
       const now = performance.now();
-      readyAt = now + Math.max(minMs, REST_FACTOR * (now - begunAt));
+      const restMs = Math.min(MAX_REST_MS, REST_FACTOR * (now - begunAt));
+      readyAt = now + Math.max(minMs, restMs);
       plan(again ? readyAt - now : Math.max(idleMs, readyAt - now));
     }
   };
@@ -57,6 +60,8 @@ export function autoRefresh({topics, load, signal, minMs = MIN_MS, idleMs = IDLE
     },
     {signal},
   );
+  // What failed while there was no broker is not left standing.
+  live.addEventListener('state', () => live.state === 'live' && run(), {signal});
   document.addEventListener('visibilitychange', run, {signal});
   signal.addEventListener('abort', () => clearTimeout(timer));
   run();
