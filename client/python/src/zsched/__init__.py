@@ -13,9 +13,11 @@ from zsched.errors import (Conflict, InternalError, InvalidArgument, MalformedFr
                            ResourceExhausted, SubmitManyError, TaskCancelled, TaskFailed, TimedOut, TooLarge, Unavailable,
                            ZschedError)
 from zsched.handle import AsyncTaskHandle, TaskHandle
-from zsched.types import Delivery, Durability, Outcome, Overlap, TaskId, TaskInfo, TaskSpec, TaskState
+from zsched.types import (EVENTS_FROM_NOW, EVENTS_FROM_START, Delivery, Durability, Event, EventKind, EventPage,
+                          EventPosition, Outcome, Overlap, TaskId, TaskInfo, TaskSpec, TaskState)
 
-__all__ = ["AsyncClient", "AsyncTaskHandle", "Client", "Conflict", "Delivery", "Durability", "ErrorCode", "InternalError",
+__all__ = ["AsyncClient", "AsyncTaskHandle", "Client", "Conflict", "Delivery", "Durability", "EVENTS_FROM_NOW",
+           "EVENTS_FROM_START", "ErrorCode", "Event", "EventKind", "EventPage", "EventPosition", "InternalError",
            "InvalidArgument", "MalformedFrame", "NotFound", "Outcome", "Overlap", "PermissionDenied", "ResourceExhausted",
            "SubmitManyError", "TaskCancelled", "TaskFailed", "TaskHandle", "TaskId", "TaskInfo", "TaskSpec", "TaskState",
            "TimedOut", "TooLarge", "Unavailable", "ZschedError", "__version__"]
