@@ -255,6 +255,7 @@ def read_events(response):
         if text:
             name, _, value = text.partition(": ")
             fields[name] = value
-        elif "data" in fields:
-            yield fields.get("event"), fields.get("id"), json.loads(fields["data"])
+        else:
+            if "data" in fields:  # otherwise it is a place without an event
+                yield fields.get("event"), fields.get("id"), json.loads(fields["data"])
             fields = {}
