@@ -43,7 +43,9 @@ bool IsForeign(const Request& request) {
 
 // Names that stand for this machine by themselves.
 bool IsLocalName(std::string_view name) {
-  return name == "localhost" || name == "[::1]" || name.starts_with("127.");
+  return name == "localhost" || name == "[::1]" ||
+         (name.starts_with("127.") &&
+          name.find_first_not_of("0123456789.") == std::string_view::npos);
 }
 
 // A page can have its own name lead to this machine, and is then of the same origin as what answers here. So

@@ -244,6 +244,7 @@ class HttpServer::Impl final : public httplib::Server {
   absl::Status Start() {
     address_ = options_.listen;
     ZS_ASSIGN_OR_RETURN(listening_, Listen(address_));
+    svr_sock_ = listening_;  // the library ends streams when it has none
     listener_ = std::thread([this] { AcceptAll(); });
     return absl::OkStatus();
   }

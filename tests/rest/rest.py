@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests/support"))
 import processes  # noqa: E402
 
 BIN = pathlib.Path(os.environ["ZSCHED_BIN"]).resolve()
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 30
 JSON = {"Content-Type": "application/json"}
 
 
