@@ -452,6 +452,21 @@ std::string ScheduleJson(const ScheduleInfo& schedule) {
   task.Raw("max_attempts", Dump(RuleJson(spec.task.max_attempts)));
   task.Raw("timeout_ms", Dump(RuleJson(spec.task.timeout_ms)));
   task.Raw("labels", spec.task.labels.empty() ? "{}" : Dump(LabelsJson(spec.task.labels)));
+  // What has its default is left out.
+  for (const auto& [name, ms] : {std::pair("delay_ms", spec.task.delay_ms),
+                                 std::pair("start_within_ms", spec.task.start_within_ms),
+                                 std::pair("retry_base_ms", uint64_t{spec.task.retry_base_ms}),
+                                 std::pair("retry_cap_ms", uint64_t{spec.task.retry_cap_ms})})
+    if (ms != 0) task.Number(name, static_cast<int64_t>(ms));
+  if (spec.task.delivery != Delivery::kAtLeastOnce)
+    task.Text("delivery", NameOf(spec.task.delivery));
+  if (spec.task.durability != Durability::kReplicated)
+    task.Text("durability", NameOf(spec.task.durability));
+  for (const auto& [name, text] : {std::pair("concurrency_key", &spec.task.concurrency_key),
+                                   std::pair("fairness_key", &spec.task.fairness_key),
+                                   std::pair("correlation_id", &spec.task.correlation_id),
+                                   std::pair("traceparent", &spec.task.traceparent)})
+    if (!text->empty()) task.Text(name, *text);
   AddChain(spec.task, task);
   ObjectWriter json;
   json.Text("name", spec.name);

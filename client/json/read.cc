@@ -162,12 +162,16 @@ absl::Status ReadField(const std::string& where, const std::string& name, const 
   if (name == "payload") return ReadPayload(where, value, task);
   if (name == "priority") return ReadNumber(where, value, kPriorities - 1, &task->priority);
   if (name == "max_attempts") return ReadNumber(where, value, kMaxMaxAttempts, &task->max_attempts);
-  if (name == "timeout") return ReadDuration(where, value, kMaxTimeoutMs, &task->timeout_ms);
-  if (name == "delay") return ReadDuration(where, value, kMaxDelayMs, &task->delay_ms);
-  if (name == "start_within")
+  if (name == "timeout" || name == "timeout_ms")
+    return ReadDuration(where, value, kMaxTimeoutMs, &task->timeout_ms);
+  if (name == "delay" || name == "delay_ms")
+    return ReadDuration(where, value, kMaxDelayMs, &task->delay_ms);
+  if (name == "start_within" || name == "start_within_ms")
     return ReadDuration(where, value, kMaxDelayMs, &task->start_within_ms);
-  if (name == "retry_base") return ReadDuration(where, value, kMaxRetryCapMs, &task->retry_base_ms);
-  if (name == "retry_cap") return ReadDuration(where, value, kMaxRetryCapMs, &task->retry_cap_ms);
+  if (name == "retry_base" || name == "retry_base_ms")
+    return ReadDuration(where, value, kMaxRetryCapMs, &task->retry_base_ms);
+  if (name == "retry_cap" || name == "retry_cap_ms")
+    return ReadDuration(where, value, kMaxRetryCapMs, &task->retry_cap_ms);
   if (name == "labels") return ReadLabels(where, value, &task->labels);
   if (name == "delivery")
     return ReadName(where, value, {Delivery::kAtLeastOnce, Delivery::kAtMostOnce}, &task->delivery);
@@ -214,6 +218,7 @@ absl::Status ReadSpec(const std::string& where, const Json& value, int depth, Ta
   if (!value.is_object()) return BadField(where, "is not an object");
   for (const auto& [name, field] : value.items()) {
     if (name == "argv" || (depth > 0 && name == "stdin_from")) continue;
+    if (field.is_null()) continue;  // as if it were not there
     ZS_RETURN_IF_ERROR(ReadField(FieldName(where, name), name, field, depth, task));
   }
   return ReadCommand(where, value, task);
@@ -337,8 +342,10 @@ absl::Status ReadScheduleField(const std::string& name, const Json& value, Sched
   if (name == "cron") return ReadText(name, value, &spec->expression);
   if (name == "tz") return ReadText(name, value, &spec->zone);
   if (name == "task") return ReadSpec(name, value, 0, &spec->task);
-  if (name == "catch_up") return ReadDuration(name, value, kMaxCatchUpMs, &spec->catch_up_ms);
-  if (name == "jitter") return ReadDuration(name, value, kMaxJitterMs, &spec->jitter_ms);
+  if (name == "catch_up" || name == "catch_up_ms")
+    return ReadDuration(name, value, kMaxCatchUpMs, &spec->catch_up_ms);
+  if (name == "jitter" || name == "jitter_ms")
+    return ReadDuration(name, value, kMaxJitterMs, &spec->jitter_ms);
   if (name == "paused") return ReadSwitch(name, value, &spec->paused);
   if (name == "overlap")
     return ReadName(name, value,

@@ -5,7 +5,8 @@
 //   {"argv":["mail","-s","failed","root"], "stdin_from":"parent", "pass_result":true}
 //
 // The names are those of a task's JSON (docs/cli.md, docs/rest.md); `argv` makes a task of type shell. A
-// name that is none of them is refused, so that nothing is left out by a slip. Bounds of a field's
+// name that is none of them is refused, so that nothing is left out by a slip. Durations may have their
+// unit in the name, as json.h writes them: what was read can be sent again. Bounds of a field's
 // meaning are the broker's to check.
 //
 // Example:

@@ -1,7 +1,8 @@
-// Bodies, queries and paths of HTTP requests: read as each route reads them, nothing is sent.
+// Heads, bodies, queries and paths of HTTP requests: read as each route reads them, nothing is sent.
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "client/gateway/head.h"
 #include "client/gateway/http.h"
 #include "client/json/json.h"
 #include "client/json/read.h"
@@ -20,6 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     (void)ReadIds("ids", *json, 1000, &ids);
   }
   (void)ParsePosition(text);
+  (void)gateway::ParseHead(text);
   gateway::Request request;
   request.ParseQuery(text);
   gateway::Query query(request);

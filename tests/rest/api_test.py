@@ -316,6 +316,20 @@ class ApiTest(unittest.TestCase):
         self.assertIsNone(self.done(self.api.request("DELETE", f"/api/v1/schedules/{name}"), 204))
         self.problem(self.api.get(f"/api/v1/schedules/{name}"), 404, "NOT_FOUND")
 
+    def test_what_a_schedule_has_can_be_sent_again(self):
+        name = next(names)
+        task = {"type": "echo", "queue": "night", "payload": {"base64": "AP8="}, "priority": 7, "max_attempts": 3, "timeout": "90s", "delay": "5s",
+                "start_within": "1h", "retry_base": "2s", "retry_cap": "1m", "labels": {"a": "b"}, "delivery": "at_most_once", "durability": "disk",
+                "concurrency_key": "c", "fairness_key": "f", "correlation_id": "i", "on_success": [{"type": "noop", "timeout": "5s"}]}
+        made = self.done(self.api.post("/api/v1/schedules", {"name": name, "cron": "@daily", "task": task, "jitter": "5s"}), 201)
+        again = {field: made[field] for field in ["cron", "tz", "task", "overlap", "catch_up_ms", "jitter_ms", "paused"]}
+        put = self.done(self.api.request("PUT", f"/api/v1/schedules/{name}", again))
+        self.assertEqual((made["task"], made["jitter_ms"]), (put["task"], put["jitter_ms"]))
+        self.assertEqual(("c", "at_most_once", 2000, 90_000), tuple(put["task"][field] for field in
+                                                                   ["concurrency_key", "delivery", "retry_base_ms", "timeout_ms"]))
+        plain = self.done(self.api.post("/api/v1/schedules", {"name": next(names), "cron": "@daily", "task": {"type": "noop"}}), 201)
+        self.done(self.api.request("PUT", f"/api/v1/schedules/{plain['name']}", {"cron": "@daily", "task": plain["task"]}))
+
     def test_a_schedule_that_cannot_be_is_refused_by_its_field(self):
         good = {"name": next(names), "cron": "@daily", "task": {"type": "noop"}}
         for change, field in [({"cron": "61 * * * *"}, "cron"), ({"tz": "Mars/Olympus"}, "tz"), ({"task": {"type": ""}}, "task"),

@@ -61,7 +61,7 @@ TEST(ReadTask, SaysWhichFieldIsWrong) {
       {R"({"type":"a","priority":-1})", "priority: "},
       {R"({"type":"a","priority":1e3})", "priority: "},
       {R"({"type":"a","timeout":"8d"})", "timeout: "},
-      {R"({"type":"a","payload":null})", "payload: "},
+      {R"({"type":"a","payload":true})", "payload: "},
       {R"({"type":"a","on_success":{"type":"b","run_at":"x"}})", "on_success[0].run_at: "},
       {R"({"type":"a","on_success":[{"on_failure":{"type":"c","on_complete":{"type":"d","on_success":{"type":"e"}}}}]})",
        "on_success[0]"},
