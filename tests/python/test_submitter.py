@@ -215,7 +215,7 @@ def test_refusals_are_told_and_keys_that_repeat_are_successes():
 
 
 @pytest.mark.parametrize("ack", [
-    {"accepted": 3, "first_id": 1}, {"accepted": 2, "first_id": 0},
+    {"accepted": 3, "first_id": 1}, {"accepted": 2, "first_id": 0}, {"accepted": 2, "first_id": (1 << 64) - 1},
     {"accepted": 1, "first_id": 1, "rejected": [wire.Rejected(index_=2)]},
     {"accepted": 0, "rejected": [wire.Rejected(index_=1), wire.Rejected(index_=0)]},
     {"accepted": 0, "rejected": [wire.Rejected(index_=1), wire.Rejected(index_=1)]},

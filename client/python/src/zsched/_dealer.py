@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -77,6 +78,8 @@ class Dealer:
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # Of the thread's own once more: a client may be collected, and wake us, at any moment.
+        self._wake_lock = threading.RLock()
         self._poller = zmq.Poller()
         self._poller.register(self._wake_reader, zmq.POLLIN)
         self._connections = 0
@@ -111,10 +114,13 @@ class Dealer:
 
     def wake(self) -> None:
         """Makes the current or next poll return. Any thread."""
-        try:
-            os.write(self._wake_writer, b"\0")
-        except BlockingIOError:
-            pass  # the pipe is full of wake-ups
+        with self._wake_lock:
+            if self._wake_writer < 0:
+                return  # closed: the number may be somebody else's by now
+            try:
+                os.write(self._wake_writer, b"\0")
+            except BlockingIOError:
+                pass  # the pipe is full of wake-ups
 
     def close(self, timeout_ms: int) -> bool:
         """GOODBYE, then polls until its echo or the timeout; frames are still delivered meanwhile. Then everything is closed.
@@ -127,8 +133,10 @@ class Dealer:
         echoed = self.session.goodbye_echoed
         self._close_socket(_GOODBYE_LINGER_MS if said_goodbye and not echoed else 0)
         self._context.term()
+        with self._wake_lock:
+            writer, self._wake_writer = self._wake_writer, -1
+            os.close(writer)
         os.close(self._wake_reader)
-        os.close(self._wake_writer)
         return echoed
 
     def _await(self, deadline_ms: int) -> bool:

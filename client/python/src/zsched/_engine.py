@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import zmq
+
 from zsched._address import HostPort
 from zsched._dealer import Dealer, mono_ms
 from zsched._frame import Frame
@@ -81,7 +83,7 @@ def default_name() -> str:
 
 
 class Engine:
-    """See above. Starts its thread at once; it connects by itself."""
+    """See above. Starts its thread at once; it connects by itself. Unavailable when the system gives no socket or thread."""
 
     def __init__(self, options: EngineOptions) -> None:
         self.options = options
@@ -107,12 +109,15 @@ class Engine:
         self._submitter = Submitter(self._on_room, options.resend_ms, options.retry_exhausted)
         self._outcomes = OutcomeTracker(self.next_request, options.resend_ms)
         self._requests = RequestTable()
-        self._dealer = Dealer(SessionOptions(brokers=options.brokers, observe=options.observe), self._hello, self)
         self._close_lock = threading.Lock()
         self._closed = False
         self._goodbye_ms = 0
         self._thread = threading.Thread(target=self._run, name="zsched-client", daemon=True)
-        self._thread.start()
+        try:
+            self._dealer = Dealer(SessionOptions(brokers=options.brokers, observe=options.observe), self._hello, self)
+            self._thread.start()
+        except (OSError, RuntimeError, zmq.ZMQError) as error:
+            raise Unavailable(f"the system gives no socket or thread: {error}") from error
         _engines.add(self)
 
     def _hello(self) -> bytes:
@@ -195,8 +200,14 @@ class Engine:
         self.post(lambda: self._outcomes.add(group))
         return lambda: self.post(lambda: self._outcomes.drop(group))
 
-    def when_up(self, done: Callable[[], None]) -> None:
-        """Calls `done` once a session is open."""
+    def forget_room(self, on_room: Callable[[], None]) -> None:
+        """Nobody waits for room any more."""
+        with self._lock:
+            if on_room in self._room:
+                self._room.remove(on_room)
+
+    def when_up(self, done: Callable[[], None]) -> Callable[[], None]:
+        """Calls `done` once a session is open. Returns what gives it up."""
         self.check()
 
         def add() -> None:
@@ -204,7 +215,12 @@ class Engine:
                 done()
             else:
                 self._up_waiters.append(done)
+
+        def drop() -> None:
+            if done in self._up_waiters:
+                self._up_waiters.remove(done)
         self.post(add)
+        return lambda: self.post(drop)
 
     def when_flushed(self, done: Callable[[], None]) -> None:
         """Calls `done` once all that was put before is acknowledged."""
@@ -279,10 +295,7 @@ class Engine:
         """Ends the thread as soon as may be, waiting for nothing: for a client that nobody holds any more. Any thread."""
         self._stop = self._shut = True
         if os.getpid() == self._pid and self._thread.is_alive():
-            try:
-                self._dealer.wake()
-            except OSError:
-                pass  # it has just closed its pipe
+            self._dealer.wake()
 
     # --- The engine's thread ---
 

@@ -327,8 +327,11 @@ class Session:
         self._out.append(Send(self._options.kind.value[0], self._hello()))
 
     def _on_welcome(self, frame: Frame, now_ms: int) -> None:
-        message = wire.Welcome if self._options.kind is Kind.CLIENT else wire.WorkerWelcome
-        welcome: wire.Welcome | wire.WorkerWelcome = read(message, frame.body)
+        welcome: wire.Welcome | wire.WorkerWelcome
+        if self._options.kind is Kind.CLIENT:
+            welcome = read(wire.Welcome, frame.body)
+        else:
+            welcome = read(wire.WorkerWelcome, frame.body)
         if not welcome.session or frame.number != 1:
             raise MalformedBody("it opens no session")
         if welcome.brokers:

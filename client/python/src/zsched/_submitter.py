@@ -28,6 +28,7 @@ EAGER_FRAMES = 2
 MAX_FRAME_ERRORS = 5
 # The least wait before tasks or a frame go again, whatever the broker says.
 MIN_RETRY_MS = 20
+_LAST_ID = (1 << 64) - 1
 
 
 class Batch:
@@ -369,4 +370,4 @@ def _is_sound(ack: wire.SubmitAck, tasks: int) -> bool:
         if not last < refusal.index_ < tasks:
             return False
         last = refusal.index_
-    return ack.accepted + len(ack.rejected) == tasks and (not ack.accepted or ack.first_id != 0)
+    return ack.accepted + len(ack.rejected) == tasks and (not ack.accepted or 0 < ack.first_id <= _LAST_ID - ack.accepted)

@@ -57,14 +57,22 @@ class AsyncClient(BaseClient):
     async def __aenter__(self) -> AsyncClient:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+    async def __aexit__(self, error: object, *_: object) -> None:
+        try:
+            await self.close()
+        except TimedOut:
+            if error is None:  # otherwise what is on its way says more
+                raise
 
     async def wait_for_broker(self, timeout: float | None = None) -> None:
         """As Client.wait_for_broker."""
         future = self._future()
-        self._engine.when_up(lambda: self._set(future, None))
-        await self._within(future, timeout, lambda: f"no active broker: {self._engine.why_down()}")
+        give_up = self._engine.when_up(self._notifying(future))
+        try:
+            await self._within(future, timeout, lambda: f"no active broker: {self._engine.why_down()}")
+        except BaseException:
+            _quietly(give_up)
+            raise
         self._engine.check()
 
     async def flush(self, timeout: float | None = None) -> None:
@@ -132,10 +140,15 @@ class AsyncClient(BaseClient):
     async def _put(self, batch: Batch, deadline: float | None) -> None:
         while True:
             room = self._future()
-            if self._engine.put(batch, self._notifying(room)):
+            on_room = self._notifying(room)
+            if self._engine.put(batch, on_room):
                 return
-            await self._within(room, self._left(deadline),
-                               lambda: "the local queue had no room in time; nothing was submitted by this call")
+            try:
+                await self._within(room, self._left(deadline),
+                                   lambda: "the local queue had no room in time; nothing was submitted by this call")
+            except BaseException:
+                self._engine.forget_room(on_room)
+                raise
 
     # --- Waiting for outcomes, of any client's tasks ---
 

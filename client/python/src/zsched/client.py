@@ -74,14 +74,19 @@ class Client(BaseClient):
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, error: object, *_: object) -> None:
+        try:
+            self.close()
+        except TimedOut:
+            if error is None:  # otherwise what is on its way says more
+                raise
 
     def wait_for_broker(self, timeout: float | None = None) -> None:
         """Waits until a session with the active broker is open. TimedOut carries the last failure."""
         lock = _locked()
-        self._engine.when_up(lock.release)
+        give_up = self._engine.when_up(lock.release)
         if not _acquire(lock, timeout):
+            _quietly(give_up)
             raise TimedOut(f"no active broker: {self._engine.why_down()}")
         self._engine.check()
 
@@ -174,6 +179,7 @@ class Client(BaseClient):
             if self._engine.put(batch, room.release):
                 return
             if not _acquire(room, _left(deadline)):
+                self._engine.forget_room(room.release)
                 raise TimedOut("the local queue had no room in time; nothing was submitted by this call")
 
     def _await_ack(self, lock: _thread.LockType, deadline: float | None) -> None:
