@@ -7,11 +7,12 @@ Threads: that of the attempt.
 """
 from __future__ import annotations
 
+import asyncio
 import traceback
 from typing import TYPE_CHECKING, Any
 
 from zsched._wire.constants import ErrorCode, OutputStream, RetryAdvice
-from zsched._worker.ledger import Outcome
+from zsched._worker.ledger import Lease, Outcome
 from zsched.context import AttemptCancelled, Discard, Retry, TaskContext
 from zsched.errors import InvalidArgument
 
@@ -109,3 +110,22 @@ async def run_async(task: TaskFunction[..., Any], context: TaskContext) -> Outco
     except BaseException as error:
         return failure(error, context, 1)
     return success(task, value)
+
+
+def run_in_loop(loop: asyncio.AbstractEventLoop, task: TaskFunction[..., Any], context: TaskContext) -> Outcome | None:
+    """Runs an async function to its end in a loop that does nothing else; a cancellation reaches it as CancelledError."""
+    running = loop.create_task(run_async(task, context))
+    cancel_by_hook(context._lease, loop, running)
+    try:
+        return loop.run_until_complete(running)
+    except asyncio.CancelledError:
+        return Outcome(code=ErrorCode.CANCELLED, message="the attempt was ended before it began")
+
+
+def cancel_by_hook(lease: Lease, loop: asyncio.AbstractEventLoop, running: asyncio.Task[Any]) -> None:
+    """From now on, telling the attempt to end cancels `running`."""
+    def end() -> None:
+        loop.call_soon_threadsafe(running.cancel)
+    lease.hook = end
+    if lease.why is not None:
+        end()

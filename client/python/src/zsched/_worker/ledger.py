@@ -563,8 +563,13 @@ class Ledger:
             self._surplus_asked_ms = now_ms
         return Orders(cancel, recall, withdraw)
 
-    def take_frames(self, now_ms: int) -> Frames:
-        """What is to be sent, which then counts as sent; nothing without a session."""
+    @property
+    def has_results(self) -> bool:
+        """Whether there are some to be sent."""
+        return bool(self._unsent)
+
+    def take_frames(self, now_ms: int, results_too: bool = True) -> Frames:
+        """What is to be sent, which then counts as sent; nothing without a session. Results may wait for more of them."""
         if not self._up:
             return Frames()
         credit = None
@@ -572,7 +577,7 @@ class Ledger:
         if tasks is not None:
             credit = (tasks, MAX_CREDIT_BYTES if tasks else 0)
         results: list[ResultsFrame] = []
-        while self._unsent:
+        while results_too and self._unsent:
             frame = self._unsent.popleft()
             if frame.leases:
                 frame.seq = self._next_seq

@@ -26,6 +26,7 @@ class AsyncioPool(Pool):
         """As Pool."""
         self._running: dict[int, tuple[Lease, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._quiet = threading.Event()  # closing, and nothing runs any more
         self._loop = asyncio.new_event_loop()
         self._executor = ThreadPoolExecutor(self.concurrency, thread_name_prefix="zsched-sync")
         self._thread = threading.Thread(target=self._serve, name="zsched-loop", daemon=True)
@@ -42,9 +43,9 @@ class AsyncioPool(Pool):
     def shutdown(self, timeout: float) -> int:
         """As Pool."""
         deadline = time.monotonic() + timeout
-        while self._running and time.monotonic() < deadline:
-            time.sleep(0.01)
         self._closing = True
+        if self._running:
+            self._quiet.wait(timeout)
         left = len(self._running)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(max(0.1, deadline - time.monotonic()))
@@ -83,6 +84,8 @@ class AsyncioPool(Pool):
             lease.hook = None
             del self._running[lease.id]
             self.finish(lease, started_ns, outcome)
+            if self._closing and not self._running:
+                self._quiet.set()
             self._fill()
 
     async def _run(self, lease: Lease, started_ns: int) -> Outcome | None:
@@ -94,13 +97,7 @@ class AsyncioPool(Pool):
         if not task.is_async:
             inside = contextvars.copy_context()
             return await self._loop.run_in_executor(self._executor, inside.run, attempts.run, task, context)
-        self._end_by_cancelling(lease, asyncio.current_task())
+        running = asyncio.current_task()
+        if running is not None:
+            attempts.cancel_by_hook(lease, self._loop, running)
         return await attempts.run_async(task, context)
-
-    def _end_by_cancelling(self, lease: Lease, running: asyncio.Task[object] | None) -> None:
-        def end() -> None:
-            if running is not None:
-                self._loop.call_soon_threadsafe(running.cancel)
-        lease.hook = end
-        if lease.why is not None:
-            end()

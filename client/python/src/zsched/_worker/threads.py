@@ -78,6 +78,7 @@ class ThreadPool(Pool):
     # --- The slots' threads ---
 
     def _serve(self, slot: Slot) -> None:
+        self._prepare(slot)
         while not self._closing:
             lease = self.claim()
             if lease is None:
@@ -93,7 +94,14 @@ class ThreadPool(Pool):
             slot.current = None
             lease.hook = None
             self.finish(lease, started_ns, outcome)
+            self._after(slot)
         self._leave(slot)
+
+    def _prepare(self, slot: Slot) -> None:
+        """Before the first attempt; for pools that have more to do."""
+
+    def _after(self, slot: Slot) -> None:
+        """After each."""
 
     def _sleep(self, slot: Slot) -> None:
         self._idle.append(slot)
@@ -121,18 +129,9 @@ class ThreadPool(Pool):
             set_current(None)
 
     def _run_async(self, slot: Slot, task: TaskFunction[..., Any], context: TaskContext) -> Outcome | None:
-        loop = slot.loop
-        if loop is None:
-            loop = slot.loop = asyncio.new_event_loop()
-        running = loop.create_task(attempts.run_async(task, context))
-        lease = context._lease
-
-        def end() -> None:
-            loop.call_soon_threadsafe(running.cancel)
-        lease.hook = end
-        if lease.why is not None:
-            end()
-        return loop.run_until_complete(running)
+        if slot.loop is None:
+            slot.loop = asyncio.new_event_loop()
+        return attempts.run_in_loop(slot.loop, task, context)
 
     def _leave(self, slot: Slot) -> None:
         if slot.loop is not None:
