@@ -65,9 +65,9 @@ class Cluster:
     """A broker, or a pair, and workers. A context manager; its logs are printed at the end, which pytest shows of a test that
     failed."""
 
-    def __init__(self, programs):
+    def __init__(self, programs, root=None):
         self._programs = programs
-        self._directory = tempfile.TemporaryDirectory(prefix="zsched-test-")
+        self._directory = tempfile.TemporaryDirectory(prefix="zsched-test-", dir=root or os.environ.get("ZSCHED_TEST_DIR"))
         self.path = pathlib.Path(self._directory.name)
         self._ports = {}
         self.processes = {}

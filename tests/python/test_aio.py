@@ -1,5 +1,5 @@
-"""The client for asyncio against a real broker and a real worker. What a call means is tested with the blocking one, as both run the
-same; here is that it is awaited, and what is of asyncio alone."""
+"""The client for asyncio against a real broker and a real worker. What a call means is tested with the blocking one, as both
+run the same; here is that it is awaited, and what is of asyncio alone."""
 import asyncio
 import inspect
 from datetime import datetime, timedelta, timezone

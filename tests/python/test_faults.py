@@ -176,6 +176,7 @@ class LyingBroker:
     def __init__(self, lie):
         self._ports, self._lie = Ports(), lie
         self.lies = 0
+        self.parts = 1  # of the lies
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -201,7 +202,8 @@ class LyingBroker:
                 if router.poll(20):
                     peer, data = router.recv_multipart()
                     for answer in self._answers(open_frame(data), numbers, peer):
-                        router.send_multipart([peer, answer])
+                        greeting = open_frame(answer).type in (MessageType.VIEW, MessageType.WELCOME)
+                        router.send_multipart([peer] + [answer] * (1 if greeting else self.parts))
 
     def _answers(self, frame, numbers, peer):
         def number():
@@ -237,7 +239,7 @@ def test_hostile_answers_are_counted_and_end_nothing():
                     body[chance.randrange(len(body))] = chance.randrange(256)
             yield chance.choice(types), bytes(body)
 
-    with LyingBroker(lie) as broker, zsched.Client(broker.address, request_timeout=0.2, submit_timeout=0.2) as client:
+    with LyingBroker(lie) as broker, zsched.Client(broker.address, request_timeout=0.05, submit_timeout=0.05) as client:
         client.wait_for_broker(TIMEOUT)
         for _ in range(20):
             for call in (client.status, lambda: client.task(5), lambda: client.submit("noop")):
@@ -248,6 +250,17 @@ def test_hostile_answers_are_counted_and_end_nothing():
         assert broker.lies > 500 and client.stats["malformed"] > 100
         assert client._engine._thread.is_alive()
         client._engine.abandon()
+
+
+def test_frames_of_several_parts_are_dropped_whole():
+    with LyingBroker(lambda frame: [(MessageType.STATUS_REPLY, write(wire.StatusReply(request=1 << 62)))]) as broker:
+        broker.parts = 3
+        with zsched.Client(broker.address, request_timeout=0.2) as client:
+            client.wait_for_broker(TIMEOUT)
+            with pytest.raises(zsched.TimedOut):
+                client.status()
+            assert client._engine._dealer.dropped_multipart > 0
+            client._engine.abandon()
 
 
 def test_an_ack_that_accepts_what_was_not_sent_changes_nothing():

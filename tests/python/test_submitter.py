@@ -6,7 +6,7 @@ from zsched._submitter import EAGER_FRAMES, MAX_FRAME_ERRORS, MIN_RETRY_MS, Batc
 from zsched._wire import schema as wire
 from zsched._wire.constants import MAX_OUTSTANDING_SUBMITS, MAX_SUBMIT_BYTES, MAX_SUBMIT_TASKS, ErrorCode
 from zsched._wire.reader import read
-from zsched._wire.tasks import body_bytes, encode_task
+from zsched._tasks import body_bytes, encode_task
 from zsched.errors import Conflict, InvalidArgument, ResourceExhausted, Unavailable
 from zsched.types import TaskSpec
 

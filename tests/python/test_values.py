@@ -18,7 +18,7 @@ from zsched._version import VERSION
 from zsched._wire import schema as wire
 from zsched._wire.constants import MAX_LABELS, ErrorCode
 from zsched._wire.reader import read
-from zsched._wire.tasks import _prefixes, encode_task, submit_body
+from zsched._tasks import _prefixes, encode_task, submit_body
 from zsched.types import Delivery, Durability, Outcome, TaskId, TaskSpec, TaskState
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)

@@ -14,10 +14,10 @@ from zsched import _convert as convert
 from zsched._address import parse_brokers
 from zsched._engine import Engine, EngineOptions, default_name
 from zsched._submitter import Batch
-from zsched._wire.constants import DEFAULT_HOST, DEFAULT_PORT, MAX_NAME_BYTES, MAX_SUBMIT_TASKS, MessageType
-from zsched._wire.tasks import encode_task
+from zsched._wire.constants import DEFAULT_HOST, DEFAULT_PORT, MAX_NAME_BYTES, MAX_SUBMIT_TASKS
+from zsched._tasks import encode_task
 from zsched.errors import InvalidArgument, ZschedError
-from zsched.types import Outcome, TaskSpec
+from zsched.types import Outcome, Output, TaskSpec
 
 Handle = TypeVar("Handle")
 # How often a follower of logs asks again while nothing comes.
@@ -113,11 +113,15 @@ def values_in_order(numbers: Sequence[int], outcomes: dict[int, Outcome], return
     return values
 
 
-def remember(tasks: Sequence[Any], outcomes: dict[int, Outcome]) -> None:
-    """Gives handles the outcomes that are known now."""
-    for task in tasks:
-        if hasattr(task, "_outcome"):
-            task._outcome = outcomes.get(task._number, task._outcome)
-
-
-SUBMIT = MessageType.SUBMIT
+def next_output(output: Output, attempt: int, follow: bool) -> tuple[int, int, bool] | None:
+    """Where a reader of logs goes on: (attempt, start, whether to wait when nothing came); None at the end. `attempt` is what it
+    was asked for."""
+    if not follow:
+        return None
+    if output.running or (attempt == 0 and not output.attempt and not output.finished):
+        return output.attempt, output.end_offset, True
+    if attempt:
+        return None
+    if output.last_attempt > output.attempt:
+        return output.attempt + 1, 0, False
+    return None if output.finished else (output.attempt, output.end_offset, True)

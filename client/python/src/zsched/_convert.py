@@ -17,7 +17,8 @@ from zsched._wire.layout import MalformedBody
 from zsched.errors import InvalidArgument, MalformedFrame, code_of
 from zsched.types import (Attempt, AttemptEnd, BrokerSummary, DeadGroup, Delivery, Durability, Duration, Explanation, History,
                           ItemResult, Merge, Outcome, Output, OutputPiece, OutputStream, Overlap, Progress, QueueGate, QueueInfo,
-                          QueueSettings, Role, ScheduleInfo, Status, TaskId, TaskInfo, TaskSpec, TaskState, TypeInfo, WaitCause,
+                          QueueSettings, Role, ScheduleInfo, Status, TaskId, TaskInfo, TaskRef, TaskSpec, TaskState, TypeInfo,
+                          WaitCause,
                           WaitReason, WorkerSummary)
 
 _MICRO = 1_000_000
@@ -92,8 +93,8 @@ def required_text(value: str, name: str) -> str:
     return value
 
 
-def task_id(value: int | str | Any) -> int:
-    """The number of an id, of its text, or of a handle."""
+def task_id(value: TaskRef) -> int:
+    """The number of a task."""
     if isinstance(value, str):
         return TaskId.parse(value)
     number = getattr(value, "id", value)
@@ -102,9 +103,11 @@ def task_id(value: int | str | Any) -> int:
     return number
 
 
-def task_ids(values: Iterable[int | str | Any]) -> list[int]:
-    """The same of many; a single text is one id, not many letters."""
-    return [task_id(values)] if isinstance(values, str) else [task_id(value) for value in values]
+def task_ids(values: Iterable[TaskRef] | TaskRef) -> list[int]:
+    """The same of many, or of a single one (a text is one id, not many letters)."""
+    if isinstance(values, Iterable) and not isinstance(values, str):
+        return [task_id(value) for value in values]
+    return [task_id(values)]
 
 
 def choice(cls: type[_Member], value: int, name: str) -> _Member:

@@ -26,7 +26,7 @@ from zsched._wire.constants import (DEFAULT_CATCH_UP_MS, DEFAULT_LIST_LIMIT, MAX
                                     ClusterAction, DeadView, ErrorCode, MessageType)
 from zsched.errors import InvalidArgument, MalformedFrame, NotFound, error_of
 from zsched.types import (DeadGroup, DeadProgress, Duration, Explanation, History, ItemResult, Output, Overlap, QueueInfo,
-                          ScheduleInfo, Status, TaskId, TaskInfo, TaskSpec, TaskState, TypeInfo, WorkerSummary)
+                          ScheduleInfo, Status, TaskId, TaskInfo, TaskRef, TaskSpec, TaskState, TypeInfo, WorkerSummary)
 
 _U16, _U32, _U64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
 # A batch of a dead-letter job is what its rate allows in this time.
@@ -49,12 +49,11 @@ class Pause(NamedTuple):
 
 Result = TypeVar("Result")
 Operation = Generator[Ask | Pause, Any, Result]
-Id = Any  # int | str | TaskHandle
 
 
 # --- Tasks ---
 
-def get(ids: Iterable[Id]) -> Operation[dict[TaskId, TaskInfo]]:
+def get(ids: Iterable[TaskRef] | TaskRef) -> Operation[dict[TaskId, TaskInfo]]:
     """Those of the tasks that exist."""
     left = convert.task_ids(ids)
     found: dict[TaskId, TaskInfo] = {}
@@ -68,7 +67,7 @@ def get(ids: Iterable[Id]) -> Operation[dict[TaskId, TaskInfo]]:
     return found
 
 
-def get_one(id_: Id) -> Operation[TaskInfo]:
+def get_one(id_: TaskRef) -> Operation[TaskInfo]:
     """NotFound when it does not exist."""
     number = TaskId(convert.task_id(id_))
     found = yield from get([number])
@@ -103,7 +102,7 @@ def list_page(query: ListQuery, limit: int | None, cursor: int) -> Operation[tup
     return [convert.info_of(info) for info in infos.tasks], infos.next_cursor
 
 
-def for_each(type_: MessageType, make: Callable[..., Any], ids: Iterable[Id]) -> Operation[list[ItemResult]]:
+def for_each(type_: MessageType, make: Callable[..., Any], ids: Iterable[TaskRef] | TaskRef) -> Operation[list[ItemResult]]:
     """Has something done to each of the tasks, in as many requests as it takes."""
     numbers = convert.task_ids(ids)
     results: list[ItemResult] = []
@@ -113,7 +112,7 @@ def for_each(type_: MessageType, make: Callable[..., Any], ids: Iterable[Id]) ->
     return results
 
 
-def explain(id_: Id) -> Operation[Explanation]:
+def explain(id_: TaskRef) -> Operation[Explanation]:
     """The broker explains what is not over; of the rest there is a row."""
     number = convert.task_id(id_)
     reply: wire.Explanation = yield Ask(MessageType.EXPLAIN, wire.Explain(id=number), wire.Explanation)
@@ -123,7 +122,7 @@ def explain(id_: Id) -> Operation[Explanation]:
     return Explanation(info.state)
 
 
-def history(id_: Id) -> Operation[History]:
+def history(id_: TaskRef) -> Operation[History]:
     """Every attempt at a task."""
     number = convert.task_id(id_)
     reply: wire.HistoryInfo = yield Ask(MessageType.HISTORY, wire.History(id=number), wire.HistoryInfo)
@@ -132,7 +131,7 @@ def history(id_: Id) -> Operation[History]:
     return convert.history_of(reply)
 
 
-def output(id_: Id, attempt: int, start: int) -> Operation[Output]:
+def output(id_: TaskRef, attempt: int, start: int) -> Operation[Output]:
     """What one attempt wrote."""
     number = convert.task_id(id_)
     message = wire.Logs(id=number, attempt=convert.integer(attempt, "attempt", _U16), from_=convert.integer(start, "start", _U64))
@@ -213,8 +212,8 @@ def dead_job(filter_: DeadFilter, purge: bool, dry_run: bool, rate: float | None
             sent += len(part)
             result = yield from _dead_batch(part, purge)
             done, passed = done + result.done, passed + result.passed
-            if progress is not None:
-                progress(DeadProgress(done, passed))
+            if progress is not None and progress(DeadProgress(done, passed)) is False:
+                return DeadProgress(done, passed)
     return DeadProgress(done, passed)
 
 

@@ -7,6 +7,7 @@ Threads: the engine's.
 """
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -184,4 +185,4 @@ class OutcomeTracker:
         self._waits.clear()
         for group in groups:
             group.left = 0
-            self._end(group, error)
+            self._end(group, copy.copy(error))

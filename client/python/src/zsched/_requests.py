@@ -5,6 +5,7 @@ Threads: the engine's.
 """
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -94,4 +95,4 @@ class RequestTable:
     def fail_all(self, error: ZschedError) -> None:
         """Answers all with an error."""
         for request in list(self._requests.values()):
-            self._answer(request, None, error)
+            self._answer(request, None, copy.copy(error))

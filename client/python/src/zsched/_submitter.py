@@ -12,13 +12,14 @@ Threads: the engine's.
 """
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from zsched._session import NEVER
 from zsched._wire import schema as wire
 from zsched._wire.constants import (MAX_OUTSTANDING_SUBMITS, MAX_SUBMIT_BYTES, MAX_SUBMIT_TASKS, RETRYABLE, ErrorCode)
-from zsched._wire.tasks import BLOCK_OVERHEAD, FRAME_OVERHEAD, submit_body
+from zsched._tasks import BLOCK_OVERHEAD, FRAME_OVERHEAD, submit_body
 from zsched.errors import ZschedError, error_of
 
 # Frames under way below which one that is not full is sent at once. One would leave the broker idle from its ack to the
@@ -305,6 +306,7 @@ class Submitter:
 
     def _fail(self, segment: Segment, error: ZschedError, done: list[Batch]) -> None:
         batch, first, count = segment
+        error = copy.copy(error)  # who is told raises it, and many may at the same time
         batch.rejected += [(place, error) for place in range(first, first + count)]
         self.rejected += count
         self._count_judged(batch, count, done)

@@ -20,20 +20,19 @@ from typing import Any, TypeVar, Unpack
 
 from zsched import _convert as convert
 from zsched import _operations as operations
-from zsched._base import (FOLLOW_SECONDS, SUBMIT, BaseClient, block_chunks, chunks, handles_of, remember, values_in_order)
-from zsched._operations import Ask, Id, ListQuery, Operation
+from zsched._base import (FOLLOW_SECONDS, BaseClient, block_chunks, chunks, handles_of, next_output, values_in_order)
+from zsched._operations import Ask, ListQuery, Operation
 from zsched._submitter import Batch
 from zsched._wire import schema as wire
 from zsched._wire.constants import ErrorCode, MessageType
-from zsched._wire.tasks import encode_each, encode_task
-from zsched.client import next_output
+from zsched._tasks import encode_each, encode_task
 from zsched.cron import AsyncSchedules
 from zsched.dlq import AsyncDeadLetters
 from zsched.errors import Conflict, SubmitManyError, TimedOut, Unavailable, ZschedError
-from zsched.handle import AsyncTaskHandle
+from zsched.handle import AsyncTaskHandle, remember
 from zsched.options import TaskOptions, spec_of
 from zsched.types import (Explanation, History, ItemResult, Outcome, Output, OutputPiece, QueueInfo, Status, TaskId, TaskInfo,
-                          TaskSpec, TaskState, TypeInfo, WorkerSummary)
+                          TaskRef, TaskSpec, TaskState, TypeInfo, WorkerSummary)
 
 Result = TypeVar("Result")
 
@@ -91,7 +90,7 @@ class AsyncClient(BaseClient):
     async def submit(self, type: str | TaskSpec, payload: bytes | str = b"",
                      **options: Unpack[TaskOptions]) -> AsyncTaskHandle:
         """As Client.submit."""
-        self._engine.check(SUBMIT)
+        self._engine.check(MessageType.SUBMIT)
         deadline = self._submit_deadline()
         future = self._future()
         batch = Batch([encode_task(spec_of(type, payload, options))], lambda judged: self._set(future, judged))
@@ -111,7 +110,7 @@ class AsyncClient(BaseClient):
         return await self._submit_blocks(block_chunks(encode_each(spec_of(type, b"", options), payloads)))
 
     async def _submit_blocks(self, source: Iterator[list[bytes]]) -> list[AsyncTaskHandle]:
-        self._engine.check(SUBMIT)
+        self._engine.check(MessageType.SUBMIT)
         deadline = self._submit_deadline()
         pending: list[tuple[Batch, asyncio.Future[Any]]] = []
         for blocks in source:
@@ -152,12 +151,12 @@ class AsyncClient(BaseClient):
 
     # --- Waiting for outcomes, of any client's tasks ---
 
-    async def wait_for(self, task: Id, timeout: float | None = None) -> Outcome:
+    async def wait_for(self, task: TaskRef, timeout: float | None = None) -> Outcome:
         """As Client.wait_for."""
         number = convert.task_id(task)
         return (await self._wait_all([number], timeout))[number]
 
-    async def wait(self, tasks: Iterable[Id], timeout: float | None = None, *,
+    async def wait(self, tasks: Iterable[TaskRef], timeout: float | None = None, *,
                    return_when: int | None = None) -> dict[TaskId, Outcome]:
         """As Client.wait."""
         tasks = list(tasks)
@@ -165,7 +164,7 @@ class AsyncClient(BaseClient):
         remember(tasks, outcomes)
         return {TaskId(number): outcome for number, outcome in outcomes.items()}
 
-    async def gather(self, tasks: Iterable[Id], timeout: float | None = None, *,
+    async def gather(self, tasks: Iterable[TaskRef], timeout: float | None = None, *,
                      return_exceptions: bool = False) -> list[Any]:
         """As Client.gather."""
         tasks = list(tasks)
@@ -174,7 +173,7 @@ class AsyncClient(BaseClient):
         remember(tasks, outcomes)
         return values_in_order(numbers, outcomes, return_exceptions)
 
-    async def as_completed(self, tasks: Iterable[Id], timeout: float | None = None) -> AsyncIterator[Outcome]:
+    async def as_completed(self, tasks: Iterable[TaskRef], timeout: float | None = None) -> AsyncIterator[Outcome]:
         """As Client.as_completed."""
         self._in_loop()
         arrived: asyncio.Queue[Outcome | ZschedError | None] = asyncio.Queue()
@@ -213,11 +212,11 @@ class AsyncClient(BaseClient):
 
     # --- Tasks ---
 
-    async def get(self, ids: Iterable[Id]) -> dict[TaskId, TaskInfo]:
+    async def get(self, ids: Iterable[TaskRef] | TaskRef) -> dict[TaskId, TaskInfo]:
         """As Client.get."""
         return await self._run(operations.get(ids))
 
-    async def task(self, id: Id) -> TaskInfo:
+    async def task(self, id: TaskRef) -> TaskInfo:
         """As Client.task."""
         return await self._run(operations.get_one(id))
 
@@ -234,27 +233,27 @@ class AsyncClient(BaseClient):
             if not cursor:
                 return
 
-    async def cancel(self, ids: Iterable[Id]) -> Sequence[ItemResult]:
+    async def cancel(self, ids: Iterable[TaskRef] | TaskRef) -> Sequence[ItemResult]:
         """As Client.cancel."""
         return await self._run(operations.for_each(MessageType.CANCEL_TASKS, wire.CancelTasks, ids))
 
-    async def retry(self, ids: Iterable[Id]) -> Sequence[ItemResult]:
+    async def retry(self, ids: Iterable[TaskRef] | TaskRef) -> Sequence[ItemResult]:
         """As Client.retry."""
         return await self._run(operations.for_each(MessageType.RETRY, wire.Retry, ids))
 
-    async def explain(self, id: Id) -> Explanation:
+    async def explain(self, id: TaskRef) -> Explanation:
         """As Client.explain."""
         return await self._run(operations.explain(id))
 
-    async def history(self, id: Id) -> History:
+    async def history(self, id: TaskRef) -> History:
         """As Client.history."""
         return await self._run(operations.history(id))
 
-    async def output(self, id: Id, *, attempt: int = 0, start: int = 0) -> Output:
+    async def output(self, id: TaskRef, *, attempt: int = 0, start: int = 0) -> Output:
         """As Client.output."""
         return await self._run(operations.output(id, attempt, start))
 
-    async def logs(self, id: Id, *, attempt: int = 0, follow: bool = False) -> AsyncIterator[OutputPiece]:
+    async def logs(self, id: TaskRef, *, attempt: int = 0, follow: bool = False) -> AsyncIterator[OutputPiece]:
         """As Client.logs."""
         start, now = 0, attempt
         while True:
@@ -382,7 +381,9 @@ class AsyncClient(BaseClient):
         try:
             self._loop.call_soon_threadsafe(self._drain)
         except RuntimeError:
-            self._arrived.clear()  # the loop is closed: nobody waits any more
+            # The loop is closed: nobody waits any more.
+            self._arrived.clear()
+            self._draining = False
 
     def _drain(self) -> None:
         # First: what is appended from here on is drained now, or asks for another.

@@ -29,19 +29,19 @@ from typing import Any, TypeVar, Unpack
 
 from zsched import _convert as convert
 from zsched import _operations as operations
-from zsched._base import (FOLLOW_SECONDS, SUBMIT, BaseClient, block_chunks, chunks, handles_of, remember, values_in_order)
-from zsched._operations import Ask, Id, ListQuery, Operation
+from zsched._base import (FOLLOW_SECONDS, BaseClient, block_chunks, chunks, handles_of, next_output, values_in_order)
+from zsched._operations import Ask, ListQuery, Operation
 from zsched._submitter import Batch
 from zsched._wire import schema as wire
 from zsched._wire.constants import ErrorCode, MessageType
-from zsched._wire.tasks import encode_each, encode_task
+from zsched._tasks import encode_each, encode_task
 from zsched.cron import Schedules
 from zsched.dlq import DeadLetters
 from zsched.errors import SubmitManyError, TimedOut, Unavailable, ZschedError
-from zsched.handle import TaskHandle
+from zsched.handle import TaskHandle, remember
 from zsched.options import TaskOptions, spec_of
 from zsched.types import (Explanation, History, ItemResult, Outcome, OutputPiece, Output, QueueInfo, Status, TaskId, TaskInfo,
-                          TaskSpec, TaskState, TypeInfo, WorkerSummary)
+                          TaskRef, TaskSpec, TaskState, TypeInfo, WorkerSummary)
 
 Result = TypeVar("Result")
 
@@ -114,7 +114,7 @@ class Client(BaseClient):
         TimedOut: not within `submit_timeout`; it may still be accepted, so submit it again under a `key` only.
         Unavailable: the client was closed meanwhile; it may or may not exist.
         """
-        self._engine.check(SUBMIT)
+        self._engine.check(MessageType.SUBMIT)
         deadline = self._submit_deadline()
         lock = _locked()
         batch = Batch([encode_task(spec_of(type, payload, options))], lambda _: lock.release())
@@ -128,7 +128,7 @@ class Client(BaseClient):
                       **options: Unpack[TaskOptions]) -> Future[TaskHandle]:
         """As submit, but returns at once (when the local queue has room) a future of the handle. Its callbacks run on the
         client's thread: they must be short, and must not call the client."""
-        self._engine.check(SUBMIT)
+        self._engine.check(MessageType.SUBMIT)
         future: Future[TaskHandle] = Future()
         future.set_running_or_notify_cancel()
 
@@ -153,7 +153,7 @@ class Client(BaseClient):
         return self._submit_blocks(block_chunks(encode_each(spec, payloads)))
 
     def _submit_blocks(self, source: Iterator[list[bytes]]) -> list[TaskHandle]:
-        self._engine.check(SUBMIT)
+        self._engine.check(MessageType.SUBMIT)
         deadline = self._submit_deadline()
         pending: list[tuple[Batch, Any]] = []
         for blocks in source:
@@ -188,12 +188,12 @@ class Client(BaseClient):
 
     # --- Waiting for outcomes, of any client's tasks ---
 
-    def wait_for(self, task: Id, timeout: float | None = None) -> Outcome:
+    def wait_for(self, task: TaskRef, timeout: float | None = None) -> Outcome:
         """How one task ended. TimedOut after so many seconds (None: never)."""
         number = convert.task_id(task)
         return self._wait_all([number], timeout)[number]
 
-    def wait(self, tasks: Iterable[Id], timeout: float | None = None, *, return_when: int | None = None,
+    def wait(self, tasks: Iterable[TaskRef], timeout: float | None = None, *, return_when: int | None = None,
              ) -> dict[TaskId, Outcome]:
         """The outcomes of those of the tasks (handles or ids) that end within `timeout` seconds. `return_when`: as soon as so
         many have; None: all. Handles remember their outcome."""
@@ -202,7 +202,7 @@ class Client(BaseClient):
         remember(tasks, outcomes)
         return {TaskId(number): outcome for number, outcome in outcomes.items()}
 
-    def gather(self, tasks: Iterable[Id], timeout: float | None = None, *, return_exceptions: bool = False) -> list[Any]:
+    def gather(self, tasks: Iterable[TaskRef], timeout: float | None = None, *, return_exceptions: bool = False) -> list[Any]:
         """The values of all tasks (handles or ids, which may repeat) in their order, when all are over. Raises for the first that
         did not succeed, or with `return_exceptions` has its exception in its place. TimedOut."""
         tasks = list(tasks)
@@ -211,7 +211,7 @@ class Client(BaseClient):
         remember(tasks, outcomes)
         return values_in_order(numbers, outcomes, return_exceptions)
 
-    def as_completed(self, tasks: Iterable[Id], timeout: float | None = None) -> Iterator[Outcome]:
+    def as_completed(self, tasks: Iterable[TaskRef], timeout: float | None = None) -> Iterator[Outcome]:
         """The outcomes of the tasks as they come. TimedOut when not all have come `timeout` seconds after the start."""
         arrived: queue_module.SimpleQueue[Outcome | ZschedError | None] = queue_module.SimpleQueue()
         give_up = self._engine.wait(convert.task_ids(tasks), timeout, arrived.put, arrived.put)
@@ -252,11 +252,11 @@ class Client(BaseClient):
 
     # --- Tasks ---
 
-    def get(self, ids: Iterable[Id]) -> dict[TaskId, TaskInfo]:
+    def get(self, ids: Iterable[TaskRef] | TaskRef) -> dict[TaskId, TaskInfo]:
         """Those of the tasks that exist, by id. It sees everything that was acknowledged before."""
         return self._run(operations.get(ids))
 
-    def task(self, id: Id) -> TaskInfo:
+    def task(self, id: TaskRef) -> TaskInfo:
         """One task. NotFound."""
         return self._run(operations.get_one(id))
 
@@ -272,28 +272,28 @@ class Client(BaseClient):
             if not cursor:
                 return
 
-    def cancel(self, ids: Iterable[Id]) -> Sequence[ItemResult]:
+    def cancel(self, ids: Iterable[TaskRef] | TaskRef) -> Sequence[ItemResult]:
         """Cancels tasks for good, in any state; what runs is told to end. From the return on none of those that are OK succeeds
         or starts again. CONFLICT: it has succeeded or is dead. Safe to repeat."""
         return self._run(operations.for_each(MessageType.CANCEL_TASKS, wire.CancelTasks, ids))
 
-    def retry(self, ids: Iterable[Id]) -> Sequence[ItemResult]:
+    def retry(self, ids: Iterable[TaskRef] | TaskRef) -> Sequence[ItemResult]:
         """Gives dead tasks a new budget of attempts. CONFLICT: it is not dead."""
         return self._run(operations.for_each(MessageType.RETRY, wire.Retry, ids))
 
-    def explain(self, id: Id) -> Explanation:
+    def explain(self, id: TaskRef) -> Explanation:
         """Why a task is not running now, and its place in line. NotFound. One that is over has its state only."""
         return self._run(operations.explain(id))
 
-    def history(self, id: Id) -> History:
+    def history(self, id: TaskRef) -> History:
         """Every attempt at a task. NotFound."""
         return self._run(operations.history(id))
 
-    def output(self, id: Id, *, attempt: int = 0, start: int = 0) -> Output:
+    def output(self, id: TaskRef, *, attempt: int = 0, start: int = 0) -> Output:
         """What an attempt (0: the last) wrote, from offset `start` on; also while it runs. NotFound."""
         return self._run(operations.output(id, attempt, start))
 
-    def logs(self, id: Id, *, attempt: int = 0, follow: bool = False) -> Iterator[OutputPiece]:
+    def logs(self, id: TaskRef, *, attempt: int = 0, follow: bool = False) -> Iterator[OutputPiece]:
         """What an attempt (0: the last) wrote, piece by piece. With `follow` until it has ended; of the last one, until the task
         is over, with the attempts that come after it."""
         start, now = 0, attempt
@@ -406,20 +406,6 @@ class Client(BaseClient):
         if error is not None:
             raise error
         return message
-
-
-def next_output(output: Output, attempt: int, follow: bool) -> tuple[int, int, bool] | None:
-    """Where a reader of logs goes on: (attempt, start, whether to wait when nothing came); None at the end. `attempt` is what it
-    was asked for."""
-    if not follow:
-        return None
-    if output.running or (attempt == 0 and not output.attempt and not output.finished):
-        return output.attempt, output.end_offset, True
-    if attempt:
-        return None
-    if output.last_attempt > output.attempt:
-        return output.attempt + 1, 0, False
-    return None if output.finished else (output.attempt, output.end_offset, True)
 
 
 # A lock that another thread releases: what is waited for with the least around it.

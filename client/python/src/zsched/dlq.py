@@ -14,10 +14,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from typing import Any
 
 from zsched import _operations as operations
-from zsched._operations import DeadFilter, Id, Operation
+from zsched._operations import DeadFilter, Operation
 from zsched._wire import schema as wire
 from zsched._wire.constants import DEFAULT_LIST_LIMIT, DeadView, MessageType
-from zsched.types import DeadGroup, DeadProgress, Duration, ItemResult, TaskInfo
+from zsched.types import DeadGroup, DeadProgress, Duration, ItemResult, TaskInfo, TaskRef
 
 Progress = Callable[[DeadProgress], object]
 
@@ -53,8 +53,8 @@ class DeadLetters:
               older_than: Duration | None = None, dry_run: bool = False, rate: float | None = None,
               progress: Progress | None = None) -> DeadProgress:
         """Retries all that match and were dead when the call began, each of these deaths once, whatever fails; at most `rate` a
-        second. With `dry_run` it only counts them. `progress` hears of it after each batch, on the caller's thread; what it
-        raises ends the job. After an error some are retried; the same call again goes on."""
+        second. With `dry_run` it only counts them. `progress` hears of it after each batch, on the caller's thread; False
+        from it stops here. After an error some are retried; the same call again goes on."""
         filter_ = DeadFilter(queue, type, error, fingerprint, older_than)
         done: DeadProgress = self._run(operations.dead_job(filter_, False, dry_run, rate, progress))
         return done
@@ -67,7 +67,7 @@ class DeadLetters:
         done: DeadProgress = self._run(operations.dead_job(filter_, True, dry_run, rate, progress))
         return done
 
-    def delete(self, ids: Iterable[Id]) -> Sequence[ItemResult]:
+    def delete(self, ids: Iterable[TaskRef] | TaskRef) -> Sequence[ItemResult]:
         """Deletes dead tasks. CONFLICT: it is not dead."""
         results: Sequence[ItemResult] = self._run(operations.for_each(MessageType.DEAD_DELETE, wire.DeadDelete, ids))
         return results
@@ -114,7 +114,7 @@ class AsyncDeadLetters:
         done: DeadProgress = await self._run(operations.dead_job(filter_, True, dry_run, rate, progress))
         return done
 
-    async def delete(self, ids: Iterable[Id]) -> Sequence[ItemResult]:
+    async def delete(self, ids: Iterable[TaskRef] | TaskRef) -> Sequence[ItemResult]:
         """As DeadLetters.delete."""
         results: Sequence[ItemResult] = await self._run(
             operations.for_each(MessageType.DEAD_DELETE, wire.DeadDelete, ids))

@@ -4,11 +4,12 @@ Threads: any.
 """
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from zsched._wire.constants import ErrorCode
 from zsched.errors import NotFound
-from zsched.types import Explanation, History, ItemResult, Outcome, TaskId, TaskInfo, TaskState
+from zsched.types import Explanation, History, ItemResult, Outcome, OutputPiece, TaskId, TaskInfo, TaskRef, TaskState
 
 if TYPE_CHECKING:
     from zsched.aio import AsyncClient
@@ -20,6 +21,13 @@ def done_or_not(result: ItemResult) -> bool:
     if result.code is ErrorCode.NOT_FOUND:
         raise NotFound(f"task {result.id} does not exist")
     return result.ok
+
+
+def remember(tasks: Iterable[TaskRef], outcomes: Mapping[int, Outcome]) -> None:
+    """Gives those of the tasks that are handles the outcomes that are known now."""
+    for task in tasks:
+        if isinstance(task, (TaskHandle, AsyncTaskHandle)):
+            task._outcome = outcomes.get(task._number, task._outcome)
 
 
 class TaskHandle:
@@ -80,6 +88,10 @@ class TaskHandle:
         """Every attempt at it."""
         return self._client.history(self)
 
+    def logs(self, *, attempt: int = 0, follow: bool = False) -> Iterator[OutputPiece]:
+        """What its attempts wrote (Client.logs)."""
+        return self._client.logs(self, attempt=attempt, follow=follow)
+
 
 class AsyncTaskHandle:
     """The same for AsyncClient: everything that asks the broker is awaited."""
@@ -138,3 +150,8 @@ class AsyncTaskHandle:
     async def history(self) -> History:
         """As TaskHandle.history."""
         return await self._client.history(self)
+
+    async def logs(self, *, attempt: int = 0, follow: bool = False) -> AsyncIterator[OutputPiece]:
+        """As TaskHandle.logs."""
+        async for piece in self._client.logs(self, attempt=attempt, follow=follow):
+            yield piece

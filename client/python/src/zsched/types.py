@@ -11,7 +11,7 @@ import json as json_module
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from zsched._wire.constants import (DEFAULT_CATCH_UP_MS, DEFAULT_PRIORITY, DEFAULT_QUEUE, AttemptEnd, Delivery, Durability,
                                     ErrorCode, OutputStream, Overlap, QueueGate, Role, TaskState, WaitReason)
@@ -19,9 +19,9 @@ from zsched.errors import InvalidArgument, NotFound, TaskCancelled, TaskFailed
 from zsched.serialization import JSON_TYPE, TEXT_TYPE, decode
 
 __all__ = ["Attempt", "AttemptEnd", "BrokerSummary", "DeadGroup", "DeadProgress", "Delivery", "Durability", "Explanation",
-           "History", "ItemResult", "JobStopped", "Output", "OutputPiece", "OutputStream", "Outcome", "Overlap", "Progress",
-           "QueueGate", "QueueInfo", "QueueSettings", "Role", "ScheduleInfo", "Status", "TaskId", "TaskInfo", "TaskSpec",
-           "TaskState", "TypeInfo", "WaitCause", "WaitReason", "WorkerSummary"]
+           "History", "HasId", "ItemResult", "Output", "OutputPiece", "OutputStream", "Outcome", "Overlap", "Progress",
+           "QueueGate", "QueueInfo", "QueueSettings", "Role", "ScheduleInfo", "Status", "TaskId", "TaskInfo", "TaskRef",
+           "TaskSpec", "TaskState", "TypeInfo", "WaitCause", "WaitReason", "WorkerSummary"]
 
 Duration = int | float | timedelta
 
@@ -57,6 +57,18 @@ class TaskId(int):
 
     def __repr__(self) -> str:
         return f"TaskId('{self}')"
+
+
+class HasId(Protocol):
+    """Whatever names a task by its `id`: a handle, a TaskInfo, an Outcome, an ItemResult."""
+
+    @property
+    def id(self) -> TaskId:
+        """The id of the task."""
+
+
+# How a call may be told which task is meant.
+TaskRef = int | str | HasId
 
 
 @dataclass(slots=True)
@@ -452,7 +464,3 @@ class WorkerSummary:
     draining: bool
     silent: float  # seconds since its last frame
     finished: int
-
-
-class JobStopped(Exception):
-    """Raise it in the progress callback of a retry or purge to stop there."""

@@ -89,7 +89,7 @@ class _Reader:
             if kind == STRING:
                 fields[index] = self.text(self.follow(here, fields[index]))
             elif kind == BYTES:
-                fields[index] = self.bytes(self.follow(here, fields[index]))
+                fields[index] = self.blob(self.follow(here, fields[index]))
             elif kind == STRUCT:
                 fields[index] = item.make(item.packed.unpack_from(body, here))
             else:
@@ -139,7 +139,7 @@ class _Reader:
         self.seen[key] = text
         return text
 
-    def bytes(self, at: int) -> bytes:
+    def blob(self, at: int) -> bytes:
         key = at << 1 | 1
         known: bytes | None = self.seen.get(key)
         if known is not None:

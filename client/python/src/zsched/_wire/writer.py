@@ -2,7 +2,7 @@
 
 The layout follows docs/protocol.md, section 2 (alignment); a field at its default is left out, and so are None and an empty
 vector, but for required ones. A body is position-independent: moved by a multiple of 8 it is still valid, which is what
-tasks.py builds on.
+_tasks.py builds on.
 
 Example:
     body = write(wire.Get(request=7, ids=[1, 2]))

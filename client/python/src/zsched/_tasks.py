@@ -20,16 +20,14 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
+from zsched._convert import task_to_wire
 from zsched._wire import schema as wire
 from zsched._wire.constants import MAX_FRAME_BYTES
 from zsched._wire.layouts import TABLES_OF
 from zsched._wire.writer import append_reference, pad8, plan_of
 from zsched.errors import InvalidArgument, TooLarge, ZschedError
-
-if TYPE_CHECKING:
-    from zsched.types import TaskSpec
+from zsched.types import TaskSpec
 
 # A task's largest size. With it a frame of one stays under MAX_FRAME_BYTES; the broker's own limits are lower.
 MAX_TASK_BYTES = MAX_FRAME_BYTES // 4 * 3
@@ -98,8 +96,6 @@ def _payload_bytes(payload: object) -> bytes:
 
 def _prefix(spec: TaskSpec, payload: bool) -> bytes:
     """A block up to its payload; a whole one when there is none."""
-    from zsched._convert import task_to_wire
-
     try:
         return _write_block(task_to_wire(spec)._replace(payload=b"\0" if payload else None), payload)
     except ZschedError:
