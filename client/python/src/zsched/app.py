@@ -203,7 +203,7 @@ class TaskFunction(Generic[P, R]):
         if self.context_parameter is not None and self.context_parameter not in kwargs:
             context = current_task() or detached(self.name)
             arguments, keywords = self._with_context(context, args, kwargs)
-            return self.function(*arguments, **keywords)  # type: ignore[call-arg]
+            return self.function(*arguments, **keywords)
         return self.function(*args, **kwargs)
 
     # --- Submitting ---

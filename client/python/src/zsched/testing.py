@@ -142,8 +142,9 @@ def _outside_of_loops(run: Coroutine[Any, Any, EagerRun]) -> EagerRun:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(run)
+    context = contextvars.copy_context()
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(contextvars.copy_context().run, asyncio.run, run).result()
+        return thread.submit(lambda: context.run(lambda: asyncio.run(run))).result()
 
 
 def _output_of(run: EagerRun) -> Output:

@@ -185,6 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not options.app:
         parser.error("worker: say where the App is: MODULE:APP, or ZSCHED_APP")
+    for name, choices in (("pool", POOLS), ("log_format", ("text", "json")), ("log_level", tuple(logs.LEVELS))):
+        if getattr(options, name) not in choices:  # argparse does not look at those of the environment
+            parser.error(f"ZSCHED_{name.upper()}: '{getattr(options, name)}' is none of {', '.join(choices)}")
     logs.set_up(sys.stderr, options.log_format, options.log_level)
     try:
         worker = _make_worker(options)
