@@ -22,7 +22,7 @@ from zsched._worker.ledger import Lease, Outcome
 from zsched._worker.logs import OutputHandler
 from zsched._worker.recycling import resident_bytes
 from zsched._worker.reports import Report
-from zsched.context import TASK_LOGGER, TaskContext, current_task, set_current
+from zsched.context import TaskContext, current_task, set_current
 
 if TYPE_CHECKING:
     from zsched.app import App
@@ -75,12 +75,12 @@ class _Runner:
         self._lease: Lease | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self, log_level: int) -> None:
+    def run(self, log_levels: dict[str, int]) -> None:
         root = logging.getLogger()
-        root.setLevel(log_level)
         # Instead of what the app's modules may have set up for a process of their own: the worker logs for all.
         root.handlers[:] = [_ForwardingHandler(self._pipe), OutputHandler()]
-        logging.getLogger(TASK_LOGGER).setLevel(log_level)
+        for name, level in log_levels.items():
+            logging.getLogger(name).setLevel(level)
         threading.Thread(target=self._read, name="zsched-pipe", daemon=True).start()
         while True:
             work, timeout_ms, started_ns, session = self._works.get()
@@ -124,7 +124,7 @@ class _Runner:
                 lease.hook()
 
 
-def main(connection: Connection, module: str, name: str, brokers: Any, log_level: int) -> None:
+def main(connection: Connection, module: str, name: str, brokers: Any, log_levels: dict[str, int]) -> None:
     """The process. `brokers`: for submits of its functions, where the app itself names none."""
     # A group of its own, which is ended as a whole; a terminal's Ctrl-C and a service's stop are for the worker, which drains.
     os.setpgrp()
@@ -137,4 +137,4 @@ def main(connection: Connection, module: str, name: str, brokers: Any, log_level
         connection.send(("error", attempts.describe(error)))
         return
     connection.send(("ready", ""))
-    _Runner(connection, app).run(log_level)
+    _Runner(connection, app).run(log_levels)

@@ -26,6 +26,7 @@ from zsched._worker.ledger import Lease, Outcome
 from zsched._worker.recycling import Recycling
 from zsched._worker.reports import Report
 from zsched._worker.threads import Slot, ThreadPool
+from zsched.context import TASK_LOGGER
 from zsched.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -60,10 +61,10 @@ class ChildDied(Exception):
 class Child:
     """One process. Starts at once; `ready` waits until it has imported the app."""
 
-    def __init__(self, app: tuple[str, str], brokers: Any, log_level: int) -> None:
+    def __init__(self, app: tuple[str, str], brokers: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=child_module.main, args=(theirs, *app, brokers, log_level), name="zsched-child")
+        self.process = context.Process(target=child_module.main, args=(theirs, *app, brokers, _log_levels()), name="zsched-child")
         self.process.start()
         theirs.close()
         self.ended = 0  # attempts
@@ -152,7 +153,7 @@ class ProcessPool(ThreadPool):
     def _child_of(self, slot: Slot) -> Child:
         child = self._children.get(id(slot))
         if child is None:
-            child = Child(self._where, self.app.brokers, log.getEffectiveLevel())
+            child = Child(self._where, self.app.brokers)
             self._children[id(slot)] = child
             try:
                 child.ready()
@@ -220,7 +221,8 @@ class ProcessPool(ThreadPool):
             elif not ready:
                 child.end(signal.SIGKILL)
                 raise ChildDied("the attempt did not end when it was told to; its process was killed")
-            if wake_reader in ready and kill_at is None:
+            if wake_reader in ready:
+                os.read(wake_reader, 64)
                 kill_at = time.monotonic() + KILL_GRACE_MS / 1000
                 child.send(("cancel", lease.id, lease.why))
 
@@ -232,6 +234,11 @@ class ProcessPool(ThreadPool):
         elif kind == "log":
             record = logging.makeLogRecord(values[0])
             logging.getLogger(record.name).handle(record)
+
+
+def _log_levels() -> dict[str, int]:
+    """What a child need not send: here it would not be logged."""
+    return {name: logging.getLogger(name).getEffectiveLevel() for name in ("", TASK_LOGGER)}
 
 
 def _signal(writer: int) -> None:
