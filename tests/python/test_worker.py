@@ -214,7 +214,7 @@ def test_an_attempt_that_takes_too_long_is_ended(own, task):
 
 
 def test_more_than_fits_runs_one_after_the_other(own):
-    handles = [worker_app.nap.using(queue="own").submit(0.05, str(number)) for number in range(6)]
+    handles = [worker_app.nap.using(queue="own").submit(0.2, str(number)) for number in range(10)]
     app.client.gather(handles, timeout=PATIENCE)
     running = most = 0
     for what, *_ in own.trace():

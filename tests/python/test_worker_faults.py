@@ -52,7 +52,7 @@ def cluster(programs):
     with Programs(programs) as cluster:
         yield cluster
         try:
-            app.close(0)
+            app.close(5)
         finally:
             app.brokers = None
 
