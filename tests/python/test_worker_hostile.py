@@ -229,12 +229,15 @@ def still_works(broker):
     lease = 90_000
     broker.tasks(task(lease))
     for _ in range(2000):
-        type_, message = broker.receive(MessageType.RESULTS, MessageType.WORKER_HELLO, MessageType.HEARTBEAT)
+        type_, message = broker.receive(MessageType.RESULTS, MessageType.WORKER_HELLO, MessageType.RELEASE)
         if type_ is MessageType.WORKER_HELLO:
             broker.session += 1
             broker.number = 0
             broker.send(MessageType.WORKER_WELCOME, write(wire.WorkerWelcome(session=broker.session, epoch=4, heartbeat_ms=50,
                                                                              visibility_timeout_ms=6000)))
+            lease += 1
+            broker.tasks(task(lease))
+        elif type_ is MessageType.RELEASE and lease in [ref.lease_id for ref in message.leases]:
             lease += 1
             broker.tasks(task(lease))
         elif type_ is MessageType.RESULTS:

@@ -40,8 +40,8 @@ log = logging.getLogger("zsched.worker")
 _OBSERVE_MS = 10
 # A full socket is tried again after this.
 _SEND_RETRY_MS = 10
-# Results of attempts that end faster than this share a frame. The first after a pause leaves at once. Each frame here makes one
-# of the broker, and to send or receive one costs a turn at the interpreter's lock.
+# Results of attempts that end faster than this share a frame, while there is more to do. Each frame here makes one of the
+# broker, and to send or receive one costs a turn at the interpreter's lock.
 _RESULTS_EVERY_MS = 2
 # A broker that is there but does not acknowledge results for this long has lost or refused a frame: a new session settles what
 # it has. Longer than any commit may take, shorter than anybody's patience.
@@ -205,7 +205,7 @@ class Runtime:
         # With the socket full, nothing new is taken from the ledger, where it is bounded.
         if self._unsent or not dealer.ready:
             return
-        due = self.ledger.take_frames(now_ms, now_ms >= self._results_due_ms)
+        due = self.ledger.take_frames(now_ms, now_ms >= self._results_due_ms or not self.ledger.outstanding)
         if due.credit is not None:
             self._send(MessageType.CREDIT, write(wire.Credit(*due.credit)))
         if due.release:
