@@ -9,7 +9,7 @@ include(CMakePackageConfigHelpers)
 set(zsched_config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/zsched)
 set(zsched_detail_dir ${CMAKE_INSTALL_INCLUDEDIR}/zsched/detail)
 
-install(TARGETS zsched-broker zsched-worker zsched-ctl zsched-bench RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS zsched-broker zsched-worker zsched-ctl zsched-gateway zsched-bench RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY client/include/zsched worker/include/zsched DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.h")
 # Public headers say "schemas/ids.h" as all of the source does; in a prefix shared with others that name stays ours.

@@ -43,6 +43,7 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -96,6 +97,9 @@ absl::StatusOr<Schedule> Parse(std::string_view expression);
 // the end of kLastYear. Needs a schedule that Parse returned.
 std::optional<int64_t> Next(const Schedule& schedule, const absl::TimeZone& zone, int64_t from_ms,
                             int64_t anchor_ms);
+// The first `count` firings after `from_ms`; fewer when there are no more.
+std::vector<int64_t> NextTimes(const Schedule& schedule, const absl::TimeZone& zone,
+                               int64_t from_ms, int64_t anchor_ms, size_t count);
 
 // A zone of the IANA database: "Europe/Berlin", "UTC". INVALID_ARGUMENT when there is none of that
 // name here. This is the one place that touches the zone database: Absl reads the zone's file when a

@@ -85,4 +85,15 @@ std::optional<int64_t> Next(const Schedule& schedule, const absl::TimeZone& zone
   return absl::ToUnixMillis(*next);
 }
 
+std::vector<int64_t> NextTimes(const Schedule& schedule, const absl::TimeZone& zone,
+                               int64_t from_ms, int64_t anchor_ms, size_t count) {
+  std::vector<int64_t> times_ms;
+  for (int64_t last_ms = from_ms; times_ms.size() < count;) {
+    const std::optional<int64_t> next_ms = Next(schedule, zone, last_ms, anchor_ms);
+    if (!next_ms) break;
+    times_ms.push_back(last_ms = *next_ms);
+  }
+  return times_ms;
+}
+
 }  // namespace zsched::cron

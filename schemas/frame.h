@@ -83,6 +83,8 @@ enum class MessageType : uint8_t {
   kLogs = 48,
   kLogPages = 49,
   kClusterCommand = 50,
+  kEvents = 51,
+  kEventPage = 52,
   // worker endpoint
   kWorkerHello = 64,
   kWorkerWelcome = 65,
@@ -131,6 +133,7 @@ constexpr bool IsObservers(MessageType type) {
     case MessageType::kScheduleList:
     case MessageType::kHistory:
     case MessageType::kLogs:
+    case MessageType::kEvents:
     case MessageType::kClusterCommand:
       return true;
     default:

@@ -101,6 +101,14 @@ inline constexpr size_t kMaxListScan = 50'000;
 // Groups in one DEAD_LETTERS, and what they show of a message: half a frame's target.
 inline constexpr size_t kMaxDeadGroups = 1000;
 inline constexpr size_t kMaxDeadSampleBytes = 512;
+// Events in one EVENT_PAGE: with all texts as long as they may be, about a frame's target.
+inline constexpr size_t kMaxEventLimit = 1000;
+inline constexpr size_t kDefaultEventLimit = 100;
+// Events that one EVENTS may look at, and bytes of records, before it answers with what it has: some
+// ten milliseconds of the query thread, also when a filter takes none of them.
+inline constexpr size_t kMaxEventScan = 20'000;
+inline constexpr size_t kMaxEventScanBytes = 8 << 20;
+inline constexpr size_t kMaxEventMessageBytes = 256;  // of an error in an event: cut
 
 // --- Workers
 inline constexpr uint32_t kMaxCreditTasks =

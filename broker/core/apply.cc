@@ -579,6 +579,7 @@ absl::Status State::Apply(Batch& batch, std::string_view record) {
   if (!in.Read(head) || head.bytes != record.size()) return Corrupt("its size is wrong");
   batch.OpenRecord().append(record);
   ZS_RETURN_IF_ERROR(Applier(*this, batch, head, in.rest()).Run());
+  told_.clear();  // the record has it, or was written by an older version
   batch.CloseRecord();
   return absl::OkStatus();
 }

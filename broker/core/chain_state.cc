@@ -1,6 +1,6 @@
 // What the log says of chains: which tasks have templates, and the tasks that follow when one ends.
 // That a task has followers follows from the record of its end, so both are there or neither is: no
-// record of its own tells of them.
+// record of its own is applied for them; that of the end only tells which ids they got.
 #include "base/check.h"
 #include "base/planted.h"
 #include "broker/core/state.h"
@@ -43,7 +43,7 @@ void State::Follow(Batch& batch, uint64_t task, TaskState end, std::string_view 
       uint32_t lane = lanes_.Find(names);
       if (lane == 0) lane = CreateLane(batch, names);
       const TaskId id = MakeId<TaskId>(epoch(), meta_.next_task);
-      Submitted(batch, id, lane, *spec, now_ms, {}, parent);
+      Tell(Submitted(batch, id, lane, *spec, now_ms, {}, parent), task);
     }
   });
   if (!ZS_PLANTED("fires-after-every-retry")) chain.fired |= due;

@@ -60,6 +60,18 @@ absl::Status Core::Start(const Uuid& cluster, Epoch epoch, Now now) {
   return absl::OkStatus();
 }
 
+// What the state has done with the record that is about to be closed. A kMerged has nothing but entries.
+void Core::Tell(RecordKind kind) {
+  if (kind != RecordKind::kMerged)
+    for (const ToldTask& task : state_.told()) AppendStruct(batch_.OpenRecord(), task);
+  state_.told().clear();
+}
+
+void Core::TellName(std::string_view name) {
+  AppendStruct(batch_.OpenRecord(), ToldName{name.size()});
+  batch_.OpenRecord().append(name);
+}
+
 void Core::TakeBatch(Batch& out) {
   ZS_CHECK(told_clients_.empty() && served_workers_.empty());  // EndRound comes first
   state_.FlushRows(batch_);

@@ -35,6 +35,7 @@
 #include "broker/core/gates.h"
 #include "broker/core/merge.h"
 #include "broker/core/metrics.h"
+#include "broker/core/ready_times.h"
 #include "broker/core/schedules.h"
 #include "broker/core/state.h"
 #include "broker/core/timer_wheel.h"
@@ -84,7 +85,8 @@ struct Reject {
   ErrorCode code;  // kOk: its key is held by a task of the same body
   std::string message;
   uint32_t retry_after_ms;
-  uint64_t existing = 0;  // the task that holds its key
+  uint64_t existing = 0;                     // the task that holds its key
+  Metric reason = Metric::kRejectedInvalid;  // of one that is refused: what it is counted as
 
   bool created() const { return code == ErrorCode::kOk && existing == 0; }
 };
@@ -412,6 +414,12 @@ class Core {
   // Volatile knowledge beside the rows: nothing of it is promised for longer than the moment. Bounded work.
   Explanation Explain(TaskId id, Now now) const;
 
+  // How long ago the record was decided; one that is not among the latest at least so long as is known.
+  uint64_t MsSince(Lsn lsn, Now now) const;
+  // How long the first ready task of each queue has been ready, to a second: by index into lanes().queues(). Counted anew
+  // at most once in kQueueAgesMs, as it costs a look at every line. queue_ages.cc
+  const std::vector<uint64_t>& QueueAges(Now now);
+
   // Checks every promise that state and sessions must keep; the first broken one is named. For
   // simulation and tests: O(tasks). invariants.cc.
   absl::Status CheckInvariants() const;
@@ -485,7 +493,8 @@ class Core {
                     size_t bytes);
   void AckAgain(const ClientSession& client, const SubmitMemory& memory,
                 const wire::Submit& submit);
-  void RefuseAll(ClientSession& client, const wire::Submit& submit, const std::string& why);
+  void RefuseAll(ClientSession& client, const wire::Submit& submit, Metric reason,
+                 const std::string& why);
   Reject Judge(const wire::TaskSpec& spec, uint32_t lane, Now now) const;
   Reject JudgeKey(const wire::TaskSpec& spec) const;
   Reject JudgeRoom(const wire::TaskSpec& spec, uint32_t lane) const;
@@ -528,6 +537,8 @@ class Core {
   int64_t BackoffMs(const Task& task, int failures) const;
   uint64_t FingerprintOfOutcome(const Task& task) const;
   void BuildOutcome(std::string_view body, std::string_view content_type, ErrorCode code);
+  // Puts the entry, and the outcome row, into the open record.
+  void AppendEnded(uint32_t slot, EndedEntry& entry);
   void ApplyEnded(uint32_t slot, const EndedEntry& entry, Now now);
   // Ends leases that no worker reported on: one record, the given order of line kept. `charge` as
   // for each.
@@ -562,8 +573,13 @@ class Core {
   void RecallUnstarted(Now now);
   RecallEffect RecallFrom(uint32_t slot, Dispatcher::Hands& hands, size_t& budget, Now now);
 
+  // core.cc
+  void Tell(RecordKind kind);
+  void TellName(std::string_view name);
+
   // dispatch.cc
   void Dispatch(Now now);
+  void ObserveWait(int64_t order, Now now);
   uint64_t CheckpointOf(const Task& task) const;
   void FlushTasks();
   void HoldOnce(TasksEffect& effect);
@@ -577,6 +593,7 @@ class Core {
   Dispatcher dispatcher_;
   TimerWheel<LeaseLinks> deadlines_;
   Metrics metrics_;
+  ReadyTimes ready_times_;
   std::vector<Effect> effects_;
   std::string disk_low_;
 
@@ -605,6 +622,10 @@ class Core {
   int64_t next_dead_check_ms_ = 0;
   uint64_t prune_from_ = 1;
   uint64_t oldest_finished_ = 1;  // tasks under the oldest key that was not pruned; 1 while unknown
+
+  std::vector<uint64_t> queue_ages_;  // as of queue_ages_ms_
+  int64_t queue_ages_ms_ = 0;
+  bool has_queue_ages_ = false;
 
   // Scratch, kept for its capacity.
   std::string outcome_;

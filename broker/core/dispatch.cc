@@ -2,6 +2,7 @@
 // ended.
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 
 #include "base/planted.h"
 #include "broker/core/core.h"
@@ -50,6 +51,8 @@ void Core::Dispatch(Now now) {
     LeasedEntry& entry = ExtendStruct<LeasedEntry>(batch_.OpenRecord());
     entry.task = task.id;
     entry.worker = session.worker;
+    entry.attempt = uint32_t{task.attempt} + 1;
+    ObserveWait(task.order, now);
     // The base: the lane itself may be another by the time that the effect is carried out.
     const uint32_t lane = state_.lanes()[task.lane].base;
     if (session.assigned.empty()) session.assigned.reserve(kUsualAssigns);
@@ -71,6 +74,20 @@ void Core::Dispatch(Now now) {
   CloseRecord(opened, record, now);
   metrics_.Add(Metric::kTasksDispatched, record.count);
   next_recall_ms_ = std::min(next_recall_ms_, now.mono_ms + kRecallAfterMs);
+}
+
+// Since it became ready, for the last time.
+void Core::ObserveWait(int64_t order, Now now) {
+  const auto lsn = static_cast<uint64_t>(std::abs(order));
+  int64_t wait_ms = 0;
+  if (const std::optional<int64_t> ready_ms = ready_times_.TimeOf(lsn)) {
+    wait_ms = now.mono_ms - *ready_ms;
+  } else {
+    const int64_t since_ms = state_.ready_clock().TimeOf(lsn);
+    if (since_ms == 0) return;
+    wait_ms = std::max<int64_t>(0, now.wall_ms - since_ms);
+  }
+  metrics_.Observe(Timing::kTaskWait, static_cast<uint64_t>(wait_ms) * 1000);
 }
 
 // A task may leave once it is certain that it exists: when the record that made it ready is

@@ -1,9 +1,12 @@
-// Counters of a broker, kept from its start, shown by STATUS and later by /metrics. Owned by
+// Counters and times of a broker, kept from its start, shown by STATUS and from there by /metrics. Owned by
 // broker/core; pure. Threads: written by the loop only; others read a copy that the loop makes.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <span>
+
+#include "broker/core/histogram.h"
 
 namespace zsched::broker {
 
@@ -23,6 +26,20 @@ namespace zsched::broker {
   X(kSubmitDuplicates, "submit_duplicates_total")                              \
   X(kTasksSubmitted, "tasks_submitted_total")                                  \
   X(kTasksRejected, "tasks_rejected_total")                                    \
+  /* Of these, by reason; together they are tasks_rejected_total. */           \
+  X(kRejectedInvalid, "rejected_invalid_total")                                \
+  X(kRejectedConflict, "rejected_conflict_total") /* the key is another task's */ \
+  X(kRejectedDraining, "rejected_draining_total") /* the queue takes none */   \
+  X(kRejectedQueueFullTasks, "rejected_queue_full_tasks_total")                \
+  X(kRejectedQueueFullBytes, "rejected_queue_full_bytes_total")                \
+  X(kRejectedBrokerFull, "rejected_broker_full_total") /* tasks or bytes of all queues */ \
+  X(kRejectedDiskLow, "rejected_disk_low_total") /* or the journal's map */    \
+  X(kRejectedChainsFull, "rejected_chains_full_total")                         \
+  X(kRejectedKeysFull, "rejected_keys_full_total")                             \
+  X(kRejectedLanesFull, "rejected_lanes_full_total") /* queues, types and keys */ \
+  X(kRejectedClientsFull, "rejected_clients_full_total") /* that are remembered */ \
+  X(kRejectedWindow, "rejected_window_total") /* more than a client may have unacknowledged */ \
+  X(kRejectedIdsSpent, "rejected_ids_spent_total")                             \
   X(kTasksRepeated, "tasks_repeated_total") /* submitted with a key that was held */ \
   X(kTasksFollowed, "tasks_followed_total") /* made by the end of another */   \
   X(kTasksDispatched, "tasks_dispatched_total")                                \
@@ -70,13 +87,39 @@ inline constexpr std::array kMetricNames = {
 #undef ZSCHED_METRIC_NAME
 };
 
+// Times that are counted in buckets. docs/protocol.md ("STATUS") says what each is.
+// clang-format off
+#define ZSCHED_TIMINGS(X)                     \
+  X(kTaskWait, "task_wait", kTaskBoundsUs)    \
+  X(kTaskRun, "task_run", kTaskBoundsUs)      \
+  X(kCommit, "commit", kCommitBoundsUs)       \
+  X(kFlush, "fsync", kCommitBoundsUs)
+// clang-format on
+enum class Timing : size_t {
+#define ZSCHED_TIMING_ENUM(name, text, bounds) name,
+  ZSCHED_TIMINGS(ZSCHED_TIMING_ENUM)
+#undef ZSCHED_TIMING_ENUM
+};
+inline constexpr std::array kTimingNames = {
+#define ZSCHED_TIMING_NAME(name, text, bounds) text,
+    ZSCHED_TIMINGS(ZSCHED_TIMING_NAME)
+#undef ZSCHED_TIMING_NAME
+};
+
 class Metrics {
  public:
+  void Observe(Timing timing, uint64_t us) { timings_[static_cast<size_t>(timing)].Observe(us); }
+  const std::array<Histogram, kTimingNames.size()>& timings() const { return timings_; }
   void Add(Metric metric, uint64_t n = 1) { values_[static_cast<size_t>(metric)] += n; }
   uint64_t operator[](Metric metric) const { return values_[static_cast<size_t>(metric)]; }
   const std::array<uint64_t, kMetricNames.size()>& values() const { return values_; }
 
  private:
+  std::array<Histogram, kTimingNames.size()> timings_ = {
+#define ZSCHED_TIMING_HISTOGRAM(name, text, bounds) Histogram(bounds),
+      ZSCHED_TIMINGS(ZSCHED_TIMING_HISTOGRAM)
+#undef ZSCHED_TIMING_HISTOGRAM
+  };
   std::array<uint64_t, kMetricNames.size()> values_{};
 };
 

@@ -87,7 +87,8 @@ void Core::OnDeadDelete(SessionId from, uint64_t request, const std::vector<RowI
 Lsn Core::EndDead(const std::vector<DeadGoneEntry>& entries, Now now) {
   IdsRecord record{entries.size()};
   OpenedRecord opened = OpenRecord(RecordKind::kDeadGone, record);
-  for (const DeadGoneEntry& entry : entries) {
+  for (DeadGoneEntry entry : entries) {
+    entry.base = state_.lanes()[entry.lane].base;
     AppendStruct(batch_.OpenRecord(), entry);
     state_.DeadGone(batch_, entry);
   }

@@ -122,6 +122,8 @@ void Core::EndDone(const wire::Results& results, WorkerSession& session,
     SucceededEntry& succeeded = ExtendStruct<SucceededEntry>(batch_.OpenRecord());
     succeeded.task = done.task_id();
     succeeded.run_us = done.run_us();
+    succeeded.attempt = state_.tasks()[slot].attempt;
+    metrics_.Observe(Timing::kTaskRun, done.run_us());
     EndedEntry entry;
     entry.task = done.task_id();
     entry.run_us = done.run_us();
@@ -148,8 +150,8 @@ void Core::EndCancelled(const std::vector<wire::Done>& dones, WorkerSession& ses
     }
     EndedEntry entry = JudgeCancelled(state_.tasks()[slot], kSucceededTooLate);
     entry.run_us = done.run_us();
-    AppendStruct(batch_.OpenRecord(), entry);
-    batch_.OpenRecord().append(outcome_);
+    metrics_.Observe(Timing::kTaskRun, done.run_us());
+    AppendEnded(slot, entry);
     ApplyEnded(slot, entry, now);
     ++record.count;
   }
@@ -171,8 +173,8 @@ void Core::EndReported(const wire::Results& results, WorkerSession& session,
     EndedEntry entry = cancelled ? JudgeCancelled(task, DescribeCancelled(result))
                                  : JudgeResult(task, result, now);
     entry.run_us = result.run_us();
-    AppendStruct(batch_.OpenRecord(), entry);
-    batch_.OpenRecord().append(outcome_);
+    metrics_.Observe(Timing::kTaskRun, result.run_us());
+    AppendEnded(slot, entry);
     ApplyEnded(slot, entry, now);
     ++record.count;
   });
@@ -272,6 +274,14 @@ int64_t Core::BackoffMs(const Task& task, int failures) const {
   return static_cast<int64_t>(delay - half + jitter);
 }
 
+void Core::AppendEnded(uint32_t slot, EndedEntry& entry) {
+  const Task& task = state_.tasks()[slot];
+  entry.attempt = task.attempt;
+  entry.worker = state_.LeaseOf(task).worker;
+  AppendStruct(batch_.OpenRecord(), entry);
+  batch_.OpenRecord().append(outcome_);
+}
+
 // Records are the caller's; this is the state, the watchers, the counters. The outcome row is
 // outcome_.
 void Core::ApplyEnded(uint32_t slot, const EndedEntry& entry, Now now) {
@@ -327,8 +337,7 @@ void Core::EndUnreported(std::vector<uint32_t> slots, Charge charge, ErrorCode c
         if (entry.ending == Ending::kDead) entry.fingerprint = FingerprintOfOutcome(task);
       }
     }
-    AppendStruct(batch_.OpenRecord(), entry);
-    batch_.OpenRecord().append(outcome_);
+    AppendEnded(slot, entry);
     ApplyEnded(slot, entry, now);
   }
   CloseEnded(opened, record, now);

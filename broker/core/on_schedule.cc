@@ -109,6 +109,7 @@ void Core::OnScheduleRemove(SessionId from, const wire::ScheduleRemove& remove, 
   IdsRecord record{1};
   OpenedRecord opened = OpenRecord(RecordKind::kSchedulesGone, record);
   AppendStruct(batch_.OpenRecord(), uint64_t{number});
+  TellName(schedule->name());
   state_.ScheduleGone(batch_, number);
   ItemReplyEffect reply{from, CloseRecord(opened, record, now), remove.request(), {}};
   reply.items.push_back({0, ErrorCode::kOk, {}});
@@ -155,7 +156,7 @@ Reject Core::Tick(TickedEntry& entry, Now now) {
     lane = state_.lanes().Find(LaneOf(spec));
     Reject reject = JudgeRoom(spec, lane);
     if (reject.code == ErrorCode::kOk && !HasTaskIds(1))
-      reject = {0, ErrorCode::kResourceExhausted, kNoTaskIds, 0};
+      reject = {0, ErrorCode::kResourceExhausted, kNoTaskIds, 0, 0, Metric::kRejectedIdsSpent};
     if (reject.code != ErrorCode::kOk) return reject;
     if (lane == 0) lane = state_.CreateLane(batch_, LaneOf(spec));
     entry.task = MakeId<TaskId>(state_.epoch(), state_.meta().next_task).value();

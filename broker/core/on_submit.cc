@@ -94,7 +94,7 @@ void Core::OnSubmitBeyondWindow(SessionId from, const wire::Submit& submit) {
   ClientSession* client = FindClient(from);
   if (client == nullptr) return;
   metrics_.Add(Metric::kSubmitFrames);
-  RefuseAll(*client, submit, kWindowUsedUp);
+  RefuseAll(*client, submit, Metric::kRejectedWindow, kWindowUsedUp);
 }
 
 SubmitMemory Core::AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now now,
@@ -111,6 +111,7 @@ SubmitMemory Core::AcceptTasks(const wire::Submit& submit, uint32_t watcher, Now
     Reject reject = Judge(spec, lane, now);
     if (!reject.created()) {
       reject.index = i;
+      if (reject.code != ErrorCode::kOk) metrics_.Add(reject.reason);
       memory.rejected.push_back({i, static_cast<uint16_t>(reject.code), 0, reject.existing});
       ack.rejected.push_back(std::move(reject));
       continue;
@@ -141,29 +142,38 @@ Reject Core::JudgeKey(const wire::TaskSpec& spec) const {
   const Keys::Holder held = keys.Find(HashKey(key));
   if (!held.any()) {
     if (keys.size() < config_.max_keys) return {};
-    return {0, ErrorCode::kResourceExhausted, "the broker remembers as many keys as it may",
-            kFullRetryMs};
+    return {0,
+            ErrorCode::kResourceExhausted,
+            "the broker remembers as many keys as it may",
+            kFullRetryMs,
+            0,
+            Metric::kRejectedKeysFull};
   }
   if (held.row->body_hash == HashBody(spec) || ZS_PLANTED("key-hides-body"))
     return {0, ErrorCode::kOk, {}, 0, held.task};
-  return {0, ErrorCode::kConflict,
+  return {0,
+          ErrorCode::kConflict,
           "key: '" + std::string(key) + "' belongs to task " + ToString(TaskId(held.task)) +
               ", which has another type, queue or payload",
-          0, held.task};
+          0,
+          held.task,
+          Metric::kRejectedConflict};
 }
 
 Reject Core::JudgeRoom(const wire::TaskSpec& spec, uint32_t lane) const {
-  auto full = [](std::string what) {
-    return Reject{0, ErrorCode::kResourceExhausted, std::move(what), kFullRetryMs};
+  auto full = [](Metric reason, std::string what) {
+    return Reject{0, ErrorCode::kResourceExhausted, std::move(what), kFullRetryMs, 0, reason};
   };
   uint64_t bytes = BytesOf(spec.payload()).size();
-  if (!disk_low_.empty()) return full(disk_low_);
+  if (!disk_low_.empty()) return full(Metric::kRejectedDiskLow, disk_low_);
   if (state_.tasks().size() >= config_.max_tasks ||
       state_.unfinished_bytes() + bytes > config_.max_bytes)
-    return full("the broker is full: it holds " + std::to_string(state_.tasks().size()) +
-                " unfinished tasks; wait until workers have finished some");
+    return full(Metric::kRejectedBrokerFull,
+                "the broker is full: it holds " + std::to_string(state_.tasks().size()) +
+                    " unfinished tasks; wait until workers have finished some");
   if (HasChain(spec) && state_.chains().bytes() >= config_.max_follow_bytes)
-    return full("the templates of tasks that are not over are as large as they may be together");
+    return full(Metric::kRejectedChainsFull,
+                "the templates of tasks that are not over are as large as they may be together");
   const std::string_view queue_name = LaneOf(spec).queue;
   const Queue* queue =
       lane != 0 ? &state_.lanes().queue_of(lane) : state_.lanes().FindQueue(queue_name);
@@ -172,19 +182,24 @@ Reject Core::JudgeRoom(const wire::TaskSpec& spec, uint32_t lane) const {
   static constexpr QueueRow kNoRules;
   const QueueRow& rules = queue != nullptr ? queue->settings : kNoRules;
   if (rules.draining)
-    return {0, ErrorCode::kResourceExhausted,
+    return {0,
+            ErrorCode::kResourceExhausted,
             "queue '" + std::string(queue_name) +
                 "' is draining: it takes no tasks until zsched-ctl queue resume " +
                 std::string(queue_name),
-            kDrainingRetryMs};
-  if (queued >= LimitOf(rules.max_tasks, config_.max_queue_tasks) ||
-      queued_bytes + bytes > LimitOf(rules.max_bytes, config_.max_queue_bytes))
-    return full("queue '" + std::string(queue_name) + "' is full: it holds " +
-                std::to_string(queued) + " tasks, " + std::to_string(queued_bytes) +
-                " bytes; wait until workers have finished some");
+            kDrainingRetryMs,
+            0,
+            Metric::kRejectedDraining};
+  const bool too_many = queued >= LimitOf(rules.max_tasks, config_.max_queue_tasks);
+  if (too_many || queued_bytes + bytes > LimitOf(rules.max_bytes, config_.max_queue_bytes))
+    return full(too_many ? Metric::kRejectedQueueFullTasks : Metric::kRejectedQueueFullBytes,
+                "queue '" + std::string(queue_name) + "' is full: it holds " +
+                    std::to_string(queued) + " tasks, " + std::to_string(queued_bytes) +
+                    " bytes; wait until workers have finished some");
   if (lane == 0 && (state_.lanes().size() >= config_.max_lanes ||
                     (queue == nullptr && state_.lanes().queues().size() >= config_.max_queues)))
     return full(
+        Metric::kRejectedLanesFull,
         "the broker knows as many queues, types, concurrency and fairness keys as it may; use one "
         "that is there, or wait until tasks with such keys are over");
   return {};
@@ -214,7 +229,7 @@ bool Core::RefuseSubmit(ClientSession& client, const wire::Submit& submit, const
   if (FindSubmit(producer, submit.seq()) != nullptr) return false;
   if (Outstanding(producer, submit.acked_below()) >= kMaxOutstandingSubmits ||
       client.unacked_frames >= kMaxOutstandingSubmits) {
-    RefuseAll(client, submit,
+    RefuseAll(client, submit, Metric::kRejectedWindow,
               "more than " + std::to_string(kMaxOutstandingSubmits) +
                   " SUBMIT frames are not acknowledged");
     return true;
@@ -222,25 +237,28 @@ bool Core::RefuseSubmit(ClientSession& client, const wire::Submit& submit, const
   // A single frame is always let through, or a large one could never be.
   if (client.unacked_frames > 0 && (client.unacked_tasks + count > kSubmitWindowTasks ||
                                     client.unacked_bytes + bytes > kSubmitWindowBytes)) {
-    RefuseAll(client, submit, kWindowUsedUp);
+    RefuseAll(client, submit, Metric::kRejectedWindow, kWindowUsedUp);
     return true;
   }
   if (producer == nullptr && state_.producers().size() >= config_.max_producers) {
-    RefuseAll(client, submit, "the broker remembers as many clients as it may");
+    RefuseAll(client, submit, Metric::kRejectedClientsFull,
+              "the broker remembers as many clients as it may");
     return true;
   }
   if (!HasTaskIds(count)) {
-    RefuseAll(client, submit, kNoTaskIds);
+    RefuseAll(client, submit, Metric::kRejectedIdsSpent, kNoTaskIds);
     return true;
   }
   return false;
 }
 
-void Core::RefuseAll(ClientSession& client, const wire::Submit& submit, const std::string& why) {
+void Core::RefuseAll(ClientSession& client, const wire::Submit& submit, Metric reason,
+                     const std::string& why) {
   SubmitAckEffect ack{.to = client.id, .wait = Lsn(0), .seq = submit.seq(), .rejected = {}};
   for (uint32_t i = 0; i < submit.tasks()->size(); ++i)
     ack.rejected.push_back({i, ErrorCode::kResourceExhausted, i == 0 ? why : "", kFullRetryMs});
   metrics_.Add(Metric::kTasksRejected, ack.rejected.size());
+  metrics_.Add(reason, ack.rejected.size());
   ++client.unacked_frames;
   effects_.push_back(std::move(ack));
 }

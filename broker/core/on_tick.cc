@@ -194,8 +194,9 @@ void Core::ForgetOld(Now now) {
   if (!ids_.empty()) {
     IdsRecord record{ids_.size()};
     OpenedRecord opened = OpenRecord(RecordKind::kWorkersGone, record);
+    for (uint64_t number : ids_) AppendStruct(batch_.OpenRecord(), number);
     for (uint64_t number : ids_) {
-      AppendStruct(batch_.OpenRecord(), number);
+      TellName(state_.workers().at(static_cast<uint32_t>(number)).name);
       state_.WorkerGone(batch_, static_cast<uint32_t>(number));
     }
     CloseRecord(opened, record, now);

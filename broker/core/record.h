@@ -2,7 +2,10 @@
 // that a standby or a restart applies it without clock, randomness or any other knowledge. Owned by
 // broker/core; docs/journal.md lists them.
 //
-//   RecordHead | struct of the kind | entries | bytes
+//   RecordHead | struct of the kind | entries | bytes | what is told
+//
+// What is told are facts that Apply has from the state, for those who read the log without it (events):
+// nothing is applied from them, and a record of an older version has none.
 //
 // Records are written by Step (on_*.cc) and read by Apply (apply.cc). A record is trusted only
 // after its segment's checksum held; its lengths are checked all the same, because the peer's link
@@ -26,24 +29,25 @@ enum class RecordKind : uint8_t {
   kWorkerSeen = 3,      // WorkerSeenRecord, name, host, version
   kLeased = 4,          // LeasedRecord, LeasedEntry*
   kAdopted = 5,         // LeasedRecord (first_lease unused), AdoptedEntry*
-  kSucceeded = 6,       // EndedRecord, SucceededEntry*: empty results only
-  kEnded = 7,           // EndedRecord, (EndedEntry, outcome row bytes)*
+  kSucceeded = 6,       // EndedRecord, SucceededEntry*: empty results only; ToldTask*
+  kEnded = 7,           // EndedRecord, (EndedEntry, outcome row bytes)*; ToldTask*
   kFired = 8,           // IdsRecord, task ids by rising id: waiting is over
   kRetried = 9,         // IdsRecord, RetriedEntry*: dead tasks made ready again
   kPruned = 10,         // PrunedRecord, keys of kFinished, FinishedRun*
   kProducersGone = 11,  // IdsRecord, producer numbers
-  kWorkersGone = 12,    // IdsRecord, worker numbers
-  kCancelled = 13,      // IdsRecord, task ids by rising id: over, or over when their attempt is
+  kWorkersGone = 12,    // IdsRecord, worker numbers; (ToldName, name)*
+  kCancelled =
+      13,  // IdsRecord, task ids by rising id: over, or over when their attempt is; ToldTask*
   kKeysGone = 15,       // IdsRecord, tasks whose keys are free again
   kQueueSet = 14,       // QueueRow, name: all of the queue's settings
   kDeadGone = 16,       // IdsRecord, DeadGoneEntry*: deleted, or too old
   kScheduleSet = 17,    // ScheduleSetRecord, SCHEDULE_SET body: none when the definition stays
-  kTicked = 18,         // TickedRecord, TickedEntry*
-  kSchedulesGone = 20,  // IdsRecord, schedule numbers
+  kTicked = 18,         // TickedRecord, TickedEntry*; ToldTask*
+  kSchedulesGone = 20,  // IdsRecord, schedule numbers; (ToldName, name)*
   kReported = 21,       // IdsRecord, (ReportedEntry, message, checkpoint)*: of running attempts
   kOutput = 22,         // IdsRecord, (OutputEntry, runs, bytes)*: pages of running attempts
   kTypeSet = 24,        // TypeRow, name: all rules of the type
-  kExpired = 26,        // IdsRecord, ExpiredEntry*: dead, as no attempt began in time
+  kExpired = 26,        // IdsRecord, ExpiredEntry*: dead, as no attempt began in time; ToldTask*
   kMerged = 27,         // MergedRecord, entries of merge.h as they were decided
 };
 
@@ -90,7 +94,7 @@ struct LeasedRecord {
 struct [[gnu::packed]] LeasedEntry {
   uint64_t task = 0;
   uint32_t worker = 0;
-  uint32_t reserved = 0;
+  uint32_t attempt = 0;  // told
 };
 struct AdoptedEntry {
   uint64_t task = 0;
@@ -107,7 +111,7 @@ struct EndedRecord {
 struct [[gnu::packed]] SucceededEntry {
   uint64_t task = 0;
   uint32_t run_us = 0;
-  uint32_t reserved = 0;
+  uint32_t attempt = 0;  // told
 };
 // What an attempt's end means for its task.
 enum class Ending : uint8_t {
@@ -134,8 +138,8 @@ struct EndedEntry {
   uint32_t outcome_bytes = 0;  // of the outcome row that follows; 0: none, the old row stays
   Ending ending{};
   Charge charge{};
-  uint16_t reserved = 0;
-  uint32_t reserved2 = 0;
+  uint16_t attempt = 0;  // told, as the next one
+  uint32_t worker = 0;
 };
 static_assert(sizeof(EndedRecord) == 8 && sizeof(SucceededEntry) == 16 && sizeof(EndedEntry) == 40);
 
@@ -157,7 +161,7 @@ struct DeadGoneEntry {
   uint64_t letter = 0;
   uint64_t task = 0;
   uint32_t lane = 0;
-  uint32_t reserved = 0;
+  uint32_t base = 0;  // told: the lane without keys, which stays
 };
 static_assert(sizeof(DeadGoneEntry) == 24);
 
@@ -166,6 +170,21 @@ struct ExpiredEntry {
   uint64_t fingerprint = 0;
 };
 static_assert(sizeof(ExpiredEntry) == 16);
+
+// A task that the record made though no entry names it: of a chain, or of a tick. Or, in a kCancelled, one
+// that runs (kLeased), so that it is over when its attempt is.
+struct ToldTask {
+  uint64_t task = 0;
+  uint64_t parent = 0;  // that it follows; 0: none
+  uint32_t lane = 0;    // without keys: its queue and its type
+  TaskState state{};
+  uint8_t reserved[3] = {};
+};
+static_assert(sizeof(ToldTask) == 24);
+// Of the entry in the same place.
+struct ToldName {
+  uint64_t bytes = 0;
+};
 
 struct ScheduleSetRecord {
   uint32_t schedule = 0;  // its number

@@ -18,13 +18,16 @@ Core::OpenedRecord Core::OpenRecord(RecordKind kind, const Record& placeholder) 
 template <class Record>
 Lsn Core::CloseRecord(const OpenedRecord& opened, const Record& record, Now now) {
   std::string& records = batch_.OpenRecord();
+  if (!state_.told().empty()) Tell(opened.kind);
   RecordHead head;
   head.bytes = static_cast<uint32_t>(records.size() - opened.start);
   head.kind = opened.kind;
   head.time_ms = now.wall_ms;
   std::memcpy(records.data() + opened.start, &head, sizeof head);
   std::memcpy(records.data() + opened.start + sizeof head, &record, sizeof record);
-  return batch_.CloseRecord();
+  const Lsn lsn = batch_.CloseRecord();
+  ready_times_.Note(lsn.value(), now.mono_ms);
+  return lsn;
 }
 
 inline void Core::DropRecord(const OpenedRecord& opened) {

@@ -75,7 +75,7 @@ void State::Ticked(Batch& batch, const TickedEntry& entry, uint32_t lane, int64_
     if (entry.fate != TickFate::kExtra) row.task = entry.task;
     const std::string tick = FormatTimeMs(entry.tick_ms);
     const LabelView labels[] = {{kScheduleLabel, schedule.name()}, {kTickLabel, tick}};
-    Submitted(batch, TaskId(entry.task), lane, *schedule.set().task(), now_ms, labels);
+    Tell(Submitted(batch, TaskId(entry.task), lane, *schedule.set().task(), now_ms, labels), 0);
   }
   WriteTicks(batch, schedule);
 }

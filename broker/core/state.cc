@@ -462,6 +462,7 @@ bool State::Cancelled(Batch& batch, uint32_t slot, int64_t now_ms) {
   if (task.state == TaskState::kLeased) {
     task.cancelling = 1;
     MarkDirty(slot);
+    Tell(slot, 0);
     return false;
   }
   RemoveWaiting(slot);
@@ -469,6 +470,13 @@ bool State::Cancelled(Batch& batch, uint32_t slot, int64_t now_ms) {
       {.state = TaskState::kCancelled, .finished_ms = now_ms, .outcome = CancelledWaiting()},
       now_ms);
   return true;
+}
+
+// As it is now.
+void State::Tell(uint32_t slot, uint64_t parent) {
+  if (parent != 0 && ZS_PLANTED("made-untold")) return;
+  const Task& task = tasks_[slot];
+  told_.push_back({task.id, parent, lanes_[task.lane].base, task.state, {}});
 }
 
 // Out of its line, or off its timer.

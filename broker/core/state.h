@@ -163,6 +163,8 @@ class State {
   absl::flat_hash_map<uint64_t, Producer>& producers() { return producers_; }
   const absl::flat_hash_map<uint64_t, Producer>& producers() const { return producers_; }
   const Keys& keys() const { return keys_; }
+  // Of what was done since the last record was closed, by whom it is to be written into that record.
+  std::vector<ToldTask>& told() { return told_; }
   // Since when the ready tasks wait.
   const ReadyClock& ready_clock() const { return ready_clock_; }
   const Trails& trails() const { return trails_; }
@@ -348,6 +350,7 @@ class State {
   void PutChain(Batch& batch, uint64_t task, Chain chain);
   void DropChain(Batch& batch, uint64_t task);
   void Follow(Batch& batch, uint64_t task, TaskState end, std::string_view outcome, int64_t now_ms);
+  void Tell(uint32_t slot, uint64_t parent);
   absl::Status RebuildChains(const ScanTable& scan);
   void PutExpiry(Batch& batch, Task& task, int64_t start_by_ms);
   void DropExpiry(Batch& batch, Task& task);
@@ -392,6 +395,7 @@ class State {
   };
   std::vector<DirtyTask> dirty_tasks_;
   std::vector<uint64_t> dirty_producers_;
+  std::vector<ToldTask> told_;
   std::vector<OpenRun> finished_runs_;  // since the last FlushFinished
 };
 

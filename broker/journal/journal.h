@@ -56,6 +56,11 @@ class JournalView {
   virtual absl::Status Scan(Table table, uint64_t from,
                             absl::FunctionRef<bool(uint64_t key, std::string_view row)> visit) = 0;
 
+  // The same with key <= to, by falling key.
+  virtual absl::Status ScanBack(
+      Table table, uint64_t to,
+      absl::FunctionRef<bool(uint64_t key, std::string_view row)> visit) = 0;
+
   // Calls `visit` for each segment from the one that contains `from` (or the first after it), until
   // it returns false.
   virtual absl::Status ScanLog(Lsn from, absl::FunctionRef<bool(const LogSegment&)> visit) = 0;
@@ -86,6 +91,11 @@ class Journal {
   // disk. Requires batch.first_lsn() to follow the last committed LSN (checked; a gap is an
   // INTERNAL error). May reorder the batch's mutation lists; changes nothing else in it.
   virtual absl::Status Commit(Batch& batch) = 0;
+
+  // How long the last Commit waited for the disk: the redo file's write and fdatasync of a small one; LMDB's
+  // own commit of a large one, which writes its pages and flushes them in one call. 0: it has no disk, or had
+  // nothing to do. The thread that commits.
+  virtual uint64_t last_flush_us() const { return 0; }
 
   virtual absl::StatusOr<std::unique_ptr<JournalView>> View() = 0;
 

@@ -56,6 +56,8 @@ class LmdbJournal final : public Journal {
     return failure_ = Explain(std::move(status));
   }
 
+  uint64_t last_flush_us() const override { return writer_->flush_us(); }
+
   absl::StatusOr<std::unique_ptr<JournalView>> View() override { return views_->View(); }
 
   void HoldLog(Lsn from) override { writer_->HoldLog(from); }

@@ -38,6 +38,31 @@ class LayeredScan {
   size_t next_ = 0;
 };
 
+// The same from the other end: those with a key up to `to`.
+class LayeredScanBack {
+ public:
+  LayeredScanBack(const RedoLayers& layers, Table table, uint64_t to)
+      : changes_(NewestFrom(layers, table, 0)), left_(changes_.size()) {
+    while (left_ > 0 && changes_[left_ - 1].change->key > to) --left_;
+    begin_ = left_;
+  }
+
+  // Those with a key from `key` on.
+  bool VisitDownTo(uint64_t key, LayeredScan::Visit visit) {
+    for (; left_ > 0 && changes_[left_ - 1].change->key >= key; --left_) {
+      const auto& [layer, change] = changes_[left_ - 1];
+      if (!change->erased() && !visit(change->key, layer->row(*change))) return false;
+    }
+    return true;
+  }
+  bool Covers(uint64_t key) const { return left_ < begin_ && changes_[left_].change->key == key; }
+
+ private:
+  std::vector<NewestChange> changes_;
+  size_t left_;
+  size_t begin_ = 0;
+};
+
 class LmdbView final : public JournalView {
  public:
   LmdbView(LmdbViewPool& pool, std::unique_ptr<LmdbReader> reader,
@@ -85,6 +110,29 @@ class LmdbView final : public JournalView {
     }
     if (rc != MDB_NOTFOUND) return LmdbError(rc, Reading(database));
     over.VisitUpTo(UINT64_MAX, visit);
+    return absl::OkStatus();
+  }
+
+  absl::Status ScanBack(Table table, uint64_t to,
+                        absl::FunctionRef<bool(uint64_t, std::string_view)> visit) override {
+    size_t database = static_cast<size_t>(table);
+    MDB_cursor* raw;
+    if (int rc = mdb_cursor_open(reader_->txn(), Dbi(database), &raw); rc != 0)
+      return LmdbError(rc, Reading(database));
+    std::unique_ptr<MDB_cursor, void (*)(MDB_cursor*)> cursor(raw, &mdb_cursor_close);
+    LayeredScanBack over(*layers_, table, to);
+    MDB_val key, value;
+    for (int rc = SeekFloor(raw, to, &key, &value); rc != MDB_NOTFOUND;
+         rc = mdb_cursor_get(raw, &key, &value, MDB_PREV)) {
+      if (rc != 0) return LmdbError(rc, Reading(database));
+      ZS_ASSIGN_OR_RETURN(Block block, LoadBlock(table, key, value));
+      for (uint32_t i = to == UINT64_MAX ? block.rows() : block.LowerBound(to + 1); i-- > 0;) {
+        uint64_t number = block.key(i);
+        if (!over.VisitDownTo(number, visit)) return absl::OkStatus();
+        if (!over.Covers(number) && !visit(number, block.row(i))) return absl::OkStatus();
+      }
+    }
+    over.VisitDownTo(0, visit);
     return absl::OkStatus();
   }
 

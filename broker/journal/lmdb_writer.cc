@@ -1,5 +1,6 @@
 #include "broker/journal/lmdb_writer.h"
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <utility>
@@ -16,6 +17,12 @@ namespace {
 // bound shrinks, and bounded, so that a lowered bound does not stall the broker.
 constexpr size_t kTrimPerAddedSegment = 2;
 constexpr size_t kTrimPerCommit = 16;
+
+uint64_t MicrosSince(std::chrono::steady_clock::time_point begin) {
+  const auto passed = std::chrono::steady_clock::now() - begin;
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(passed).count());
+}
 
 struct AbortTxn {
   void operator()(MDB_txn* txn) const { mdb_txn_abort(txn); }
@@ -63,8 +70,10 @@ absl::Status LmdbWriter::InTransaction(Write write) {
     return LmdbError(rc, "cannot begin a commit");
   std::unique_ptr<MDB_txn, AbortTxn> txn(raw);
   ZS_RETURN_IF_ERROR(write(raw));
+  const auto begin = std::chrono::steady_clock::now();
   if (int rc = mdb_txn_commit(txn.release()); rc != 0)
     return LmdbError(rc, "cannot make a commit durable");
+  flush_us_ = MicrosSince(begin);
   // Asked for now: a transaction that changed nothing leaves no trace and its id is taken again.
   MDB_envinfo info;
   if (int rc = mdb_env_info(env_.get(), &info); rc != 0) return LmdbError(rc, "cannot commit");
@@ -78,6 +87,7 @@ absl::Status LmdbWriter::FlushLayers() {
 }
 
 absl::Status LmdbWriter::Commit(Batch& batch) {
+  flush_us_ = 0;
   ZS_RETURN_IF_ERROR(CheckFollows(batch, last_lsn_));
   if (batch.empty()) return absl::OkStatus();
   ZS_RETURN_IF_ERROR(IsSmall(batch) ? CommitSmall(batch) : CommitLarge(batch));
@@ -97,7 +107,9 @@ bool LmdbWriter::IsSmall(const Batch& batch) const {
 absl::Status LmdbWriter::CommitSmall(Batch& batch) {
   auto layers = std::make_shared<RedoLayers>(*layers_);
   layers->push_back(RedoLayer::Of(batch));
+  const auto begin = std::chrono::steady_clock::now();
   ZS_RETURN_IF_ERROR(redo_.Write(layers_->size(), *layers->back()));
+  flush_us_ = MicrosSince(begin);
   layers_ = std::move(layers);
   return absl::OkStatus();
 }

@@ -37,6 +37,8 @@ class LmdbWriter {
   void HoldLog(Lsn from) { held_from_.store(from.value(), std::memory_order_relaxed); }
 
   Lsn last_lsn() const { return last_lsn_; }
+  // Journal::last_flush_us.
+  uint64_t flush_us() const { return flush_us_; }
   // LMDB's last transaction, and what lies over it since.
   size_t txn_id() const { return txn_id_; }
   std::shared_ptr<const RedoLayers> layers() const { return layers_; }
@@ -70,7 +72,8 @@ class LmdbWriter {
   size_t txn_id_ = 0;
   std::shared_ptr<const RedoLayers> layers_ = std::make_shared<const RedoLayers>();
   bool lmdb_is_durable_ = false;  // what was read from it at start lies on the disk
-  size_t added_segments_ = 0;     // since the log was trimmed
+  uint64_t flush_us_ = 0;
+  size_t added_segments_ = 0;  // since the log was trimmed
   TableWriter table_writer_;
   std::vector<RowChange> changes_;  // of the table that is written
 };

@@ -51,6 +51,16 @@ class MemoryView final : public JournalView {
     return absl::OkStatus();
   }
 
+  absl::Status ScanBack(Table table, uint64_t to,
+                        absl::FunctionRef<bool(uint64_t, std::string_view)> visit) override {
+    const MemoryDisk::Rows& rows = *state_.tables[static_cast<size_t>(table)];
+    for (auto row = rows.upper_bound(to); row != rows.begin();) {
+      --row;
+      if (!visit(row->first, row->second)) break;
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status ScanLog(Lsn from, absl::FunctionRef<bool(const LogSegment&)> visit) override {
     const MemoryDisk::Log& log = *state_.log;
     auto next = log.upper_bound(from);

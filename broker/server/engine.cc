@@ -49,6 +49,7 @@ bool IsRequest(Endpoint endpoint, MessageType type) {
     case MessageType::kHistory:
     case MessageType::kExplain:
     case MessageType::kLogs:
+    case MessageType::kEvents:
     case MessageType::kClusterCommand:
       return endpoint == Endpoint::kClient;
     case MessageType::kCredit:
@@ -334,14 +335,8 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
       while (auto parked = intake_.NextOf(from)) SubmitParked(*parked, now);
       core_.OnClientGoodbye(from, now);
       return true;
-    case MessageType::kStatus: {
-      const auto* status = VerifyBody<wire::Status>(frame.body);
-      if (status == nullptr) return false;
-      Encoder::StatusInput input{status->request(), config_.node, config_.version, durable_.value(),
-                                 static_cast<uint64_t>(now.mono_ms - started_ms_)};
-      Send(from, MessageType::kStatusReply, encoder_.Status(input, core_, View()));
-      return true;
-    }
+    case MessageType::kStatus:
+      return OnStatus(from, frame, now);
     case MessageType::kWorkerList: {
       const auto* list = VerifyBody<wire::WorkerList>(frame.body);
       if (list == nullptr) return false;
@@ -382,6 +377,8 @@ bool Engine::OnClientFrame(SessionId from, const FrameView& frame, Now now) {
       return OnExplain(from, frame, now);
     case MessageType::kLogs:
       return OnLogs(from, frame);
+    case MessageType::kEvents:
+      return OnEvents(from, frame);
     case MessageType::kClusterCommand: {
       const auto* command = VerifyBody<wire::ClusterCommand>(frame.body);
       if (command != nullptr) OnClusterCommand(from, *command);
@@ -522,6 +519,7 @@ void Engine::OnCommitted(const Batch& batch, uint64_t commit_us, Now now) {
   core_.metrics().Add(Metric::kCommits);
   core_.metrics().Add(Metric::kCommitBytes, batch.bytes());
   core_.metrics().Add(Metric::kCommitMicros, commit_us);
+  core_.metrics().Observe(Timing::kCommit, commit_us);
 }
 
 absl::Status Engine::ReleaseCommitted() {
@@ -568,7 +566,7 @@ absl::Status Engine::Release(Effect& effect) {
           Send(e.to, MessageType::kItemReply, encoder_.ItemReply(e));
         } else if constexpr (std::is_same_v<E, QueueSetEffect>) {
           Send(e.to, MessageType::kQueueInfos,
-               encoder_.Queues(e.request, core_, {.only = e.queue}));
+               encoder_.Queues(e.request, core_, core_.QueueAges(now_), {.only = e.queue}));
         } else if constexpr (std::is_same_v<E, TypeSetEffect>) {
           Send(e.to, MessageType::kTypeInfos, encoder_.Types(e.request, core_, {.only = e.type}));
         } else if constexpr (std::is_same_v<E, ScheduleEffect>) {

@@ -24,6 +24,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "base/process_usage.h"
 #include "broker/core/core.h"
 #include "broker/journal/journal.h"
 #include "broker/server/intake.h"
@@ -138,10 +139,27 @@ class Engine {
     config_.core = config;
     core_.Reconfigure(config);
   }
+  // For STATUS: what was seen last.
+  void SetSurroundings(const JournalUsage& journal, const ProcessUsage& process) {
+    journal_usage_ = journal;
+    process_usage_ = process;
+  }
+  // The other broker has the log up to `theirs`, of which up to `ours` is there to be had. nullopt: there is none that follows,
+  // or is followed.
+  struct Replication {
+    Lsn ours, theirs;
+  };
+  void SetReplication(std::optional<Replication> replication) { replication_ = replication; }
+  // While it follows: records up to here are durable at the active, too.
+  void SetCommittedElsewhere(Lsn lsn) { elsewhere_ = lsn; }
   void SetDiskLow(std::string reason) { core_.SetDiskLow(std::move(reason)); }
   Core& core() { return core_; }
   const Core& core() const { return core_; }
   Lsn durable() const { return durable_; }
+  // Nothing up to here is ever undone. While it follows, as far as it knows.
+  Lsn committed() const {
+    return serving_ || !config_.replicated ? durable_ : std::min(durable_, elsewhere_);
+  }
 
  private:
   struct Peer {
@@ -189,6 +207,9 @@ class Engine {
   bool OnExplain(SessionId from, const FrameView& frame, Now now);
   bool OnHistory(SessionId from, const FrameView& frame);  // engine_trails.cc
   bool OnLogs(SessionId from, const FrameView& frame);
+  bool OnEvents(SessionId from, const FrameView& frame);  // engine_events.cc
+  bool OnStatus(SessionId from, const FrameView& frame, Now now);
+  std::vector<Gauge> Gauges(Now now) const;
   void RefuseQuery(const Query& query, ErrorCode code, std::string_view message,
                    uint32_t retry_after_ms = 0);
   // For clients: whether there is room for one more; it is refused otherwise.
@@ -237,6 +258,10 @@ class Engine {
   uint64_t last_observer_ = 0;
   std::vector<ClusterCommand> cluster_commands_;
   Intake intake_;
+  std::optional<JournalUsage> journal_usage_;
+  std::optional<ProcessUsage> process_usage_;
+  std::optional<Replication> replication_;
+  Lsn elsewhere_;
   int64_t started_ms_ = 0;
   Now now_;
 

@@ -34,6 +34,7 @@ bool Engine::OnList(SessionId from, const FrameView& frame) {
   query.limit = list->limit() == 0 ? static_cast<uint32_t>(kDefaultListLimit) : list->limit();
   query.cursor = list->cursor();
   query.brief = list->brief();
+  query.descending = list->descending();
   // What waits is kept small, and nothing has such names.
   if (std::max(query.queue.size(), query.type.size()) > kMaxNameBytes ||
       query.label_key.size() > kMaxLabelKeyBytes || query.label_value.size() > kMaxLabelValueBytes)
@@ -190,7 +191,8 @@ void Engine::Enqueue(Query query) {
 }
 
 void Engine::LookUp(Query query) {
-  query.wait = core_.appended();
+  // Events are told as far as the log is committed, whatever else was decided.
+  query.wait = query.kind == QueryKind::kEvents ? durable_ : core_.appended();
   if (ZS_PLANTED("query-early")) query.wait = durable_;
   held_queries_.push_back(std::move(query));
 }
@@ -223,8 +225,9 @@ void Engine::AskForFinished(Now now) {
 }
 
 absl::Status Engine::OnReply(QueryReply reply, Now now) {
-  if (config_.replicated && serving_ && !ZS_PLANTED("answers-uncommitted") &&
-      (in_flight_ > durable_ || !held_replies_.empty())) {
+  // Of a later batch, events would only have names, which do not change.
+  if (config_.replicated && serving_ && reply.kind != QueryKind::kEvents &&
+      !ZS_PLANTED("answers-uncommitted") && (in_flight_ > durable_ || !held_replies_.empty())) {
     held_replies_.emplace_back(in_flight_, std::move(reply));
     return absl::OkStatus();
   }

@@ -13,7 +13,7 @@ bool Engine::OnQueueFrame(SessionId from, const FrameView& frame, Now now) {
   const auto* list = VerifyBody<wire::QueueList>(frame.body);
   if (list == nullptr) return false;
   Send(from, MessageType::kQueueInfos,
-       encoder_.Queues(list->request(), core_,
+       encoder_.Queues(list->request(), core_, core_.QueueAges(now),
                        {.only = TextOf(list->queue()),
                         .after = TextOf(list->cursor()),
                         .limit = list->limit()}));

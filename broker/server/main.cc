@@ -14,6 +14,8 @@
 #include "base/reload.h"
 #include "broker/server/server.h"
 #include "broker/server/witness_server.h"
+#include "client/gateway/flags.h"
+#include "client/gateway/gateway.h"
 
 namespace zsched::broker {
 namespace {
@@ -67,6 +69,8 @@ struct Settings {
   std::optional<HostPort> worker_listen, peer, peer_listen;
   std::string arbiter = "none", etcd_password_file;
   PairConfig pair;  // when there is a peer
+  std::optional<HostPort> http;
+  gateway::HttpOptions http_options;
   LogOptions log{.program = "zsched-broker"};
   bool check = false;
 };
@@ -136,6 +140,9 @@ void AddFlags(Flags& flags, Settings& settings) {
                  "How often clients and workers show that they live", 50, 60 * 1000);
   flags.Number("--max-clients", &core.max_clients, "Connected clients", 1, 1'000'000);
   flags.Number("--max-workers", &core.max_workers, "Connected workers", 1, 1'000'000);
+  flags.Address("--http", &settings.http,
+                "Serve the REST API, metrics and the dashboard there; default: not at all");
+  gateway::AddHttpFlags(flags, &settings.http_options);
 }
 
 int Fail(const absl::Status& status) {
@@ -230,6 +237,27 @@ void Reload(int argc, char** argv) {
   Log(Level::kInfo, "settings reloaded");
 }
 
+// The gateway in this process: a client like any other, by way of the loopback interface. nullptr: there is
+// to be none.
+absl::StatusOr<std::unique_ptr<gateway::Gateway>> StartGateway(const Settings& settings,
+                                                               const HostPort& clients) {
+  if (!settings.http) return nullptr;
+  HostPort local = clients;
+  // An address for everybody is reached by this machine's own.
+  if (local.host == "0.0.0.0" || local.host == "*") local.host = "127.0.0.1";
+  if (local.host == "::") local.host = "::1";
+  gateway::GatewayOptions options{.http = settings.http_options,
+                                  .brokers = ToString(local),
+                                  .local = ToString(local),
+                                  .name = "gateway of " + settings.server.node};
+  options.http.listen = *settings.http;
+  if (settings.server.pair) options.brokers += "," + ToString(settings.server.pair->peer);
+  ZS_ASSIGN_OR_RETURN(auto started, gateway::Gateway::Start(options));
+  gateway::WarnOfOpenAddress(started->address());
+  Log(Level::kInfo, "serving HTTP", {{"http", ToString(started->address())}});
+  return started;
+}
+
 int RunWitness(const Settings& settings) {
   signal(SIGHUP, SIG_IGN);  // it has no settings that could change
   const WitnessConfig config{.directory = settings.server.journal.directory,
@@ -270,6 +298,8 @@ int Main(int argc, char** argv) {
         "run tasks",
         {{"listen", ToString(config.listen)}});
   WarnOfFewFiles(file_limit, config.core);
+  auto gateway = StartGateway(settings, (*server)->client_address());
+  if (!gateway.ok()) return Fail(gateway.status());
   Log(Level::kInfo, "ready",
       {{"clients", ToString((*server)->client_address())},
        {"workers", ToString((*server)->worker_address())},
@@ -280,6 +310,7 @@ int Main(int argc, char** argv) {
        {"unfinished", core.state().tasks().size()}});
   absl::Status status = (*server)->Run();
   running.store(nullptr);
+  if (status.ok() && *gateway != nullptr) (*gateway)->Stop();
   if (!status.ok()) {
     // Nothing more can be made durable: end at once, acknowledge nothing, let the journal recover
     // at the next start.

@@ -117,9 +117,30 @@ absl::Status Node::On(const PeerHeartbeat& beat, Now now) {
   const absl::Status cluster = CheckCluster(beat.state.known);
   if (!cluster.ok()) return at_work ? absl::OkStatus() : cluster;
   peer_said_ = beat;
+  HearCommitted(beat.state);
   role_->OnPeer(beat.state, now.mono_ms);
   TellEngine(now);
   return absl::OkStatus();
+}
+
+// Of the same epoch, which one node writes: what both have on their disks, or an active that waits for nobody has on its own.
+void Node::HearCommitted(const PeerState& active) {
+  if (engine_.serving() || !follower_.following() || active.role < Role::kActiveSync ||
+      active.role > Role::kActiveSolo || active.end.epoch != EndInMemory().epoch)
+    return;
+  engine_.SetCommittedElsewhere(active.end.lsn);
+}
+
+// Who is behind, and where. Of one that is not heard nobody knows.
+void Node::TellReplication(Now now) {
+  std::optional<Engine::Replication> replication;
+  if (role_->HearsPeer(now.mono_ms)) {
+    if (role_->active() && leader_.has_follower())
+      replication = {engine_.durable(), leader_.acked()};
+    else if (follower_.following() && peer_said_)
+      replication = {peer_said_->state.end.lsn, durable_.lsn};
+  }
+  engine_.SetReplication(replication);
 }
 
 absl::Status Node::On(const PeerFetch& fetch, Now now) {
@@ -336,6 +357,7 @@ absl::Status Node::EndRound(Now now) {
   for (const ClusterCommand& command : engine_.TakeClusterCommands())
     engine_.Answer(command, Obey(command, now));
   if (role_ == nullptr || !over_.empty()) return absl::OkStatus();
+  TellReplication(now);
   if (engine_.TakeVote()) role_->OnVote(now.mono_ms);
   return FollowHeld(now);
 }

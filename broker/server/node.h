@@ -148,6 +148,8 @@ class Node : private LeaderSink, private FollowerSink, private SnapshotSink {
     return absl::OkStatus();  // of the register: not for a broker's loop
   }
 
+  void HearCommitted(const PeerState& active);
+  void TellReplication(Now now);
   LogEnd EndInMemory() const;
   bool MayFollow(const PeerAppend& append) const;
   absl::Status Follow(const PeerAppend& append, Now now);

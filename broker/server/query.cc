@@ -224,7 +224,12 @@ absl::Status QueryRunner::List(JournalView& view, const Query& query, QueryReply
     infos.push_back(BuildInfo(b, rows, (*name)->queue, (*name)->type));
     return true;
   };
-  ZS_RETURN_IF_ERROR(view.Scan(Table::kTasks, query.cursor == 0 ? 0 : query.cursor + 1, visit));
+  if (query.descending) {
+    const uint64_t to = query.cursor == 0 ? UINT64_MAX : query.cursor - 1;
+    ZS_RETURN_IF_ERROR(view.ScanBack(Table::kTasks, to, visit));
+  } else {
+    ZS_RETURN_IF_ERROR(view.Scan(Table::kTasks, query.cursor == 0 ? 0 : query.cursor + 1, visit));
+  }
   ZS_RETURN_IF_ERROR(inner);
   auto tasks = b.CreateVector(infos);
   b.Finish(wire::CreateTaskInfos(b, query.request, tasks, 0, 0, complete ? 0 : last));
@@ -479,6 +484,9 @@ QueryReply QueryRunner::Run(JournalView& view, const Query& query) {
       break;
     case QueryKind::kHistory:
       reply.status = History(view, query, reply);
+      break;
+    case QueryKind::kEvents:
+      reply.status = Events(view, query, reply);
       break;
     case QueryKind::kLogs:
       reply.status = Logs(view, query, reply);

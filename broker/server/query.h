@@ -34,7 +34,8 @@ enum class QueryKind : uint8_t {
   kDeadOldest,
   kFinished,
   kHistory,
-  kLogs
+  kLogs,
+  kEvents
 };
 
 // Of tasks that are to be changed, and are over. One is carried out at a time, in the order in which
@@ -56,8 +57,13 @@ struct Query {
   uint32_t states = 0;
   uint32_t limit = 0;
   bool brief = false;
-  uint64_t cursor = 0;   // kFinished: key to read from; kLogs: offset
+  bool descending = false;
+  uint64_t cursor = 0;   // kFinished: key to read from; kLogs: offset; kEvents: LSN to begin behind
   uint16_t attempt = 0;  // kLogs; 0: the last
+  // kEvents
+  uint32_t skip = 0;   // events of the first record
+  uint32_t kinds = 0;  // 0: all
+  Lsn until;           // the last record that may be told of
   // kDead
   wire::DeadView view{};
   std::string error;  // somewhere in "CODE: message"
@@ -99,6 +105,9 @@ class QueryRunner {
   // query_trails.cc
   absl::Status History(JournalView& view, const Query& query, QueryReply& reply);
   absl::Status Logs(JournalView& view, const Query& query, QueryReply& reply);
+  // query_events.cc
+  absl::Status Events(JournalView& view, const Query& query, QueryReply& reply);
+  friend class EventPageBuilder;
   absl::StatusOr<const LaneName*> NameOfLane(JournalView& view, uint32_t lane);
 
   absl::flat_hash_map<uint32_t, LaneName> lanes_;  // those without keys: they never change

@@ -325,6 +325,7 @@ absl::Status Server::TakeDurable() {
   std::optional<JournalThread::Done> done = journal_thread_->Poll();
   if (!done) return absl::OkStatus();
   ZS_RETURN_IF_ERROR(done->status);
+  Serving().core().metrics().Observe(Timing::kFlush, done->flush_us);
   return node_->OnDurable(batches_[at_journal_], done->commit_us, SystemNow());
 }
 
@@ -396,9 +397,11 @@ absl::Status Server::TakeReplies() {
 }
 
 void Server::WatchRoom() {
-  std::optional<JournalUsage> usage = query_thread_->TakeUsage();
-  if (!usage) return;
+  const std::optional<Surroundings> seen = query_thread_->TakeUsage();
+  if (!seen) return;
   ReturnMemory();
+  Serving().SetSurroundings(seen->journal, seen->process);
+  const JournalUsage* usage = &seen->journal;
   // What a copy reads is kept in the file, whatever becomes of it.
   if (static_cast<double>(usage->used_bytes) >
       config_.map_watermark * static_cast<double>(usage->map_bytes))

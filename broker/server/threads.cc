@@ -76,6 +76,7 @@ void JournalThread::Run() {
     done_.commit_us = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
                                                 std::chrono::steady_clock::now() - begin)
                                                 .count());
+    done_.flush_us = journal_.last_flush_us();
     work_.store(nullptr, std::memory_order_relaxed);
     finished_.store(true, std::memory_order_release);
     finished_.notify_one();
@@ -117,7 +118,7 @@ std::vector<QueryReply> QueryThread::TakeReplies() {
   return replies;
 }
 
-std::optional<JournalUsage> QueryThread::TakeUsage() {
+std::optional<Surroundings> QueryThread::TakeUsage() {
   std::lock_guard lock(mutex_);
   return std::exchange(usage_, std::nullopt);
 }
@@ -142,8 +143,9 @@ void QueryThread::Answer(const Query& query) {
 void QueryThread::LookAtUsage() {
   auto usage = journal_.Usage();
   if (!usage.ok()) return;  // the next commit or query will say it
+  const ProcessUsage process = ReadProcessUsage();
   std::lock_guard lock(mutex_);
-  usage_ = *usage;
+  usage_ = Surroundings{*usage, process};
 }
 
 void QueryThread::Run() {

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/process_usage.h"
 #include "broker/core/batch.h"
 #include "broker/journal/journal.h"
 #include "broker/server/query.h"
@@ -39,6 +40,7 @@ class JournalThread {
   struct Done {
     absl::Status status;
     uint64_t commit_us = 0;
+    uint64_t flush_us = 0;  // of these, Journal::last_flush_us
   };
 
   JournalThread(Journal& journal, WakeFd& wake);
@@ -68,9 +70,15 @@ class JournalThread {
   std::thread thread_;
 };
 
+// What costs system calls to know.
+struct Surroundings {
+  JournalUsage journal;
+  ProcessUsage process;
+};
+
 // Runs queries in the order they come, and not faster than the loop takes the answers. They are off
-// the hot path, so a mutex will do. Also looks at
-// the room left on disk and in the map every second, which costs system calls.
+// the hot path, so a mutex will do. Also looks every second at the room left on disk and in the map, and at
+// what the process uses.
 class QueryThread {
  public:
   QueryThread(Journal& journal, WakeFd& wake);
@@ -78,8 +86,8 @@ class QueryThread {
 
   void Add(std::vector<Query> queries);
   std::vector<QueryReply> TakeReplies();
-  // The newest look at the journal's room; nullopt when there is no newer one than last time.
-  std::optional<JournalUsage> TakeUsage();
+  // The newest look; nullopt when there is no newer one than last time.
+  std::optional<Surroundings> TakeUsage();
   // Much was freed: gives it back to the system, which malloc by itself does only for the end of its
   // heap. Holds up others' calls of malloc meanwhile, some 10 ms for some 100 MiB.
   void TrimMemory();
@@ -95,7 +103,7 @@ class QueryThread {
   std::condition_variable work_;
   std::deque<Query> queries_;
   std::vector<QueryReply> replies_;
-  std::optional<JournalUsage> usage_;
+  std::optional<Surroundings> usage_;
   bool trim_ = false;
   bool stop_ = false;
   QueryRunner runner_;

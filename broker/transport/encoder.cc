@@ -30,6 +30,11 @@ uint64_t StartWithin(const Assign& assign, int64_t wall_ms) {
   return static_cast<uint64_t>(std::max<int64_t>(1, assign.start_by_ms - wall_ms));
 }
 
+// The age is a second old at most; that there is none ready is known now.
+uint64_t AgeOf(const Queue& queue, uint64_t age_ms) {
+  return queue.counts[static_cast<size_t>(TaskState::kReady)] == 0 ? 0 : age_ms;
+}
+
 }  // namespace
 
 template <class Table>
@@ -255,11 +260,31 @@ void Encoder::Outcomes(const OutcomesEffect& effect, std::string_view rows, Sink
   }
 }
 
+flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Histogram>>> Encoder::Histograms(
+    const Metrics& metrics) {
+  std::vector<flatbuffers::Offset<wire::Histogram>> list;
+  for (size_t i = 0; i < kTimingNames.size(); ++i) {
+    const Histogram& histogram = metrics.timings()[i];
+    auto name = Str(builder_, kTimingNames[i]);
+    auto bounds = builder_.CreateVector(histogram.bounds().data(), histogram.bounds().size());
+    auto counts = builder_.CreateVector(histogram.counts().data(), histogram.counts().size());
+    list.push_back(wire::CreateHistogram(builder_, name, bounds, counts, histogram.sum_us()));
+  }
+  return builder_.CreateVector(list);
+}
+
+std::string_view Encoder::NoEvents(uint64_t request, const EventsPlace& place) {
+  builder_.Clear();
+  return Finish(wire::CreateEventPage(builder_, request, 0, place.next, place.next_skip, place.last,
+                                      place.trimmed));
+}
+
 std::string_view Encoder::Status(const StatusInput& input, const Core& core,
                                  const ClusterView& view) {
   builder_.Clear();
+  const std::vector<Queue>& all = core.state().lanes().queues();
   std::vector<const Queue*> queues;
-  for (const Queue& queue : core.state().lanes().queues()) queues.push_back(&queue);
+  for (const Queue& queue : all) queues.push_back(&queue);
   std::sort(queues.begin(), queues.end(),
             [](const Queue* a, const Queue* b) { return a->name < b->name; });
   if (queues.size() > kMaxStatusQueues) queues.resize(kMaxStatusQueues);
@@ -267,13 +292,20 @@ std::string_view Encoder::Status(const StatusInput& input, const Core& core,
   for (const Queue* queue : queues) {
     auto name = Str(builder_, queue->name);
     auto counts = builder_.CreateVector(queue->counts.data(), queue->counts.size());
-    queue_list.push_back(wire::CreateQueueStatus(builder_, name, counts, queue->bytes));
+    queue_list.push_back(wire::CreateQueueStatus(
+        builder_, name, counts, queue->bytes,
+        AgeOf(*queue, input.queue_ages[static_cast<size_t>(queue - all.data())])));
   }
-  std::vector<flatbuffers::Offset<wire::Counter>> counters;
-  for (size_t i = 0; i < kMetricNames.size(); ++i) {
-    auto name = Str(builder_, kMetricNames[i]);
-    counters.push_back(wire::CreateCounter(builder_, name, core.metrics().values()[i]));
-  }
+  auto counter = [this](const char* text, uint64_t value) {
+    auto name = Str(builder_, text);
+    return wire::CreateCounter(builder_, name, value);
+  };
+  std::vector<flatbuffers::Offset<wire::Counter>> counters, gauges;
+  for (size_t i = 0; i < kMetricNames.size(); ++i)
+    counters.push_back(counter(kMetricNames[i], core.metrics().values()[i]));
+  for (const Gauge& gauge : input.gauges) gauges.push_back(counter(gauge.name, gauge.value));
+  auto gauge_vector = builder_.CreateVector(gauges);
+  auto histogram_vector = Histograms(core.metrics());
   std::vector<flatbuffers::Offset<wire::MergeReport>> merges;
   for (const auto& [number, row] : core.state().merges())
     merges.push_back(wire::CreateMergeReport(builder_, row.epoch, row.begun_ms, row.decided_ms,
@@ -290,7 +322,7 @@ std::string_view Encoder::Status(const StatusInput& input, const Core& core,
       builder_, input.request, node, role, view.epoch.value(), core.appended().value(),
       input.durable_lsn, input.uptime_ms, version, &cluster, brokers, queue_vector,
       static_cast<uint32_t>(core.worker_count()), static_cast<uint32_t>(core.client_count()),
-      counter_vector, merge_vector));
+      counter_vector, merge_vector, gauge_vector, histogram_vector));
 }
 
 // Indices of what the filter asks for, by name, and whether that is all there is.
@@ -310,7 +342,9 @@ std::pair<std::vector<uint32_t>, bool> ChooseByName(const std::vector<Named>& al
   return {std::move(chosen), limit == found};
 }
 
-std::string_view Encoder::Queues(uint64_t request, const Core& core, const NameFilter& filter) {
+std::string_view Encoder::Queues(uint64_t request, const Core& core,
+                                 const std::vector<uint64_t>& queue_ages,
+                                 const NameFilter& filter) {
   builder_.Clear();
   const std::vector<Queue>& all = core.state().lanes().queues();
   auto [chosen, complete] = ChooseByName(all, filter);
@@ -325,7 +359,7 @@ std::string_view Encoder::Queues(uint64_t request, const Core& core, const NameF
         rules.max_tasks, rules.max_bytes, rules.max_running, rules.rate_micro, rules.burst,
         rules.weight, rules.max_attempts, rules.timeout_ms, rules.retry_base_ms, rules.retry_cap_ms,
         rules.key_max_running, rules.key_rate_micro, rules.key_burst, rules.ageing_ms,
-        rules.draining != 0));
+        rules.draining != 0, AgeOf(queue, queue_ages[number])));
   }
   auto queues = builder_.CreateVector(list);
   return Finish(wire::CreateQueueInfos(builder_, request, queues, complete));

@@ -36,6 +36,19 @@ struct ClusterView {
   std::vector<BrokerEntry> brokers;
 };
 
+// What is so now, beside the counters.
+struct Gauge {
+  const char* name;
+  uint64_t value;
+};
+// An EVENT_PAGE without events: docs/protocol.md, EVENTS.
+struct EventsPlace {
+  uint64_t next = 0;
+  uint32_t next_skip = 0;
+  uint64_t last = 0;
+  bool trimmed = false;
+};
+
 class Encoder {
  public:
   Encoder() : builder_(kInitialBytes) {}
@@ -54,6 +67,8 @@ class Encoder {
   std::string_view Explanation(uint64_t request, TaskId id, const broker::Explanation& explanation);
   std::string_view ItemReply(const ItemReplyEffect& reply);
 
+  std::string_view NoEvents(uint64_t request, const EventsPlace& place);
+
   using Sink = absl::FunctionRef<void(std::string_view body)>;
 
   // `spec` finds the spec row of a task, `checkpoint` the one in a trail; they live until the body was
@@ -64,10 +79,13 @@ class Encoder {
   // `rows`: of the batch that the effect waited for.
   void Outcomes(const OutcomesEffect& effect, std::string_view rows, Sink sink);
 
+  // `queue_ages`: Core::QueueAges, here and below.
   struct StatusInput {
     uint64_t request = 0;
     std::string node, version;
     uint64_t durable_lsn = 0, uptime_ms = 0;
+    const std::vector<Gauge>& gauges;
+    const std::vector<uint64_t>& queue_ages;
   };
   std::string_view Status(const StatusInput& input, const Core& core, const ClusterView& view);
   // Of what has names: queues, types, schedules.
@@ -76,7 +94,8 @@ class Encoder {
     std::string_view after = {};  // in the order of names
     uint32_t limit = 0;  // at most kMaxQueueListLimit, kMaxScheduleListLimit, which 0 means
   };
-  std::string_view Queues(uint64_t request, const Core& core, const NameFilter& filter);
+  std::string_view Queues(uint64_t request, const Core& core,
+                          const std::vector<uint64_t>& queue_ages, const NameFilter& filter);
   std::string_view Types(uint64_t request, const Core& core, const NameFilter& filter);
   // Ends earlier when the frame is full.
   std::string_view Schedules(uint64_t request, const Core& core, const NameFilter& filter);
@@ -86,6 +105,8 @@ class Encoder {
   static constexpr size_t kInitialBytes = 64 << 10;
   using Brokers = flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::BrokerInfo>>>;
   Brokers BrokerList(const ClusterView& view);
+  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Histogram>>> Histograms(
+      const Metrics& metrics);
   flatbuffers::Offset<wire::Parent> CopyParent(const ParentView& parent);
   flatbuffers::Offset<wire::ScheduleInfo> CopySchedule(const Schedule& schedule, const Core& core);
   template <class Table>

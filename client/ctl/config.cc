@@ -1,7 +1,7 @@
 // `zsched-ctl config`: what is in force and where it came from.
 #include "client/ctl/context.h"
-#include "client/ctl/json.h"
 #include "client/ctl/output.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 namespace {

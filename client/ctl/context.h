@@ -94,6 +94,7 @@ void AddQueue(Context& context, Actions& actions);
 void AddType(Context& context, Actions& actions);
 void AddWorker(Context& context, Actions& actions);
 void AddCluster(Context& context, Actions& actions);
+void AddEvents(Context& context, Actions& actions);
 void AddCron(Context& context, Actions& actions);
 // Those of `cron` that ask a broker.
 void AddSchedules(Context& context, Flags& cron, Actions& actions);

@@ -2,8 +2,8 @@
 #include "cron/cron.h"
 
 #include "client/ctl/context.h"
-#include "client/ctl/json.h"
 #include "client/ctl/output.h"
+#include "client/json/json.h"
 #include "cron/warnings.h"
 
 namespace zsched::ctl {
@@ -21,18 +21,6 @@ struct NextArgs {
   int64_t count = kDefaultCount;
   std::optional<std::string> from;
 };
-
-std::vector<int64_t> Firings(const cron::Schedule& schedule, const absl::TimeZone& zone,
-                             int64_t from_ms, int64_t count) {
-  std::vector<int64_t> times_ms;
-  // Seen from here @every begins now; a schedule that exists counts from when it was made.
-  for (int64_t last_ms = from_ms; std::ssize(times_ms) < count;) {
-    std::optional<int64_t> next_ms = cron::Next(schedule, zone, last_ms, from_ms);
-    if (!next_ms) break;
-    times_ms.push_back(last_ms = *next_ms);
-  }
-  return times_ms;
-}
 
 void PrintTable(const Context& context, const absl::TimeZone& zone,
                 const std::vector<int64_t>& times_ms, const std::vector<cron::Warning>& warnings) {
@@ -58,7 +46,9 @@ int ShowNext(const Context& context, const NextArgs& args) {
   absl::StatusOr<int64_t> from_ms = args.from ? ParseTimeMs(*args.from) : WallMs();
   if (!from_ms.ok()) return context.Fail(from_ms.status());
 
-  const std::vector<int64_t> times_ms = Firings(*schedule, *zone, *from_ms, args.count);
+  // Seen from here @every begins now; a schedule that exists counts from when it was made.
+  const std::vector<int64_t> times_ms =
+      cron::NextTimes(*schedule, *zone, *from_ms, *from_ms, static_cast<size_t>(args.count));
   const std::vector<cron::Warning> warnings = cron::Warnings(*schedule, *zone, *from_ms, kWarnedMs);
   switch (context.form()) {
     case Form::kTable:

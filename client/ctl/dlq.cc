@@ -5,10 +5,10 @@
 #include "base/check.h"
 #include "client/ctl/context.h"
 #include "client/ctl/items.h"
-#include "client/ctl/json.h"
 #include "client/ctl/output.h"
 #include "client/ctl/progress.h"
 #include "client/ctl/rules.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 namespace {

@@ -2,8 +2,8 @@
 #include <algorithm>
 
 #include "client/ctl/context.h"
-#include "client/ctl/json.h"
 #include "client/ctl/output.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 namespace {

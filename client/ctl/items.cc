@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "client/ctl/json.h"
 #include "client/ctl/output.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 

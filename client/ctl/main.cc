@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
   AddType(context, actions);
   AddWorker(context, actions);
   AddCluster(context, actions);
+  AddEvents(context, actions);
   AddCron(context, actions);
   AddConfig(context, actions);
   AddCompletion(context, actions);

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "client/ctl/json.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 

@@ -4,9 +4,9 @@
 #include <thread>
 
 #include "client/ctl/context.h"
-#include "client/ctl/json.h"
 #include "client/ctl/output.h"
 #include "client/ctl/rules.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 namespace {

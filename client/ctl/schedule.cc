@@ -1,9 +1,9 @@
 // `zsched-ctl cron`: schedules of the broker. (`cron next`, which asks none, is cron.cc.)
 #include "base/text.h"
 #include "client/ctl/context.h"
-#include "client/ctl/json.h"
 #include "client/ctl/output.h"
 #include "client/ctl/task_flags.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 namespace {

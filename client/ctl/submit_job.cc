@@ -10,8 +10,8 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "client/ctl/json.h"
 #include "client/ctl/lines.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 namespace {

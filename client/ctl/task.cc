@@ -8,9 +8,9 @@
 #include "client/ctl/context.h"
 #include "client/ctl/ended_tasks.h"
 #include "client/ctl/items.h"
-#include "client/ctl/json.h"
 #include "client/ctl/output.h"
 #include "client/ctl/progress.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 namespace {
@@ -112,10 +112,12 @@ struct ListFlags {
   std::vector<std::string> states;
   std::optional<std::string> label;
   uint64_t limit = kDefaultListLimit;
+  bool newest = false;
 };
 
 absl::StatusOr<ListQuery> MakeQuery(const ListFlags& flags) {
   ListQuery query{.queue = flags.queue, .type = flags.type, .limit = flags.limit};
+  query.descending = flags.newest;
   for (const std::string& name : flags.states) {
     size_t before = query.states.size();
     for (int state = 0; state < kTaskStates; ++state)
@@ -280,6 +282,7 @@ void AddList(Context& context, Flags& family, Actions& actions) {
                "STATE[,STATE]");
   command.Text("--label", &flags->label, "Only with this label", "KEY=VALUE");
   command.Number("--limit", &flags->limit, "At most so many; 0: all");
+  command.Switch("--newest", &flags->newest, "The latest first");
   command.Text("--cursor", &flags->cursor, "Continue after this id, as the last list said", "ID");
   command.Example("zsched-ctl task list --state dead --queue mail");
   command.Example(

@@ -8,8 +8,8 @@
 #include "base/check.h"
 #include "base/text.h"
 #include "client/ctl/context.h"
-#include "client/ctl/json.h"
-#include "client/ctl/templates.h"
+#include "client/json/json.h"
+#include "client/json/read.h"
 
 namespace zsched::ctl {
 namespace {

@@ -5,8 +5,8 @@
 #include <cstdio>
 
 #include "client/ctl/context.h"
-#include "client/ctl/json.h"
 #include "client/ctl/output.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 namespace {

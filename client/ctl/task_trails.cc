@@ -1,7 +1,7 @@
 // `zsched-ctl task history`: what attempts at a task left behind.
 #include "client/ctl/context.h"
-#include "client/ctl/json.h"
 #include "client/ctl/output.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 namespace {

@@ -1,7 +1,7 @@
 // `zsched-ctl worker`: who is connected, and asking one to leave.
 #include "client/ctl/context.h"
-#include "client/ctl/json.h"
 #include "client/ctl/output.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 namespace {

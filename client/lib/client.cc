@@ -235,8 +235,10 @@ absl::StatusOr<ListPageResult> Client::ListPage(const ListQuery& query) {
             result.tasks.push_back(ReadTaskInfo(*info));
         return absl::OkStatus();
       }));
-  if (result.next_cursor && result.next_cursor <= query.cursor)
-    return Error(ErrorCode::kMalformed, "the broker's answer to LIST goes backwards");
+  const bool stands = query.descending ? query.cursor && result.next_cursor >= query.cursor
+                                       : result.next_cursor <= query.cursor;
+  if (result.next_cursor && stands)
+    return Error(ErrorCode::kMalformed, "the broker's answer to LIST does not get on");
   return result;
 }
 
@@ -292,6 +294,24 @@ absl::StatusOr<StatusInfo> Client::Status() {
                                                      return absl::OkStatus();
                                                    }));
   return status;
+}
+
+absl::StatusOr<EventPage> Client::Events(const EventQuery& query) {
+  EventQuery ask = query;
+  if (ask.limit == 0) ask.limit = kDefaultEventLimit;
+  ask.limit = std::min(ask.limit, kMaxEventLimit);
+  EventPage page;
+  ZS_RETURN_IF_ERROR(core_->Ask<wire::EventPage>(
+      MessageType::kEvents, MessageType::kEventPage,
+      [&ask](uint64_t number) { return EncodeEvents(number, ask); },
+      [&page](const wire::EventPage& from) {
+        page = ReadEvents(from);
+        return absl::OkStatus();
+      }));
+  const auto place = [](const EventPosition& at) { return std::pair(at.after, at.skip); };
+  if (!page.trimmed && query.from != kEventsFromNow && place(page.next) < place(query.from))
+    return Error(ErrorCode::kMalformed, "the broker's answer to EVENTS goes backwards");
+  return page;
 }
 
 absl::StatusOr<std::vector<WorkerSummary>> Client::Workers() {

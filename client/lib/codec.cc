@@ -241,6 +241,31 @@ TaskInfo ReadTaskInfo(const wire::TaskInfo& from) {
   return task;
 }
 
+namespace {
+
+using Counters = flatbuffers::Vector<flatbuffers::Offset<wire::Counter>>;
+
+std::vector<CounterValue> ReadCounters(const Counters* from) {
+  std::vector<CounterValue> counters;
+  if (from == nullptr) return counters;
+  for (const wire::Counter* counter : *from)
+    counters.push_back({.name = Text(counter->name()), .value = counter->value()});
+  return counters;
+}
+
+// One whose numbers do not fit together is left out.
+void ReadHistogram(const wire::Histogram& from, std::vector<HistogramValue>* histograms) {
+  if (from.bounds_us() == nullptr || from.counts() == nullptr ||
+      from.counts()->size() != from.bounds_us()->size() + 1)
+    return;
+  histograms->push_back({.name = Text(from.name()),
+                         .bounds_us = {from.bounds_us()->begin(), from.bounds_us()->end()},
+                         .counts = {from.counts()->begin(), from.counts()->end()},
+                         .sum_us = from.sum_us()});
+}
+
+}  // namespace
+
 StatusInfo ReadStatus(const wire::StatusReply& from) {
   StatusInfo status;
   status.node = Text(from.node());
@@ -265,11 +290,14 @@ StatusInfo ReadStatus(const wire::StatusReply& from) {
       QueueSummary& summary = status.queues.emplace_back();
       summary.name = Text(queue->name());
       summary.bytes = queue->bytes();
+      summary.oldest_ready_ms = queue->oldest_ready_ms();
       ReadCounts(queue->counts(), &summary.counts);
     }
-  if (from.counters() != nullptr)
-    for (const wire::Counter* counter : *from.counters())
-      status.counters.push_back({.name = Text(counter->name()), .value = counter->value()});
+  status.counters = ReadCounters(from.counters());
+  status.gauges = ReadCounters(from.gauges());
+  if (from.histograms() != nullptr)
+    for (const wire::Histogram* histogram : *from.histograms())
+      ReadHistogram(*histogram, &status.histograms);
   if (from.merges() != nullptr)
     for (const wire::MergeReport* merge : *from.merges())
       status.merges.push_back({.epoch = Epoch(merge->epoch()),
@@ -336,6 +364,7 @@ QueueInfo ReadQueue(const wire::QueueInfo& from) {
                     .key_burst = from.key_burst(),
                     .ageing_ms = from.ageing_ms(),
                     .draining = from.draining()};
+  queue.oldest_ready_ms = from.oldest_ready_ms();
   return queue;
 }
 
@@ -439,6 +468,34 @@ TaskOutput ReadLogs(const wire::LogPages& from, uint64_t offset) {
   return output;
 }
 
+EventPage ReadEvents(const wire::EventPage& from) {
+  EventPage page{.next = {Lsn(from.next()), from.next_skip()},
+                 .last = Lsn(from.last()),
+                 .trimmed = from.trimmed()};
+  if (from.events() == nullptr) return page;
+  for (const wire::Event* event : *from.events()) {
+    if (event->kind() > wire::EventKind::MAX) continue;  // of a newer broker
+    page.events.push_back({.lsn = Lsn(event->lsn()),
+                           .index = event->index(),
+                           .at_ms = event->at_ms(),
+                           .kind = static_cast<EventKind>(event->kind()),
+                           .task = TaskId(event->task()),
+                           .queue = Text(event->queue()),
+                           .type = Text(event->type()),
+                           .state = ReadEnum(event->state(), TaskState::kReady),
+                           .attempt = event->attempt(),
+                           .worker = Text(event->worker()),
+                           .name = Text(event->name()),
+                           .error = ErrorFromNumber(event->error_code()),
+                           .error_message = Text(event->error_message()),
+                           .percent = event->percent(),
+                           .message = Text(event->message()),
+                           .count = event->count(),
+                           .parent = TaskId(event->parent())});
+  }
+  return page;
+}
+
 absl::Status ReadItemStatus(const wire::ItemResult& from) {
   return Error(ErrorFromNumber(from.code()), Text(from.message()));
 }
@@ -525,7 +582,18 @@ std::string EncodeList(uint64_t request, const ListQuery& query) {
   }
   return Finish(&builder, wire::CreateList(builder, request, queue, type, states, label,
                                            static_cast<uint32_t>(query.limit), query.cursor.value(),
-                                           query.brief));
+                                           query.brief, query.descending));
+}
+
+std::string EncodeEvents(uint64_t request, const EventQuery& query) {
+  Builder builder(kSmallBody);
+  uint32_t kinds = 0;
+  for (EventKind kind : query.kinds) kinds |= 1u << static_cast<int>(kind);
+  const auto queue = WriteOptional(&builder, query.queue);
+  const auto type = WriteOptional(&builder, query.type);
+  return Finish(&builder, wire::CreateEvents(builder, request, query.from.after.value(),
+                                             query.from.skip, static_cast<uint32_t>(query.limit),
+                                             kinds, queue, type, query.task.value()));
 }
 
 std::string EncodeQueueList(uint64_t request, const std::string& only, const std::string& cursor) {
@@ -639,6 +707,17 @@ std::string_view NameOf(Durability durability) {
 std::string_view NameOf(Delivery delivery) {
   static constexpr std::string_view kNames[] = {"at_least_once", "at_most_once"};
   const auto index = static_cast<size_t>(delivery);
+  return index < std::size(kNames) ? kNames[index] : "unknown";
+}
+
+std::string_view NameOf(EventKind kind) {
+  static constexpr std::string_view kNames[] = {
+      "submitted", "ready",       "started",     "succeeded", "failed",       "dead",
+      "cancelled", "cancelling",  "returned",    "retried",   "deleted",      "pruned",
+      "progress",  "output",      "queue_set",   "type_set",  "schedule_set", "schedule_removed",
+      "ticked",    "worker_seen", "worker_gone", "epoch",     "merged"};
+  static_assert(std::size(kNames) == kEventKinds);
+  const auto index = static_cast<size_t>(kind);
   return index < std::size(kNames) ? kNames[index] : "unknown";
 }
 

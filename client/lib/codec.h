@@ -32,6 +32,7 @@ TaskExplanation ReadExplanation(const wire::Explanation& from);
 TaskHistory ReadHistory(const wire::HistoryInfo& from);
 // `offset`: where the caller asked it to begin.
 TaskOutput ReadLogs(const wire::LogPages& from, uint64_t offset);
+EventPage ReadEvents(const wire::EventPage& from);
 absl::Status ReadItemStatus(const wire::ItemResult& from);
 
 std::string EncodeHello(Uuid id, const std::string& name, const std::string& version,
@@ -70,6 +71,7 @@ std::string EncodeScheduleRemove(uint64_t request, const std::string& name);
 std::string EncodeScheduleList(uint64_t request, const std::string& only,
                                const std::string& cursor);
 std::string EncodeStatus(uint64_t request);
+std::string EncodeEvents(uint64_t request, const EventQuery& query);
 std::string EncodeWorkerList(uint64_t request);
 std::string EncodeClusterCommand(uint64_t request, wire::ClusterAction action, bool force,
                                  Epoch epoch);

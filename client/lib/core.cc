@@ -311,6 +311,7 @@ void Client::Core::PublishStats() {
   stats_ = submitter_.stats();
   stats_.outcomes = outcomes_.delivered();
   stats_.malformed = malformed_;
+  stats_.session = connected_ ? dealer_->session().id() : SessionId();
 }
 
 void Client::Core::SetConnection(bool up, const absl::Status& reason) {
@@ -363,6 +364,8 @@ bool Client::Core::HandleFrame(const FrameView& frame) {
       return HandleReply<wire::HistoryInfo>(frame);
     case MessageType::kLogPages:
       return HandleReply<wire::LogPages>(frame);
+    case MessageType::kEventPage:
+      return HandleReply<wire::EventPage>(frame);
     case MessageType::kItemReply:
       return HandleReply<wire::ItemReply>(frame);
     case MessageType::kStatusReply:

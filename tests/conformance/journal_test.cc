@@ -214,6 +214,45 @@ TYPED_TEST(JournalTest, ScanBeginsAtTheKeyAndStopsWhenToldTo) {
   EXPECT_EQ(seen, 2);
 }
 
+TYPED_TEST(JournalTest, AScanBackSeesTheSameRowsFromTheOtherEnd) {
+  // Several blocks; of which some rows were rewritten, erased and added by later, small commits.
+  Filler filler(1, 1);
+  for (uint64_t key = 10; key <= 20'000; key += 10)
+    filler.Put(Table::kLanes, key, std::to_string(key));
+  ASSERT_TRUE(filler.CommitTo(*this->journal_).ok());
+  const std::vector<uint64_t> changed = {10, 15, 5000, 5005, 12'340, 20'000, 20'001};
+  for (size_t i = 0; i < changed.size(); ++i)
+    ASSERT_TRUE(Filler(1, 1)
+                    .Put(Table::kLanes, changed[i], "changed")
+                    .Erase(Table::kLanes, changed[i] / 10 * 10 + 30)
+                    .CommitTo(*this->journal_)
+                    .ok());
+  auto view = ViewOf(*this->journal_);
+  for (uint64_t to : {UINT64_MAX, uint64_t{20'001}, uint64_t{20'000}, uint64_t{12'339},
+                      uint64_t{5005}, uint64_t{15}, uint64_t{10}, uint64_t{9}, uint64_t{0}}) {
+    std::vector<std::pair<uint64_t, std::string>> forward, back;
+    ASSERT_TRUE(view->Scan(Table::kLanes, 0,
+                           [&](uint64_t key, std::string_view row) {
+                             if (key <= to) forward.emplace_back(key, row);
+                             return key <= to;
+                           })
+                    .ok());
+    ASSERT_TRUE(view->ScanBack(Table::kLanes, to,
+                               [&](uint64_t key, std::string_view row) {
+                                 back.emplace_back(key, row);
+                                 return true;
+                               })
+                    .ok());
+    std::reverse(back.begin(), back.end());
+    EXPECT_EQ(forward, back) << to;
+  }
+  int seen = 0;
+  ASSERT_TRUE(view->ScanBack(Table::kLanes, UINT64_MAX,
+                             [&](uint64_t, std::string_view) { return ++seen < 3; })
+                  .ok());
+  EXPECT_EQ(seen, 3);
+}
+
 TYPED_TEST(JournalTest, AScanMayReadTheSameView) {
   ASSERT_TRUE(Filler(1, 1)
                   .Put(Table::kTasks, 1, "a")

@@ -20,7 +20,7 @@ import processes  # noqa: E402
 BIN = pathlib.Path(sys.argv.pop(1)).resolve()
 
 # Program → heading of its section in the page.
-SECTIONS = {program: f"## {program}" for program in ["zsched-broker", "zsched-worker", "zsched-ctl", "zsched-bench"]}
+SECTIONS = {program: f"## {program}" for program in ["zsched-broker", "zsched-worker", "zsched-gateway", "zsched-ctl", "zsched-bench"]}
 OPTION = re.compile(r"^  (?:-\w,)?(--[a-z][a-z-]*)", re.MULTILINE)
 COMMAND = re.compile(r"^  ([a-z]+) {2,}\S", re.MULTILINE)
 DOCUMENTED = re.compile(r"^\| `(?:-\w, ?)?(--[a-z][a-z-]*)", re.MULTILINE)

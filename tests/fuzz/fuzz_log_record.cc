@@ -1,9 +1,12 @@
-// Records of the log as a standby or a restart reads them. What is applied must also be writable again.
+// Records of the log as a standby or a restart reads them. What is applied must also be writable again, and can be told as
+// events.
 // Input: (length u16 little-endian, record)*; the size in each record's head is made right.
 #include <cstring>
 #include <string>
 
+#include "base/check.h"
 #include "broker/core/state.h"
+#include "broker/server/record_events.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace zsched;
@@ -22,7 +25,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       auto bytes = static_cast<uint32_t>(record.size());
       std::memcpy(record.data(), &bytes, sizeof bytes);
     }
+    const bool told = ForEachEvent(record, [](const LogEvent&) { return true; }).ok();
     if (!state.Apply(batch, record).ok()) return 0;  // the state is given up, as the broker does
+    ZS_CHECK(told);
   }
   state.FlushRows(batch);
   state.Fingerprint();

@@ -66,7 +66,7 @@ class Install(unittest.TestCase):
         self.run_readme_programs()
 
     def check_programs(self):
-        for program in ("zsched-broker", "zsched-worker", "zsched-ctl"):
+        for program in ("zsched-broker", "zsched-worker", "zsched-ctl", "zsched-gateway"):
             self.assertRegex(run([self.prefix / "bin" / program, "--version"]), r"\b\d+\.\d+\.\d+\b")
 
     def build_with_cmake(self):

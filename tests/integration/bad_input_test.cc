@@ -182,8 +182,8 @@ TEST_F(BadInput, WhatIsNotZschedIsDroppedAndCounted) {
 
 // What a session may send on the client endpoint and needs a body that a verifier accepts.
 const std::set<int>& ClientRequests() {
-  static const std::set<int> types = {16, 18, 20, 21, 23, 25, 27, 29, 30, 31, 32, 34,
-                                      36, 38, 40, 42, 43, 44, 45, 46, 48, 50, 56, 57};
+  static const std::set<int> types = {16, 18, 20, 21, 23, 25, 27, 29, 30, 31, 32, 34, 36,
+                                      38, 40, 42, 43, 44, 45, 46, 48, 50, 51, 56, 57};
   return types;
 }
 const std::set<int>& WorkerRequests() {
@@ -257,8 +257,8 @@ TEST_F(BadInput, MessagesOfTheOtherEndpoint) {
 
 // A frame like those that peers send, with a few bytes changed and a checksum that fits all the same.
 std::string Mutated(std::mt19937_64& random, RawPeer& peer) {
-  constexpr uint8_t kTypes[] = {1,  3,  5,  16, 18, 20, 21, 23, 25, 27, 29,
-                                50, 36, 38, 40, 48, 64, 66, 68, 70, 73, 74};
+  constexpr uint8_t kTypes[] = {1,  3,  5,  16, 18, 20, 21, 23, 25, 27, 29, 50,
+                                51, 36, 38, 40, 48, 64, 66, 68, 70, 73, 74};
   std::string body = BodyOf([&](auto& b) {
     std::vector<uint64_t> ids = {random(), random()};
     std::vector tasks = {wire::CreateTaskSpecDirect(b, "nobody-runs-this", "fuzz")};

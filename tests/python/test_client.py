@@ -426,6 +426,25 @@ def test_status_and_workers(client, cluster):
     assert worker.labels == {"zone": "a"} and worker.pid == cluster.processes["w"].pid and len(worker.id) == 32
 
 
+def test_status_has_gauges_histograms_and_the_age_of_queues(client, queue):
+    client.submit("sleep", json={"ms": 20}, queue=queue).result(TIMEOUT)
+    status = client.status()
+    assert set(status.histograms) == {"task_wait", "task_run", "commit", "fsync"}
+    run = status.histograms["task_run"]
+    assert len(run.counts) == len(run.bounds) + 1 and list(run.bounds) == sorted(run.bounds) and run.bounds[0] < 0.1
+    assert run.count == sum(run.counts) >= 1 and run.sum >= 0.02 and run.mean == run.sum / run.count
+    assert status.gauges["workers"] >= 1 and "replication_lag_records" not in status.gauges
+    gauges = await_(lambda: (now := client.status().gauges).get("process_threads") and now, "what comes after a second")
+    assert gauges["process_resident_memory_bytes"] > 1 << 20 and gauges["disk_free_bytes"] > 0
+    client.pause(queue)
+    client.submit("noop", b"12345", queue=queue)
+    waits = client.status().queues[queue]
+    assert (waits.counts[TaskState.READY], waits.bytes) == (1, 5)
+    aged = await_(lambda: client.queue(queue).oldest_ready, "a second")
+    assert 1 <= aged <= client.status().queues[queue].oldest_ready < 3600
+    client.resume(queue)
+
+
 def test_a_worker_is_drained(client, cluster):
     leaving = cluster.start_worker("leaving", "--queues", "nothing")
     client.drain_worker("leaving")

@@ -40,7 +40,7 @@ def run(block, cluster, **names):
 
 
 def test_the_examples_run(cluster):
-    first, options, many, aio = BLOCKS
+    first, options, many, aio, events = BLOCKS
     assert re.fullmatch(r"\d+-\d+ hello\n", run(first, cluster))
     with zsched.Client(cluster.brokers) as client:
         run(options, cluster, client=client)
@@ -48,12 +48,14 @@ def test_the_examples_run(cluster):
         # Nobody resizes here; what is asked is that the calls are right.
         out = run(many.replace('"resize"', '"echo"'), cluster, client=client, paths=["a", "b"])
         assert re.fullmatch(r"(\d+-\d+ True\n){2}", out)
+        out = run(events, cluster, client=client).split()
+        assert out[1::3] == ["SUBMITTED", "STARTED", "SUCCEEDED"] and len(set(out[2::3])) == 1
     assert run(aio, cluster) == "hello\n"
 
 
 @pytest.mark.parametrize("row, cls", [
     ("a handle", zsched.TaskHandle), ("submitting", zsched.Client), ("waiting", zsched.Client), ("tasks", zsched.Client),
-    ("queues and types", zsched.Client), ("dead letters", DeadLetters), ("time schedules", Schedules),
+    ("events", zsched.Client), ("queues and types", zsched.Client), ("dead letters", DeadLetters), ("time schedules", Schedules),
     ("the cluster", zsched.Client), ("the client", zsched.Client)])
 def test_every_call_that_is_named_is_there(row, cls):
     names = [re.match(r"\w+", re.sub(r"^(dlq|cron)\.", "", name))[0] for name in re.findall(r"`([^`]+)`", ROWS[row])]

@@ -2,6 +2,7 @@
 import random
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,12 +10,13 @@ import zmq
 from cluster import Cluster, Ports, await_
 
 import zsched
-from zsched import TaskSpec, TaskState
+from zsched import ErrorCode, EventPosition, TaskSpec, TaskState
 from zsched._frame import open_frame, seal
 from zsched._wire import schema as wire
 from zsched._wire.constants import MessageType, Role
 from zsched._wire.reader import read
 from zsched._wire.writer import write
+from zsched.events import FOLLOW_EVENTS_SECONDS
 
 TIMEOUT = 90
 THREADS = 8
@@ -228,7 +230,8 @@ def test_hostile_answers_are_counted_and_end_nothing():
     chance = random.Random(5)
     bodies = [write(wire.SubmitAck(seq=1, first_id=1, accepted=5)), write(wire.Outcomes(succeeded=[1, 2])),
               write(wire.StatusReply(request=1 << 62, counters=[wire.Counter("x", 1)])), write(wire.Error(code=3, message="x")),
-              write(wire.TaskInfos(request=1 << 62, tasks=[wire.TaskInfo(id=1, labels=[wire.Label("a", "b")])])), b"", bytes(64)]
+              write(wire.TaskInfos(request=1 << 62, tasks=[wire.TaskInfo(id=1, labels=[wire.Label("a", "b")])])),
+              write(wire.EventPage(request=1 << 62, events=[wire.Event(lsn=1, queue="q")], next=1, last=9)), b"", bytes(64)]
     types = [type_ for type_ in MessageType if type_ not in (MessageType.GOODBYE, MessageType.ERROR)]
 
     def lie(frame):
@@ -242,7 +245,7 @@ def test_hostile_answers_are_counted_and_end_nothing():
     with LyingBroker(lie) as broker, zsched.Client(broker.address, request_timeout=0.05, submit_timeout=0.05) as client:
         client.wait_for_broker(TIMEOUT)
         for _ in range(20):
-            for call in (client.status, lambda: client.task(5), lambda: client.submit("noop")):
+            for call in (client.status, lambda: client.task(5), client.events, lambda: client.submit("noop")):
                 try:
                     call()
                 except zsched.ZschedError:
@@ -250,6 +253,54 @@ def test_hostile_answers_are_counted_and_end_nothing():
         assert broker.lies > 500 and client.stats["malformed"] > 100
         assert client._engine._thread.is_alive()
         client._engine.abandon()
+
+
+class LyingLog:
+    """Answers EVENTS with what `page` makes of each question."""
+
+    def __init__(self, page):
+        self._page = page
+        self.asked = []
+
+    def __call__(self, frame):
+        if frame.type == MessageType.EVENTS:
+            question = read(wire.Events, frame.body)
+            self.asked.append(EventPosition(question.after, question.skip))
+            yield MessageType.EVENT_PAGE, write(self._page(question)._replace(request=question.request))
+
+
+def test_a_log_that_goes_backwards_ends_a_follower_that_does_not_believe_it():
+    def page(question):
+        lsn = 5 if question.after < 5 else 4
+        return wire.EventPage(events=[wire.Event(lsn=lsn)], next=lsn, last=9)
+    with LyingBroker(LyingLog(page)) as broker, zsched.Client(broker.address) as client:
+        follower = client.follow_events("0")
+        assert next(follower).lsn == 5
+        with pytest.raises(zsched.MalformedFrame, match="not in order"):
+            next(follower)
+        assert follower.position == EventPosition(5)
+        client._engine.abandon()
+
+
+def test_a_follower_does_not_press_a_broker_that_has_no_room_or_does_not_get_on():
+    log = LyingLog(lambda question: wire.EventPage(next=question.after, next_skip=question.skip, last=9))
+
+    def lie(frame):
+        if frame.type == MessageType.EVENTS and len(log.asked) % 2:
+            question = read(wire.Events, frame.body)
+            log.asked.append(EventPosition(question.after, question.skip))
+            yield MessageType.ERROR, write(wire.Error(code=ErrorCode.RESOURCE_EXHAUSTED, request=question.request,
+                                                      message="later", retry_after_ms=(1 << 32) - 1))
+        else:
+            yield from log(frame)
+    with LyingBroker(lie) as broker, zsched.Client(broker.address) as client, ThreadPoolExecutor(1) as pool:
+        begun = time.monotonic()
+        following = pool.submit(list, client.follow_events("3.1"))
+        await_(lambda: len(log.asked) >= 6, "more questions")
+        assert len(log.asked) <= (time.monotonic() - begun) / FOLLOW_EVENTS_SECONDS + 1
+        assert set(log.asked) == {EventPosition.parse("3.1")}
+        client.close()
+        assert following.result(TIMEOUT) == []
 
 
 def test_frames_of_several_parts_are_dropped_whole():

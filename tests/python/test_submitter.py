@@ -153,6 +153,31 @@ def test_after_a_reconnect_the_same_bytes_go_under_the_same_seq_and_in_order():
     assert line.ack(again[0], duplicate=True)
 
 
+def test_what_goes_again_after_a_reconnect_counts_against_the_window_again():
+    line = Line().up(tasks=10)
+    line.add(10)
+    assert len(line.pump()) == 1
+    line.submitter.on_down()
+    line.up(tasks=10)
+    [again] = line.pump()
+    line.add(5)
+    assert line.pump() == []
+    assert line.ack(again)
+    assert [len(submit.tasks) for submit in line.pump()] == [5]
+
+
+def test_a_second_ack_of_a_frame_behind_one_without_changes_nothing():
+    line = Line().up()
+    first, second = line.add(), None
+    [one] = line.pump()
+    second = line.add()
+    [two] = line.pump()
+    assert line.ack(two) and line.ack(two) and line.done == [second]
+    assert line.ack(one) and line.done == [second, first] and line.submitter.idle
+    line.add()
+    assert len(line.pump()) == 1
+
+
 def test_a_frame_without_an_ack_goes_again_after_a_while():
     line = Line().up()
     batch = line.add()

@@ -13,6 +13,7 @@ from conftest import ROOT
 
 import zsched
 from zsched import _convert as convert
+from zsched import _operations as operations
 from zsched import errors, options, serialization, types
 from zsched._version import VERSION
 from zsched._wire import schema as wire
@@ -164,6 +165,31 @@ def test_numbers_of_newer_brokers_are_read_as_something():
     info = convert.info_of(wire.TaskInfo(id=1, state=99, error_code=999, delivery=9, durability=9))
     assert (info.state, info.error) == (TaskState.READY, ErrorCode.INTERNAL)
     assert convert.outcome_of(wire.Outcome(id=1, state=99)) is None
+
+
+def test_histograms_that_do_not_fit_together_are_left_out():
+    status = convert.status_of(wire.StatusReply(
+        queues=[wire.QueueStatus(name="q", counts=[1, 2], bytes=3, oldest_ready_ms=4500)], gauges=[wire.Counter("g", 7)],
+        histograms=[wire.Histogram("good", [1000, 2_000_000], [1, 2, 3], 4_500_000), wire.Histogram("short", [1, 2], [1, 2]),
+                    wire.Histogram("none")]))
+    assert set(status.histograms) == {"good"} and status.gauges == {"g": 7}
+    good = status.histograms["good"]
+    assert (good.bounds, good.counts, good.sum, good.count, good.mean) == ((0.001, 2.0), (1, 2, 3), 4.5, 6, 0.75)
+    assert types.Histogram((), (0,), 0.0).mean == 0
+    summary = status.queues["q"]
+    assert (summary.bytes, summary.oldest_ready) == (3, 4.5) and list(summary.counts.values()) == [1, 2, 0, 0, 0, 0, 0, 0]
+    assert convert.queue_of(wire.QueueInfo(name="q", oldest_ready_ms=2000)).oldest_ready == 2.0
+
+
+@pytest.mark.parametrize("newest_first, cursor, next_cursor, right", [
+    (False, 0, 5, True), (False, 5, 6, True), (False, 5, 5, False), (False, 5, 4, False), (False, 5, 0, True),
+    (True, 0, 5, True), (True, 5, 4, True), (True, 5, 5, False), (True, 5, 6, False), (True, 5, 0, True)])
+def test_a_list_gets_on_in_its_order(newest_first, cursor, next_cursor, right):
+    page = operations.list_page(operations.ListQuery(newest_first=newest_first), 10, cursor)
+    asked = page.send(None).message
+    assert (asked.descending, asked.cursor) == (newest_first, cursor)
+    with pytest.raises(StopIteration if right else errors.MalformedFrame):
+        page.send(wire.TaskInfos(next_cursor=next_cursor))
 
 
 def test_results_are_read_by_their_content_type():

@@ -123,6 +123,36 @@ def test_strings_that_overlap_are_refused():
         read(wire.WorkerInfos, bytes(body))
 
 
+def reference_to(body, target):
+    """Where the word stands that leads to `target`."""
+    return next(at for at in range(0, target, 4) if at + struct.unpack_from("<I", body, at)[0] == target)
+
+
+@pytest.mark.parametrize("beyond, right", [(0, True), (1, False), (2, False), (3, False), (56, True), (57, False), (60, False),
+                                           (64, False), (0x7FFFFF00, False), (0xFFFFF000, False)])
+def test_references_lead_to_where_something_may_stand(beyond, right):
+    """Behind the body there are 64 bytes of zeros: an empty string anywhere, as far as it ends with NUL inside."""
+    body = bytearray(write(wire.Error(code=1, message="abcdefg")))
+    reference = reference_to(body, body.index(b"abcdefg") - 4)
+    body += bytes(-len(body) % 4)
+    struct.pack_into("<I", body, reference, min(len(body) - reference + beyond, 0xFFFFFFFF))
+    body += bytes(64)
+    if right:
+        assert read(wire.Error, bytes(body)).message == ""
+    else:
+        with pytest.raises(MalformedBody):
+            read(wire.Error, bytes(body))
+
+
+def test_a_reference_does_not_lead_to_itself():
+    """It would read as an empty vector."""
+    body = bytearray(write(wire.Wait(request=1, ids=[5])))
+    vector = next(at for at in range(8, len(body), 4) if struct.unpack_from("<IQ", body, at) == (1, 5))
+    struct.pack_into("<I", body, reference_to(body, vector), 0)
+    with pytest.raises(MalformedBody, match="nowhere"):
+        read(wire.Wait, bytes(body))
+
+
 def test_text_that_is_no_utf8_is_still_read():
     body = bytearray(write(wire.Error(code=1, message="abc")))
     at = body.index(b"abc")

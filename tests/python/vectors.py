@@ -1,11 +1,11 @@
 """tests/vectors as Python objects, and bodies as the JSON that the vectors have."""
 import json
-import pathlib
+import re
 
 import xxhash
+from conftest import ROOT
 
-from zsched._wire.constants import (AttemptEnd, ClusterAction, DeadView, Delivery, Durability, MessageType, OutputStream, Overlap,
-                                    QueueGate, RetryAdvice, Role, TaskState, WaitReason)
+from zsched._wire import constants
 from zsched._wire.layout import BYTES, STRUCT, STRUCTS, TABLE, TABLES
 from zsched._wire.layouts import TABLES_OF
 
@@ -13,9 +13,11 @@ GOOD_FILES = ("sessions", "client", "worker")
 # (type, whether the body may, or must, be empty) where the name of the table does not follow from the message's.
 MAY_BE_EMPTY = {"DISCOVER", "HEARTBEAT", "DRAIN"}
 TABLES_BY_NAME = {cls.__name__: cls for cls in TABLES_OF}
-ENUMS = {"state": TaskState, "role": Role, "durability": Durability, "delivery": Delivery,
-         "overlap": Overlap, "gate": QueueGate, "reason": WaitReason, "end": AttemptEnd,
-         "stream": OutputStream, "view": DeadView, "action": ClusterAction, "advice": RetryAdvice}
+SCHEMA = re.sub(r"//.*", "", (ROOT / "schemas/wire.fbs").read_text(encoding="utf-8"))
+# The enumeration of a field, by the name of its table or struct: {("Outcome", "state"): TaskState, …}.
+ENUMS = {(table, field): getattr(constants, kind)
+         for table, fields in re.findall(r"(?:table|struct) (\w+) \{([^}]*)\}", SCHEMA)
+         for field, kind in re.findall(r"(\w+):(\w+)", fields) if hasattr(constants, kind)}
 
 
 def load(root, name):
@@ -55,13 +57,13 @@ def to_json(message):
     for index, value in enumerate(message):
         name = message._fields[index].rstrip("_")
         if layout is None:  # a struct: all of its fields are there
-            found[name] = json_value(name, None, value)
+            found[name] = json_value(message, name, None, value)
         elif value is not None and (layout.fields[index].required or value != layout.fields[index].default):
-            found[name] = json_value(name, layout.fields[index].kind, value)
+            found[name] = json_value(message, name, layout.fields[index].kind, value)
     return found
 
 
-def json_value(name, kind, value):
+def json_value(message, name, kind, value):
     if kind in (TABLE, STRUCT):
         return to_json(value)
     if kind in (TABLES, STRUCTS):
@@ -70,9 +72,8 @@ def json_value(name, kind, value):
         return list(value)
     if isinstance(value, tuple):
         return list(value)
-    if name in ENUMS and type(value) is int:
-        return json_name(ENUMS[name](value))
-    return value
+    enumeration = ENUMS.get((type(message).__name__, name))
+    return value if enumeration is None else json_name(enumeration(value))
 
 
 def from_json(cls, body):
@@ -91,8 +92,8 @@ def from_json(cls, body):
             value = [from_json(field.item, item) for item in value]
         elif field is not None and field.kind == BYTES:
             value = bytes(value)
-        elif isinstance(value, str) and name in ENUMS and value.startswith("k"):
-            value = next(item for item in ENUMS[name] if json_name(item) == value)
+        elif (cls.__name__, name) in ENUMS:
+            value = next(item for item in ENUMS[cls.__name__, name] if json_name(item) == value)
         values[field_name] = value
     return cls(**values)
 

@@ -141,6 +141,7 @@ constexpr PlantedBug kBugs[] = {
      "chained"},
     {"lost-fires-nothing", "a task that dies with its worker fires no branch", 20, "workers",
      "chained"},
+    {"made-untold", "no event tells of tasks that follow others", 5, "none", "chained"},
 
     // --- Start-by times
     {"nothing-expires", "a task that has not begun by its time still waits", 10, "", "expiring"},

@@ -3,6 +3,7 @@
 #include "schemas/errors.h"
 #include "tests/sim/judge.h"
 #include "tests/sim/sim_pair.h"
+#include "tests/support/event_replay.h"
 #include "tests/support/recover.h"
 
 namespace zsched::sim {
@@ -447,10 +448,20 @@ void SimBroker::CompareDiskWithLog() {
   if (whole && tables != replayed.Fingerprint())
     world_.judge.Fail("the state of the tables is not that of the log: " +
                       Difference(tables, replayed.Fingerprint()));
+  if (whole) CompareWithEvents(*view);
   if (pair_ == nullptr || view->Bounds()->last != pair_->lsn()) return;
   if (tables != pair_->Fingerprint())
     world_.judge.Fail("the state of the tables is not that of what was committed: " +
                       Difference(tables, pair_->Fingerprint()));
+}
+
+// Who follows the events from the first one on knows of every task how it stands.
+void SimBroker::CompareWithEvents(broker::JournalView& view) {
+  broker::EventReplay replay;
+  absl::Status status = replay.TakeLog(view);
+  if (replay.merged()) return;
+  if (status.ok()) status = replay.Compare(view);
+  if (!status.ok()) world_.judge.Fail(MessageOf(status));
 }
 
 }  // namespace zsched::sim

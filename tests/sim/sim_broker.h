@@ -89,6 +89,7 @@ class SimBroker final : public Process, private broker::Outbox, private broker::
   void RunQueries();
   void AnswerNext();
   void CompareWithDisk(const std::string& live);
+  void CompareWithEvents(broker::JournalView& view);
   // The process ends on a status that is not OK. Only an injected commit error may be the cause.
   bool Died(const absl::Status& status);
   broker::Delivery Send(broker::Endpoint endpoint, std::string_view routing_id,

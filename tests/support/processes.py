@@ -12,18 +12,25 @@ START_SECONDS = 30
 STOP_SECONDS = 30
 
 
-def free_port_pair():
-    """A port that is free on loopback together with the one after it (clients, workers)."""
+def free_ports(count):
+    """A port that is free on loopback together with those after it, `count` in all."""
     for _ in range(1000):
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
+        with contextlib.ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+            sockets[0].bind(("127.0.0.1", 0))
+            port = sockets[0].getsockname()[1]
             try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
+                for i, one in enumerate(sockets[1:], 1):
+                    one.bind(("127.0.0.1", port + i))
+            except (OSError, OverflowError):
                 continue
             return port
-    raise RuntimeError("no two free ports in a row")
+    raise RuntimeError(f"no {count} free ports in a row")
+
+
+def free_port_pair():
+    """Of a broker alone: clients, workers."""
+    return free_ports(2)
 
 
 @contextlib.contextmanager

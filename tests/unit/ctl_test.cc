@@ -6,10 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "client/ctl/json.h"
 #include "client/ctl/lines.h"
 #include "client/ctl/progress.h"
 #include "client/ctl/table.h"
+#include "client/json/json.h"
 
 namespace zsched::ctl {
 using namespace std::string_literals;

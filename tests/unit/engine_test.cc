@@ -155,6 +155,30 @@ class EngineTest : public testing::Test, protected Outbox {
     EXPECT_EQ(AnswerAll(), 1u);
     return *VerifyBody<wire::DeadLetters>(aligned_.Align(sent_["c"].back().body));
   }
+  // The answer lives until the next one comes; answered_: how many questions the journal was asked.
+  const wire::EventPage& AskForEvents(const std::string& peer, uint64_t after) {
+    Say(peer, MessageType::kEvents,
+        BodyOf([&](auto& b) { return wire::CreateEvents(b, 1, after); }));
+    EndRound();
+    answered_ = AnswerAll();
+    EXPECT_EQ(sent_[peer].back().type, MessageType::kEventPage);
+    return *VerifyBody<wire::EventPage>(aligned_.Align(sent_[peer].back().body));
+  }
+  // Everything that has a number: gauges, counters, how often each time was taken, the age of the first queue.
+  std::map<std::string, uint64_t> AskForStatus(const std::string& peer) {
+    Say(peer, MessageType::kStatus, BodyOf([](auto& b) { return wire::CreateStatus(b, 1); }));
+    const auto* status = VerifyBody<wire::StatusReply>(aligned_.Align(sent_[peer].back().body));
+    std::map<std::string, uint64_t> numbers;
+    for (const auto* list : {status->gauges(), status->counters()})
+      for (const wire::Counter* counter : *list) numbers[counter->name()->str()] = counter->value();
+    for (const wire::Histogram* histogram : *status->histograms()) {
+      EXPECT_EQ(histogram->counts()->size(), histogram->bounds_us()->size() + 1);
+      for (const uint64_t count : *histogram->counts()) numbers[histogram->name()->str()] += count;
+    }
+    for (const wire::QueueStatus* queue : *status->queues())
+      numbers["oldest_ready_ms"] = queue->oldest_ready_ms();
+    return numbers;
+  }
   // Runs what may run, and what follows from it; how many questions.
   size_t AnswerAll() {
     size_t count = 0;
@@ -198,8 +222,87 @@ class EngineTest : public testing::Test, protected Outbox {
   std::map<std::string, std::vector<SentFrame>> sent_;
   uint64_t clients_ = 0, submits_ = 0, results_ = 0;
   bool has_room_ = true;
+  size_t answered_ = 0;
   AlignedCopy aligned_;
 };
+
+TEST_F(EngineTest, WhoAsksForEventsThatDidNotHappenYetIsAnsweredAtOnce) {
+  Hello("c");
+  Commit();
+  const uint64_t last = engine_->core().appended().value();
+  const wire::EventPage& now = AskForEvents("c", UINT64_MAX);
+  EXPECT_EQ(answered_, 0u) << "without a look at the journal";
+  EXPECT_EQ(now.next(), last);
+  EXPECT_EQ(now.last(), last);
+  EXPECT_FALSE(now.trimmed());
+  EXPECT_EQ(AskForEvents("c", last).next(), last);
+  EXPECT_EQ(answered_, 0u);
+
+  // What is decided and not durable has not happened.
+  Submit("c", 2);
+  EXPECT_EQ(AskForEvents("c", last).last(), last);
+  EXPECT_EQ(answered_, 0u);
+  EXPECT_FALSE(AskForEvents("c", last + 1).trimmed()) << "another broker of the pair may know it";
+  Commit();
+  const wire::EventPage& page = AskForEvents("c", last);
+  EXPECT_EQ(answered_, 1u);
+  ASSERT_EQ(page.events()->size(), 2u);
+  EXPECT_EQ(page.events()->Get(0)->kind(), wire::EventKind::kSubmitted);
+  EXPECT_EQ(page.next(), last + 1);
+
+  const wire::EventPage& beyond = AskForEvents("c", last + 2);
+  EXPECT_TRUE(beyond.trimmed()) << "of another log";
+  EXPECT_EQ(beyond.next(), last + 1);
+  Say("c", MessageType::kEvents, BodyOf([](auto& b) {
+        return wire::CreateEventsDirect(b, 5, 0, 0, 0, 0,
+                                        std::string(kMaxNameBytes + 1, 'q').c_str());
+      }));
+  const auto* error = VerifyBody<wire::Error>(sent_["c"].back().body);
+  ASSERT_NE(error, nullptr);
+  EXPECT_EQ(error->request(), 5u);
+  EXPECT_EQ(ErrorFromNumber(error->code()), ErrorCode::kInvalidArgument);
+}
+
+TEST_F(EngineTest, StatusHasGaugesHistogramsAndTheAgesOfQueues) {
+  EngineConfig config;
+  config.core.max_queue_tasks = 3;
+  Start(config);
+  Hello("c");
+  Submit("c", 2);
+  Commit();
+  now_.wall_ms += 5000, now_.mono_ms += 5000;
+  std::map<std::string, uint64_t> gauges = AskForStatus("c");
+  EXPECT_EQ(gauges["tasks_unfinished"], 2u);
+  EXPECT_EQ(gauges["clients"], 1u);
+  EXPECT_FALSE(gauges.contains("journal_log_bytes")) << "nobody has looked yet";
+  EXPECT_FALSE(gauges.contains("replication_lag_records")) << "there is no other broker";
+  EXPECT_GE(gauges["oldest_ready_ms"], 5000u);
+  EXPECT_LT(gauges["oldest_ready_ms"], 6000u);
+  engine_->SetSurroundings(
+      {.map_bytes = 1000, .used_bytes = 600, .free_bytes = 100, .log_bytes = 7},
+      {.resident_bytes = 123, .threads = 4});
+  engine_->SetReplication(Engine::Replication{engine_->durable(), Lsn(1)});
+  Submit("c", 2);  // one of them is too many
+  Commit();
+  WorkerHello("w");
+  Commit();
+  FinishAll("w");
+  Commit();
+  gauges = AskForStatus("c");
+  EXPECT_EQ(gauges["journal_map_free_bytes"], 500u);
+  EXPECT_EQ(gauges["journal_log_bytes"], 7u);
+  EXPECT_EQ(gauges["process_resident_memory_bytes"], 123u);
+  EXPECT_EQ(gauges["credit_tasks"], kMaxCreditTasks);
+  EXPECT_EQ(gauges["tasks_unfinished"], 0u);
+  EXPECT_EQ(gauges["oldest_ready_ms"], 0u) << "none is ready";
+  EXPECT_GT(gauges["replication_lag_records"], 0u);
+  EXPECT_TRUE(gauges.contains("replication_lag_ms"));
+  EXPECT_EQ(gauges["tasks_rejected_total"], 1u);
+  EXPECT_EQ(gauges["rejected_queue_full_tasks_total"], 1u);
+  EXPECT_EQ(gauges["task_wait"], 3u);
+  EXPECT_EQ(gauges["task_run"], 3u);
+  EXPECT_EQ(gauges["commit"], gauges["commits_total"]);
+}
 
 TEST_F(EngineTest, RetentionGoesOnUntilAllIsPrunedThatIsDurable) {
   CoreConfig core;
@@ -515,6 +618,7 @@ class StandbyEngine : public EngineTest {
     standby_journal_ = OpenMemoryJournal(MakeMemoryDisk());
     EngineConfig config;
     config.node = "backup";
+    config.replicated = true;
     Outbox& outbox = *this;
     standby_ = std::make_unique<Engine>(config, *standby_journal_, outbox);
     ASSERT_TRUE(standby_->Load(now_).ok());
@@ -642,6 +746,23 @@ TEST_F(StandbyEngine, ACommandToTheClusterIsForItsOwner) {
   const auto* reply = flatbuffers::GetRoot<wire::ItemReply>(body.data());
   EXPECT_EQ(reply->request(), 9u);
   EXPECT_EQ(reply->items()->Get(0)->code(), static_cast<uint16_t>(ErrorCode::kConflict));
+}
+
+TEST_F(StandbyEngine, TellsEventsAsFarAsItKnowsThemToBeCommitted) {
+  Hello("c");
+  Submit("c", 3);
+  Commit();
+  CatchUp();
+  const uint64_t followed = standby_->core().appended().value();
+  TakeOver();
+  Observe("o");
+  EXPECT_EQ(AskForEvents("o", 0).last(), 0u) << "the active has said nothing yet";
+  engine_->SetCommittedElsewhere(Lsn(followed - 1));
+  EXPECT_EQ(AskForEvents("o", 0).last(), followed - 1);
+  EXPECT_FALSE(AskForEvents("o", followed).trimmed()) << "it is behind, that is all";
+  EXPECT_EQ(AskForEvents("o", followed).next(), followed);
+  engine_->SetCommittedElsewhere(Lsn(followed + 100));
+  EXPECT_EQ(AskForEvents("o", 0).last(), followed) << "what it has itself";
 }
 
 TEST_F(StandbyEngine, ServesWhatItHasFollowed) {

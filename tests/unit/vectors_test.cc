@@ -68,6 +68,8 @@ enum class Empty { kNever, kMay, kMust };
   X("HISTORY_INFO", kHistoryInfo, HistoryInfo, kNever)          \
   X("LOGS", kLogs, Logs, kNever)                                \
   X("LOG_PAGES", kLogPages, LogPages, kNever)                   \
+  X("EVENTS", kEvents, Events, kNever)                          \
+  X("EVENT_PAGE", kEventPage, EventPage, kNever)                \
   X("CLUSTER_COMMAND", kClusterCommand, ClusterCommand, kNever) \
   X("WORKER_HELLO", kWorkerHello, WorkerHello, kNever)          \
   X("WORKER_WELCOME", kWorkerWelcome, WorkerWelcome, kNever)    \

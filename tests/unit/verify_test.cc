@@ -163,6 +163,7 @@ const std::map<std::string, bool (*)(std::string_view)> kTables = {
     {"Get", Verifies<wire::Get>},
     {"Heartbeat", Verifies<wire::Heartbeat>},
     {"Outcomes", Verifies<wire::Outcomes>},
+    {"Histogram", Verifies<wire::Histogram>},
     {"QueueStatus", Verifies<wire::QueueStatus>},
     {"Release", Verifies<wire::Release>},
     {"ResultAck", Verifies<wire::ResultAck>},

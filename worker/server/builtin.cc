@@ -95,14 +95,15 @@ TaskResult Count(TaskContext& task) {
 
 }  // namespace
 
-absl::Status RegisterBuiltinTypes(Worker* worker) {
-  ZS_RETURN_IF_ERROR(worker->Register("noop", [](TaskContext&) { return TaskResult::Ok(); }));
-  ZS_RETURN_IF_ERROR(worker->Register("echo", [](TaskContext& task) {
-    return TaskResult::Ok(std::string(task.payload()), std::string(task.content_type()));
-  }));
-  ZS_RETURN_IF_ERROR(worker->Register("sleep", Sleep));
-  ZS_RETURN_IF_ERROR(worker->Register("count", Count));
-  return worker->Register("fail", Fail);
+std::vector<std::pair<std::string, TaskHandler>> BuiltinTypes() {
+  return {{"noop", [](TaskContext&) { return TaskResult::Ok(); }},
+          {"echo",
+           [](TaskContext& task) {
+             return TaskResult::Ok(std::string(task.payload()), std::string(task.content_type()));
+           }},
+          {"sleep", Sleep},
+          {"count", Count},
+          {"fail", Fail}};
 }
 
 }  // namespace zsched::worker

@@ -11,11 +11,14 @@
 // Threads: the handlers are stateless.
 #pragma once
 
-#include "absl/status/status.h"
-#include "zsched/worker.h"
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "zsched/task.h"
 
 namespace zsched::worker {
 
-absl::Status RegisterBuiltinTypes(Worker* worker);
+std::vector<std::pair<std::string, TaskHandler>> BuiltinTypes();
 
 }  // namespace zsched::worker

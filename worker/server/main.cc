@@ -14,6 +14,7 @@
 #include "worker/core/ledger.h"
 #include "worker/executors/executor.h"
 #include "worker/executors/live_groups.h"
+#include "worker/server/attempt_log.h"
 #include "worker/server/builtin.h"
 #include "worker/server/self_exec.h"
 #include "zsched/worker.h"
@@ -61,10 +62,14 @@ void ArmSignals(Worker* worker) {
   SelfExec::AcceptTermination();
 }
 
+// Handlers that were abandoned may run until the end of the process.
+AttemptLog& attempt_log = *new AttemptLog;
+
 void LogEvent(const WorkerEvent& event) {
   using Kind = WorkerEvent::Kind;
   switch (event.kind) {
     case Kind::kConnected:
+      attempt_log.SetSession(event.session);
       return Log(Level::kInfo, "connected to the active broker",
                  {{"session", ToString(event.session)}});
     case Kind::kDisconnected:
@@ -134,12 +139,13 @@ absl::StatusOr<std::unique_ptr<Worker>> MakeWorker(const Settings& settings) {
   options.recycle_after_memory_bytes = settings.recycle_after_memory_bytes.value_or(0);
   options.on_event = LogEvent;
   ZS_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, Worker::Create(std::move(options)));
-  ZS_RETURN_IF_ERROR(RegisterBuiltinTypes(worker.get()));
+  for (auto& [name, handler] : BuiltinTypes())
+    ZS_RETURN_IF_ERROR(worker->Register(name, attempt_log.Wrap(std::move(handler))));
   for (const std::string& name : settings.enable) {
     ZS_ASSIGN_OR_RETURN(std::unique_ptr<Executor> made, MakeExecutor(name, settings.executor));
     std::shared_ptr<Executor> executor = std::move(made);
-    ZS_RETURN_IF_ERROR(
-        worker->Register(name, [executor](TaskContext& task) { return executor->Run(task); }));
+    ZS_RETURN_IF_ERROR(worker->Register(
+        name, attempt_log.Wrap([executor](TaskContext& task) { return executor->Run(task); })));
   }
   return worker;
 }

@@ -109,6 +109,7 @@ struct ClientStats {
   uint64_t outcomes = 0;   // delivered
   uint64_t connects = 0;   // sessions opened
   uint64_t malformed = 0;  // frames from the broker that could not be read
+  SessionId session{};     // with the broker; 0: there is none
 };
 
 // How a RetryDead or PurgeDead goes about it.
@@ -249,6 +250,10 @@ class Client {
   // Its tasks stay.
   absl::Status RemoveSchedule(const std::string& name);
   absl::StatusOr<StatusInfo> Status();
+  // What has happened since `query.from`, as far as the broker has kept its log. A page may be short, even
+  // empty, before the end: ask again from page.next until page.complete(). To follow what happens, go on
+  // asking; an empty answer costs the broker next to nothing. UNAVAILABLE, TIMED_OUT as all queries.
+  absl::StatusOr<EventPage> Events(const EventQuery& query);
   absl::StatusOr<std::vector<WorkerSummary>> Workers();
   // Asks a worker to leave: by name, by id (32 hex digits) or an unambiguous start of it.
   // NOT_FOUND, CONFLICT (ambiguous).

@@ -296,10 +296,13 @@ struct ListQuery {
   TaskId cursor{};  // continue after this id
   // Nothing of the tasks but id, queue, type, state and priority: for those who want many.
   bool brief = false;
+  // The newest first. A cursor is good for the order in which it was made.
+  bool descending = false;
 };
 
 struct ListPageResult {
-  std::vector<TaskInfo> tasks{};  // by rising id; may be short, even empty, before the end
+  std::vector<TaskInfo>
+      tasks{};  // by rising id, or falling; may be short, even empty, before the end
   TaskId next_cursor{};           // TaskId(0): complete
 };
 
@@ -360,6 +363,8 @@ struct QueueSummary {
   std::string name{};
   std::array<uint64_t, kTaskStates> counts{};  // by TaskState
   uint64_t bytes = 0;                          // payload bytes of unfinished tasks
+  // How long the first of its ready tasks has been ready, to a second; 0: none is, or since less.
+  uint64_t oldest_ready_ms = 0;
 };
 
 // What an operator set for a queue; 0 means that there is no such rule. Each is explained in
@@ -438,6 +443,7 @@ struct QueueInfo {
   uint64_t bytes = 0;                          // payload bytes of unfinished tasks
   QueueGate gate = QueueGate::kOpen;
   QueueSettings settings{};
+  uint64_t oldest_ready_ms = 0;  // as in QueueSummary
 };
 
 struct TypeInfo {
@@ -487,6 +493,14 @@ struct CounterValue {
   uint64_t value = 0;
 };
 
+// Times that were taken since the broker started. docs/protocol.md ("STATUS") says which.
+struct HistogramValue {
+  std::string name{};
+  std::vector<uint64_t> bounds_us{};  // inclusive upper bounds, rising, in microseconds
+  std::vector<uint64_t> counts{};     // one more than bounds: the last is of those above all
+  uint64_t sum_us = 0;
+};
+
 // What became of what one broker of a pair without an arbiter did alone, in a partition (docs/ha.md, "The merge"). Counts of
 // tasks, but for `schedules`.
 struct MergeSummary {
@@ -517,6 +531,90 @@ struct StatusInfo {
   uint32_t clients = 0;
   std::vector<CounterValue> counters{};
   std::vector<MergeSummary> merges{};  // the latest last
+  std::vector<CounterValue> gauges{};  // as they are now; what the broker does not know is left out
+  std::vector<HistogramValue> histograms{};
+};
+
+// What has happened to tasks, queues, schedules and brokers, as the log tells it. Numbers as on the wire.
+enum class EventKind : uint8_t {
+  kSubmitted = 0,  // by a client, by a schedule (`name`), or after the task `parent`
+  kReady = 1,      // what it waited for is over
+  kStarted = 2,    // handed to `worker`
+  kSucceeded = 3,
+  kFailed = 4,  // an attempt; the task waits for its next one
+  kDead = 5,
+  kCancelled = 6,   // it is over
+  kCancelling = 7,  // it runs, and ends as cancelled with its attempt
+  kReturned = 8,    // given back by its worker, or lost with it: ready again
+  kRetried = 9,     // a dead task, by hand
+  kDeleted = 10,    // a dead task, by hand or by age
+  kPruned = 11,     // `count` tasks that were over, from `task` on with ids one after the other
+  kProgress = 12,
+  kOutput = 13,    // there are `count` bytes of it by now: Logs has them
+  kQueueSet = 14,  // `name`
+  kTypeSet = 15,
+  kScheduleSet = 16,
+  kScheduleRemoved = 17,
+  kTicked = 18,      // `count` ticks of schedule `name`: `message` says what became of them
+  kWorkerSeen = 19,  // `name`
+  kWorkerGone = 20,
+  kEpoch = 21,  // a broker became active, in epoch `count`
+  kMerged =
+      22  // a part of what the other broker of a pair did alone was decided; `count` tasks in it
+};
+inline constexpr int kEventKinds = 23;
+// "submitted", "ready", "started", …, "schedule_removed", …, "merged".
+std::string_view NameOf(EventKind kind);
+
+// A place between two events. Of an event: {Lsn(lsn - 1), index} is before it, {Lsn(lsn - 1), index + 1}
+// behind it. It stays good for as long as the log is kept, also at another broker of the pair.
+struct EventPosition {
+  Lsn after{};        // behind all events of this record
+  uint32_t skip = 0;  // and behind so many of the next one
+  bool operator==(const EventPosition&) const = default;
+};
+// Where the log ends now: to be told of what comes from here on.
+inline constexpr EventPosition kEventsFromNow{Lsn(UINT64_MAX)};
+
+// Which events; empty fields match everything.
+struct EventQuery {
+  EventPosition from{};            // {}: from where the kept log begins
+  std::vector<EventKind> kinds{};  // empty: all
+  std::string queue{};             // these three: of such tasks only
+  std::string type{};
+  TaskId task{};
+  size_t limit = 0;  // at most kMaxEventLimit; 0: kDefaultEventLimit
+};
+
+struct Event {
+  Lsn lsn{};
+  uint32_t index = 0;  // in the record
+  int64_t at_ms = 0;   // by the clock of the broker that decided it
+  EventKind kind = EventKind::kSubmitted;
+  TaskId task{};        // 0: it is about no task
+  std::string queue{};  // of the task; empty when it is not known any more
+  std::string type{};
+  TaskState state = TaskState::kReady;  // of the task after it
+  uint32_t attempt = 0;                 // 0: none, or not known
+  std::string worker{};
+  std::string name{};  // what it is about when that is no task
+  ErrorCode error = ErrorCode::kOk;
+  std::string error_message{};  // at most kMaxEventMessageBytes of it
+  uint32_t percent = 0;
+  std::string message{};  // of a progress report; what became of a tick
+  uint64_t count = 0;     // EventKind says of what
+  TaskId parent{};        // submitted: the task that it follows; 0: none
+};
+
+struct EventPage {
+  std::vector<Event> events{};  // in order; may be few, even none, before the end
+  EventPosition next{};         // ask from here for what comes next
+  Lsn last{};                   // the last record that is known to be committed
+  // The log does not reach from where it was asked for: it was trimmed, or it is another log. Events may be
+  // missing before `next`.
+  bool trimmed = false;
+
+  bool complete() const { return next.after >= last; }  // nothing more has happened yet
 };
 
 struct WorkerSummary {

@@ -146,7 +146,7 @@ def schema_module():
              "Written by client/python/tools/generate.py; a test compares.", '"""', "from __future__ import annotations", "",
              "from collections.abc import Sequence", "from typing import NamedTuple"]
     for item in objects:
-        lines += ["", "", f"class {item.name}(NamedTuple):"]
+        lines += ["", f"class {item.name}(NamedTuple):"]
         if item.is_struct:
             lines += [f"    {field.name}: {SCALARS[field.base][2]} = 0" for field in item.fields]
         for field in item.fields if not item.is_struct else []:

@@ -403,7 +403,8 @@ TEST_F(CancelTest, RecordsThatDoNotFitAreRefused) {
   unmarked.erase(unmarked.begin() + (cancelled - records.begin()));
   EXPECT_EQ(CodeOf(apply(unmarked)), ErrorCode::kDataLoss) << "ends as cancelled, but was not";
   std::string& record = unknown[static_cast<size_t>(cancelled - records.begin())];
-  record.back() = static_cast<char>(record.back() ^ 1);
+  char& of_id = record[sizeof(RecordHead) + sizeof(IdsRecord) + sizeof(uint64_t) - 1];
+  of_id = static_cast<char>(of_id ^ 1);
   EXPECT_EQ(CodeOf(apply(unknown)), ErrorCode::kDataLoss) << id.value();
 }
 

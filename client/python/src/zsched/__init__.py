@@ -15,11 +15,13 @@ from zsched.errors import (Conflict, InternalError, InvalidArgument, MalformedFr
                            ResourceExhausted, SubmitManyError, TaskCancelled, TaskFailed, TimedOut, TooLarge, Unavailable,
                            ZschedError)
 from zsched.handle import AsyncTaskHandle, TaskHandle
-from zsched.types import Delivery, Durability, Outcome, Overlap, TaskId, TaskInfo, TaskSpec, TaskState
+from zsched.types import (EVENTS_FROM_NOW, EVENTS_FROM_START, Delivery, Durability, Event, EventKind, EventPage,
+                          EventPosition, Outcome, Overlap, TaskId, TaskInfo, TaskSpec, TaskState)
 from zsched.worker import Worker
 
 __all__ = ["App", "AsyncClient", "AsyncTaskHandle", "AttemptCancelled", "Client", "Conflict", "Delivery", "Discard",
-           "Durability", "ErrorCode", "InternalError", "InvalidArgument", "MalformedFrame", "NotFound", "Outcome", "Overlap",
-           "ParentTask", "PermissionDenied", "ResourceExhausted", "Retry", "SubmitManyError", "TaskCancelled", "TaskContext",
-           "TaskFailed", "TaskFunction", "TaskHandle", "TaskId", "TaskInfo", "TaskSpec", "TaskState", "TimedOut", "TooLarge",
-           "Unavailable", "Worker", "ZschedError", "__version__", "current_task"]
+           "Durability", "EVENTS_FROM_NOW", "EVENTS_FROM_START", "ErrorCode", "Event", "EventKind", "EventPage",
+           "EventPosition", "InternalError", "InvalidArgument", "MalformedFrame", "NotFound", "Outcome", "Overlap",
+           "ParentTask", "PermissionDenied", "ResourceExhausted", "Retry", "SubmitManyError", "TaskCancelled",
+           "TaskContext", "TaskFailed", "TaskFunction", "TaskHandle", "TaskId", "TaskInfo", "TaskSpec", "TaskState",
+           "TimedOut", "TooLarge", "Unavailable", "Worker", "ZschedError", "__version__", "current_task"]

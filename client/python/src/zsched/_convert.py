@@ -15,10 +15,10 @@ from zsched._wire.constants import (DEFAULT_QUEUE, MAX_CHAIN_DEPTH, MAX_LABELS, 
                                     ErrorCode)
 from zsched._wire.layout import MalformedBody
 from zsched.errors import InvalidArgument, MalformedFrame, code_of
-from zsched.types import (Attempt, AttemptEnd, BrokerSummary, DeadGroup, Delivery, Durability, Duration, Explanation, History,
-                          ItemResult, Merge, Outcome, Output, OutputPiece, OutputStream, Overlap, Progress, QueueGate, QueueInfo,
-                          QueueSettings, Role, ScheduleInfo, Status, TaskId, TaskInfo, TaskRef, TaskSpec, TaskState, TypeInfo,
-                          WaitCause,
+from zsched.types import (Attempt, AttemptEnd, BrokerSummary, DeadGroup, Delivery, Durability, Duration, Event, EventKind,
+                          EventPosition, Explanation, Histogram, History, ItemResult, Merge, Outcome, Output, OutputPiece,
+                          OutputStream, Overlap, Progress, QueueGate, QueueInfo, QueueSettings, QueueSummary, Role,
+                          ScheduleInfo, Status, TaskId, TaskInfo, TaskRef, TaskSpec, TaskState, TypeInfo, WaitCause,
                           WaitReason, WorkerSummary)
 
 _MICRO = 1_000_000
@@ -108,6 +108,15 @@ def task_ids(values: Iterable[TaskRef] | TaskRef) -> list[int]:
     if isinstance(values, Iterable) and not isinstance(values, str):
         return [task_id(value) for value in values]
     return [task_id(values)]
+
+
+def event_position(value: EventPosition | str) -> EventPosition:
+    """A place in the log, or its text."""
+    if isinstance(value, EventPosition):
+        return value
+    if not isinstance(value, str):
+        raise InvalidArgument(f"after: {value!r} is no position of an event; give an EventPosition, or its text")
+    return EventPosition.parse(value)
 
 
 def choice(cls: type[_Member], value: int, name: str) -> _Member:
@@ -321,7 +330,7 @@ def queue_of(info: wire.QueueInfo) -> QueueInfo:
         key_max_running=info.key_max_running, key_rate=info.key_rate_micro / _MICRO, key_burst=info.key_burst,
         ageing=info.ageing_ms / 1000, draining=info.draining)
     return QueueInfo(info.name or "", counts_of(info.counts), info.bytes, member(QueueGate, info.gate, QueueGate.OPEN),
-                     settings)
+                     settings, info.oldest_ready_ms / 1000)
 
 
 def type_of(info: wire.TypeInfo) -> TypeInfo:
@@ -351,11 +360,37 @@ def status_of(reply: wire.StatusReply) -> Status:
         cluster=uuid_text(reply.cluster),
         brokers=tuple(BrokerSummary(broker.node or "", member(Role, broker.role, Role.RECOVERING), broker.address or "",
                                     broker.worker_address or "", broker.self) for broker in reply.brokers),
-        queues={queue.name or "": counts_of(queue.counts) for queue in reply.queues}, workers=reply.workers,
-        clients=reply.clients, counters={counter.name or "": counter.value for counter in reply.counters},
+        queues={queue.name or "": QueueSummary(counts_of(queue.counts), queue.bytes, queue.oldest_ready_ms / 1000)
+                for queue in reply.queues},
+        workers=reply.workers, clients=reply.clients,
+        counters={counter.name or "": counter.value for counter in reply.counters},
         merges=tuple(Merge(merge.epoch, time_of(merge.begun_ms), time_of(merge.decided_ms), merge.done, merge.taken,
                            merge.finished, merge.ended, merge.resent, merge.voided, merge.schedules)
-                     for merge in reply.merges))
+                     for merge in reply.merges),
+        gauges={gauge.name or "": gauge.value for gauge in reply.gauges},
+        histograms=histograms_of(reply.histograms))
+
+
+def histograms_of(histograms: Sequence[wire.Histogram]) -> dict[str, Histogram]:
+    """By name. One whose numbers do not fit together is left out."""
+    return {item.name or "": Histogram(tuple(bound / _MICRO for bound in item.bounds_us), tuple(item.counts),
+                                       item.sum_us / _MICRO)
+            for item in histograms if len(item.counts) == len(item.bounds_us) + 1}
+
+
+def event_of(event: wire.Event) -> Event | None:
+    """None for one of a kind that a newer broker knows."""
+    try:
+        kind = EventKind(event.kind)
+    except ValueError:
+        return None
+    return Event(
+        lsn=event.lsn, index=event.index_, at=time_of(event.at_ms), kind=kind, task=TaskId(event.task) if event.task else None,
+        queue=event.queue or "", type=event.type or "",
+        state=member(TaskState, event.state, TaskState.READY) if event.task else None, attempt=event.attempt,
+        worker=event.worker or "", name=event.name or "", error=code_of(event.error_code),
+        error_message=event.error_message or "", percent=event.percent, message=event.message or "", count=event.count_,
+        parent=TaskId(event.parent) if event.parent else None)
 
 
 def worker_of(info: wire.WorkerInfo) -> WorkerSummary:

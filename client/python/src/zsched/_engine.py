@@ -58,6 +58,7 @@ _REPLIES: dict[int, type[Any]] = {
     MessageType.STATUS_REPLY: wire.StatusReply, MessageType.QUEUE_INFOS: wire.QueueInfos,
     MessageType.TYPE_INFOS: wire.TypeInfos, MessageType.SCHEDULE_INFOS: wire.ScheduleInfos,
     MessageType.WORKER_INFOS: wire.WorkerInfos, MessageType.DEAD_LETTERS: wire.DeadLetters,
+    MessageType.EVENT_PAGE: wire.EventPage,
 }
 
 
@@ -111,6 +112,7 @@ class Engine:
         self._requests = RequestTable()
         self._close_lock = threading.Lock()
         self._closed = False
+        self._closing = threading.Event()
         self._goodbye_ms = 0
         self._thread = threading.Thread(target=self._run, name="zsched-client", daemon=True)
         try:
@@ -137,6 +139,20 @@ class Engine:
             raise Unavailable("the client is closed")
         if self.options.observe and type_ is not None and type_ not in OBSERVERS:
             raise PermissionDenied("this client only observes; make one that does not")
+
+    @property
+    def closed(self) -> bool:
+        """Whether somebody has begun to close the client."""
+        return self._closing.is_set() or self._stop
+
+    @property
+    def failed(self) -> bool:
+        """Whether the thread has ended by an error in it: nothing will be answered any more."""
+        return self._finished and not self._stop
+
+    def pause(self, seconds: float) -> None:
+        """Waits so long, or until the client is closed."""
+        self._closing.wait(seconds)
 
     def next_request(self) -> int:
         """A number that no other request of this client has."""
@@ -272,6 +288,7 @@ class Engine:
             with self._lock:
                 self._shut = True
                 room, self._room = self._room, deque()
+            self._closing.set()
             for on_room in room:
                 on_room()
             clean = self._flush(timeout)

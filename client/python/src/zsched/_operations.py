@@ -22,11 +22,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from zsched import _convert as convert
 from zsched._wire import schema as wire
-from zsched._wire.constants import (DEFAULT_CATCH_UP_MS, DEFAULT_LIST_LIMIT, MAX_CATCH_UP_MS, MAX_LIST_LIMIT, MAX_QUERY_IDS,
-                                    ClusterAction, DeadView, ErrorCode, MessageType)
+from zsched._wire.constants import (DEFAULT_CATCH_UP_MS, DEFAULT_EVENT_LIMIT, DEFAULT_LIST_LIMIT, MAX_CATCH_UP_MS,
+                                    MAX_EVENT_LIMIT, MAX_LIST_LIMIT, MAX_QUERY_IDS, ClusterAction, DeadView, ErrorCode,
+                                    MessageType)
 from zsched.errors import InvalidArgument, MalformedFrame, NotFound, error_of
-from zsched.types import (DeadGroup, DeadProgress, Duration, Explanation, History, ItemResult, Output, Overlap, QueueInfo,
-                          ScheduleInfo, Status, TaskId, TaskInfo, TaskRef, TaskSpec, TaskState, TypeInfo, WorkerSummary)
+from zsched.types import (EVENTS_FROM_NOW, DeadGroup, DeadProgress, Duration, EventKind, EventPage,
+                          EventPosition, Explanation, History, ItemResult, Output, Overlap, QueueInfo, ScheduleInfo, Status,
+                          TaskId, TaskInfo, TaskRef, TaskSpec, TaskState, TypeInfo, WorkerSummary)
 
 _U16, _U32, _U64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
 # A batch of a dead-letter job is what its rate allows in this time.
@@ -84,21 +86,23 @@ class ListQuery(NamedTuple):
     states: Sequence[TaskState] = ()
     label: tuple[str, str] | None = None
     brief: bool = False
+    newest_first: bool = False
 
     def to_wire(self, limit: int, cursor: int) -> wire.List:
         """One page of it."""
         label = convert.labels_to_wire(dict([self.label]))[0] if self.label is not None else None
         states = sum(1 << convert.choice(TaskState, state, "states") for state in set(self.states))
         return wire.List(queue=convert.text(self.queue, "queue"), type=convert.text(self.type, "type"), states=states,
-                         label=label, limit=limit, cursor=cursor, brief=self.brief)
+                         label=label, limit=limit, cursor=cursor, brief=self.brief, descending=bool(self.newest_first))
 
 
 def list_page(query: ListQuery, limit: int | None, cursor: int) -> Operation[tuple[list[TaskInfo], int]]:
     """One page of a list, and where the next begins; 0: it is complete."""
     count = min(DEFAULT_LIST_LIMIT if limit is None else convert.integer(limit, "limit", _U64), MAX_LIST_LIMIT)
     infos: wire.TaskInfos = yield Ask(MessageType.LIST, query.to_wire(count, cursor), wire.TaskInfos)
-    if infos.next_cursor and infos.next_cursor <= cursor:
-        raise MalformedFrame("the broker's answer to LIST goes backwards")
+    stands = cursor and infos.next_cursor >= cursor if query.newest_first else infos.next_cursor <= cursor
+    if infos.next_cursor and stands:
+        raise MalformedFrame("the broker's answer to LIST does not get on")
     return [convert.info_of(info) for info in infos.tasks], infos.next_cursor
 
 
@@ -139,6 +143,48 @@ def output(id_: TaskRef, attempt: int, start: int) -> Operation[Output]:
     if not reply.found:
         raise NotFound(f"task {TaskId(number)} does not exist")
     return convert.output_of(reply, start)
+
+
+# --- Events ---
+
+class EventFilter(NamedTuple):
+    """Which events; what is empty matches everything."""
+
+    kinds: Sequence[EventKind] = ()
+    queue: str | None = None
+    type: str | None = None
+    task: TaskRef | None = None
+
+    def to_wire(self) -> wire.Events:
+        """Without a place, and how many."""
+        kinds = sum(1 << convert.choice(EventKind, kind, "kinds") for kind in set(self.kinds))
+        return wire.Events(kinds=kinds, queue=convert.text(self.queue, "queue"), type=convert.text(self.type, "type"),
+                           task=convert.task_id(self.task) if self.task is not None else 0)
+
+
+def event_limit(limit: int | None) -> int:
+    """How many events one answer is asked for."""
+    number = DEFAULT_EVENT_LIMIT if limit is None else convert.integer(limit, "limit", _U64)
+    if not number:
+        raise InvalidArgument("limit: must be over 0")
+    return min(number, MAX_EVENT_LIMIT)
+
+
+def events(question: wire.Events, after: EventPosition, limit: int) -> Operation[EventPage]:
+    """One answer from `after` on. What it says is in order: who follows is told nothing twice, and gets on."""
+    message = question._replace(after=after.after, skip=after.skip, limit=limit)
+    reply: wire.EventPage = yield Ask(MessageType.EVENTS, message, wire.EventPage)
+    following = EventPosition(reply.next, reply.next_skip)
+    at = (0, 0) if reply.trimmed or after == EVENTS_FROM_NOW else (after.after, after.skip)
+    for event in reply.events:
+        # Before the event, and behind it. There is no record 0.
+        if event.index_ == _U32 or (event.lsn - 1, event.index_) < at:
+            raise MalformedFrame("the broker's events are not in order")
+        at = (event.lsn - 1, event.index_ + 1)
+    if (reply.next, reply.next_skip) < at or reply.next == EVENTS_FROM_NOW.after:
+        raise MalformedFrame("the broker's answer to EVENTS goes backwards, or nowhere")
+    found = map(convert.event_of, reply.events)
+    return EventPage(tuple(event for event in found if event is not None), following, reply.last, reply.trimmed)
 
 
 # --- Dead letters ---

@@ -21,7 +21,7 @@ from typing import Any, TypeVar, Unpack
 from zsched import _convert as convert
 from zsched import _operations as operations
 from zsched._base import (FOLLOW_SECONDS, BaseClient, block_chunks, chunks, handles_of, next_output, values_in_order)
-from zsched._operations import Ask, ListQuery, Operation
+from zsched._operations import Ask, EventFilter, ListQuery, Operation
 from zsched._submitter import Batch
 from zsched._wire import schema as wire
 from zsched._wire.constants import ErrorCode, MessageType
@@ -29,10 +29,12 @@ from zsched._tasks import encode_each, encode_task
 from zsched.cron import AsyncSchedules
 from zsched.dlq import AsyncDeadLetters
 from zsched.errors import Conflict, SubmitManyError, TimedOut, Unavailable, ZschedError
+from zsched.events import AsyncEventFollower, EventWalk, OnTrimmed
 from zsched.handle import AsyncTaskHandle, remember
 from zsched.options import TaskOptions, spec_of
-from zsched.types import (Explanation, History, ItemResult, Outcome, Output, OutputPiece, QueueInfo, Status, TaskId, TaskInfo,
-                          TaskRef, TaskSpec, TaskState, TypeInfo, WorkerSummary)
+from zsched.types import (EVENTS_FROM_NOW, EVENTS_FROM_START, EventKind, EventPage, EventPosition, Explanation, History,
+                          ItemResult, Outcome, Output, OutputPiece, QueueInfo, Status, TaskId, TaskInfo, TaskRef, TaskSpec,
+                          TaskState, TypeInfo, WorkerSummary)
 
 Result = TypeVar("Result")
 
@@ -221,9 +223,10 @@ class AsyncClient(BaseClient):
         return await self._run(operations.get_one(id))
 
     async def list(self, *, queue: str | None = None, type: str | None = None, states: Iterable[TaskState] = (),
-                   label: tuple[str, str] | None = None, limit: int | None = None) -> AsyncIterator[TaskInfo]:
+                   label: tuple[str, str] | None = None, limit: int | None = None,
+                   newest_first: bool = False) -> AsyncIterator[TaskInfo]:
         """As Client.list."""
-        query = ListQuery(queue, type, tuple(states), label)
+        query = ListQuery(queue, type, tuple(states), label, newest_first=newest_first)
         cursor, left = 0, limit
         while left is None or left > 0:
             page, cursor = await self._run(operations.list_page(query, left, cursor))
@@ -266,6 +269,22 @@ class AsyncClient(BaseClient):
             now, start, idle = following
             if idle and not output.pieces:
                 await asyncio.sleep(FOLLOW_SECONDS)
+
+    # --- Events ---
+
+    async def events(self, after: EventPosition | str = EVENTS_FROM_START, *, kinds: Iterable[EventKind] = (),
+                     queue: str | None = None, type: str | None = None, task: TaskRef | None = None,
+                     limit: int | None = None) -> EventPage:
+        """As Client.events."""
+        return await self._run(operations.events(EventFilter(tuple(kinds), queue, type, task).to_wire(),
+                                                 convert.event_position(after), operations.event_limit(limit)))
+
+    def follow_events(self, after: EventPosition | str = EVENTS_FROM_NOW, *, kinds: Iterable[EventKind] = (),
+                      queue: str | None = None, type: str | None = None, task: TaskRef | None = None,
+                      on_trimmed: OnTrimmed | None = None) -> AsyncEventFollower:
+        """As Client.follow_events, for `async for`. A wait for the next event that is cancelled loses none."""
+        filter_ = EventFilter(tuple(kinds), queue, type, task)
+        return AsyncEventFollower(self._run, self._engine, EventWalk(filter_, convert.event_position(after), on_trimmed))
 
     # --- Queues and types ---
 

@@ -30,7 +30,7 @@ from typing import Any, TypeVar, Unpack
 from zsched import _convert as convert
 from zsched import _operations as operations
 from zsched._base import (FOLLOW_SECONDS, BaseClient, block_chunks, chunks, handles_of, next_output, values_in_order)
-from zsched._operations import Ask, ListQuery, Operation
+from zsched._operations import Ask, EventFilter, ListQuery, Operation
 from zsched._submitter import Batch
 from zsched._wire import schema as wire
 from zsched._wire.constants import ErrorCode, MessageType
@@ -38,10 +38,12 @@ from zsched._tasks import encode_each, encode_task
 from zsched.cron import Schedules
 from zsched.dlq import DeadLetters
 from zsched.errors import SubmitManyError, TimedOut, Unavailable, ZschedError
+from zsched.events import EventFollower, EventWalk, OnTrimmed
 from zsched.handle import TaskHandle, remember
 from zsched.options import TaskOptions, spec_of
-from zsched.types import (Explanation, History, ItemResult, Outcome, OutputPiece, Output, QueueInfo, Status, TaskId, TaskInfo,
-                          TaskRef, TaskSpec, TaskState, TypeInfo, WorkerSummary)
+from zsched.types import (EVENTS_FROM_NOW, EVENTS_FROM_START, EventKind, EventPage, EventPosition, Explanation, History,
+                          ItemResult, Outcome, Output, OutputPiece, QueueInfo, Status, TaskId, TaskInfo, TaskRef, TaskSpec,
+                          TaskState, TypeInfo, WorkerSummary)
 
 Result = TypeVar("Result")
 
@@ -261,9 +263,10 @@ class Client(BaseClient):
         return self._run(operations.get_one(id))
 
     def list(self, *, queue: str | None = None, type: str | None = None, states: Iterable[TaskState] = (),
-             label: tuple[str, str] | None = None, limit: int | None = None) -> Iterator[TaskInfo]:
-        """The tasks that match, by rising id, up to `limit`. Asks for pages as they are needed."""
-        query = ListQuery(queue, type, tuple(states), label)
+             label: tuple[str, str] | None = None, limit: int | None = None, newest_first: bool = False) -> Iterator[TaskInfo]:
+        """The tasks that match, by rising id, or with `newest_first` by falling id, up to `limit`. Asks for pages as they are
+        needed."""
+        query = ListQuery(queue, type, tuple(states), label, newest_first=newest_first)
         cursor, left = 0, limit
         while left is None or left > 0:
             page, cursor = self._run(operations.list_page(query, left, cursor))
@@ -306,6 +309,36 @@ class Client(BaseClient):
             now, start, idle = following
             if idle and not output.pieces:
                 time.sleep(FOLLOW_SECONDS)
+
+    # --- Events ---
+
+    def events(self, after: EventPosition | str = EVENTS_FROM_START, *, kinds: Iterable[EventKind] = (),
+               queue: str | None = None, type: str | None = None, task: TaskRef | None = None,
+               limit: int | None = None) -> EventPage:
+        """What has happened behind `after` (a position or its text), as far as the broker has kept its log (`--keep-log`): of these
+        kinds, and of tasks of this queue, of this type, or of this one task. What is not given matches everything. One page of
+        up to `limit` (at most 1,000, 100 when it is not given); it may be short, even empty, before the end: go on from
+        `page.next` until `page.complete`. With EVENTS_FROM_NOW it has no events, and `next` is where the log ends."""
+        return self._run(operations.events(EventFilter(tuple(kinds), queue, type, task).to_wire(), convert.event_position(after),
+                                           operations.event_limit(limit)))
+
+    def follow_events(self, after: EventPosition | str = EVENTS_FROM_NOW, *, kinds: Iterable[EventKind] = (),
+                      queue: str | None = None, type: str | None = None, task: TaskRef | None = None,
+                      on_trimmed: OnTrimmed | None = None) -> EventFollower:
+        """What happens, event by event, as it happens: an iterator that waits for more until the client is closed. It goes on
+        through reconnects and failovers, and tells no event twice. Its filters are those of events().
+
+            for event in client.follow_events(kinds=[zsched.EventKind.DEAD], queue="mail"):
+                print(event.task, event.error_message)
+
+        From now on means from its first `next` on; for an earlier place give `after`. Its `position` is where another one
+        would go on.
+
+        When the broker has not kept its log from there on, events are lost: it calls `on_trimmed(asked, goes_on)` with both
+        positions and goes on with what is kept. Without `on_trimmed` it raises NotFound, once; the next `next` goes on.
+        """
+        filter_ = EventFilter(tuple(kinds), queue, type, task)
+        return EventFollower(self._run, self._engine, EventWalk(filter_, convert.event_position(after), on_trimmed))
 
     # --- Queues and types ---
 
@@ -352,7 +385,7 @@ class Client(BaseClient):
     # --- The cluster ---
 
     def status(self) -> Status:
-        """The broker that answers: its role, its queues, its counters."""
+        """The broker that answers: its role, its queues, what it counts and measures."""
         return self._run(operations.status())
 
     def workers(self) -> Sequence[WorkerSummary]:
@@ -387,7 +420,7 @@ class Client(BaseClient):
                 answer = self._ask(effect)
             else:
                 answer = None
-                time.sleep(effect.seconds)
+                self._engine.pause(effect.seconds)
 
     def _ask(self, ask: Ask) -> Any:
         answers: list[tuple[Any, ZschedError | None]] = []

@@ -83,7 +83,7 @@ class TooLarge(InvalidArgument):
 
 
 class NotFound(ZschedError, LookupError):
-    """There is no such task, queue, schedule or worker."""
+    """There is no such task, queue, schedule or worker; or events that were asked for are not kept."""
 
     default_code = ErrorCode.NOT_FOUND
 

@@ -14,13 +14,14 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from zsched._wire.constants import (DEFAULT_CATCH_UP_MS, DEFAULT_PRIORITY, DEFAULT_QUEUE, AttemptEnd, Delivery, Durability,
-                                    ErrorCode, OutputStream, Overlap, QueueGate, Role, TaskState, WaitReason)
+                                    ErrorCode, EventKind, OutputStream, Overlap, QueueGate, Role, TaskState, WaitReason)
 from zsched.errors import InvalidArgument, NotFound, TaskCancelled, TaskFailed
 from zsched.serialization import JSON_TYPE, TEXT_TYPE, decode
 
-__all__ = ["Attempt", "AttemptEnd", "BrokerSummary", "DeadGroup", "DeadProgress", "Delivery", "Durability", "Explanation",
-           "History", "HasId", "ItemResult", "Output", "OutputPiece", "OutputStream", "Outcome", "Overlap", "Progress",
-           "QueueGate", "QueueInfo", "QueueSettings", "Role", "ScheduleInfo", "Status", "TaskId", "TaskInfo", "TaskRef",
+__all__ = ["Attempt", "AttemptEnd", "BrokerSummary", "DeadGroup", "DeadProgress", "Delivery", "Durability", "EVENTS_FROM_NOW",
+           "EVENTS_FROM_START", "Event", "EventKind", "EventPage", "EventPosition", "Explanation", "HasId", "Histogram",
+           "History", "ItemResult", "Output", "OutputPiece", "OutputStream", "Outcome", "Overlap", "Progress", "QueueGate",
+           "QueueInfo", "QueueSettings", "QueueSummary", "Role", "ScheduleInfo", "Status", "TaskId", "TaskInfo", "TaskRef",
            "TaskSpec", "TaskState", "TypeInfo", "WaitCause", "WaitReason", "WorkerSummary"]
 
 Duration = int | float | timedelta
@@ -28,6 +29,7 @@ Duration = int | float | timedelta
 _COUNTER_BITS = 40
 _COUNTER_MASK = (1 << _COUNTER_BITS) - 1
 _MAX_EPOCH = (1 << 24) - 1
+_U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 _NO_JSON: Any = object()  # None is a value of JSON
 
 
@@ -358,6 +360,17 @@ class QueueInfo:
     bytes: int
     gate: QueueGate
     settings: QueueSettings
+    oldest_ready: float  # as in QueueSummary
+
+
+@dataclass(slots=True, frozen=True)
+class QueueSummary:
+    """A queue in a Status: how many tasks it has in each state, and the bytes of the unfinished ones."""
+
+    counts: dict[TaskState, int]
+    bytes: int
+    # Seconds that the first of its ready tasks has been ready, to one; 0: none is, or since less.
+    oldest_ready: float
 
 
 @dataclass(slots=True, frozen=True)
@@ -426,8 +439,31 @@ class Merge:
 
 
 @dataclass(slots=True, frozen=True)
+class Histogram:
+    """Times that were taken since the broker started: how many were up to each bound and above the one before. In seconds.
+
+    >>> Histogram(bounds=(0.001, 0.01), counts=(4, 0, 1), sum=0.25).mean
+    0.05
+    """
+
+    bounds: tuple[float, ...]  # inclusive upper bounds, rising
+    counts: tuple[int, ...]    # one more than bounds: the last is of those above all
+    sum: float
+
+    @property
+    def count(self) -> int:
+        """Of all observations."""
+        return sum(self.counts)
+
+    @property
+    def mean(self) -> float:
+        """0 when there are none."""
+        return self.sum / self.count if self.count else 0.0
+
+
+@dataclass(slots=True, frozen=True)
 class Status:
-    """The broker that answered, and what it counts."""
+    """The broker that answered, and what it counts. docs/protocol.md (STATUS) explains every gauge and histogram."""
 
     node: str
     role: Role
@@ -438,11 +474,15 @@ class Status:
     version: str
     cluster: str
     brokers: tuple[BrokerSummary, ...]
-    queues: dict[str, dict[TaskState, int]]
+    queues: dict[str, QueueSummary]
     workers: int
     clients: int
+    # They only rise, from the broker's start on.
     counters: dict[str, int]
     merges: tuple[Merge, ...]
+    # As they are now; what the broker does not know is not among them.
+    gauges: dict[str, int]
+    histograms: dict[str, Histogram]
 
 
 @dataclass(slots=True, frozen=True)
@@ -464,3 +504,90 @@ class WorkerSummary:
     draining: bool
     silent: float  # seconds since its last frame
     finished: int
+
+
+@dataclass(slots=True, frozen=True, order=True)
+class EventPosition:
+    """A place between two events of the log: behind all of record `after`, and behind `skip` of the next record. It stays good
+    for as long as the log is kept, also at another broker of the pair. Its text is that of `zsched-ctl events` and of the REST
+    API: "LSN" behind a whole record, "LSN.INDEX" behind one event.
+
+    >>> str(EventPosition.parse("812.3")), EventPosition.parse("812.3")
+    ('812.3', EventPosition(after=811, skip=4))
+    """
+
+    after: int = 0
+    skip: int = 0
+
+    def __post_init__(self) -> None:
+        for value, most in ((self.after, _U64), (self.skip, _U32)):
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+                raise InvalidArgument(f"position: {value!r} is not a number from 0 to {most}")
+
+    @classmethod
+    def parse(cls, text: str) -> EventPosition:
+        """A position from its text. InvalidArgument for anything that str() of a position does not give."""
+        record, dot, index = text.partition(".")
+        # No number is longer; and what str() gives is all there is: no sign, no blank, no zero in front.
+        if len(text) <= 31 and record.isascii() and record.isdigit() and (not dot or index.isascii() and index.isdigit()):
+            lsn, skip = int(record), int(index) + 1 if dot else 0
+            if (1 if dot else 0) <= lsn < _U64 and skip <= _U32:
+                position = cls(lsn - 1, skip) if dot else cls(lsn)
+                if str(position) == text:
+                    return position
+        raise InvalidArgument(f"'{text}' is no position of an event; it looks like 812 or 812.3")
+
+    def __str__(self) -> str:
+        return f"{self.after + 1}.{self.skip - 1}" if self.skip else str(self.after)
+
+
+# Where the kept log begins.
+EVENTS_FROM_START = EventPosition()
+# Where it ends at the moment of asking. It has no text: what the answer names is the place.
+EVENTS_FROM_NOW = EventPosition(_U64)
+
+
+@dataclass(slots=True, frozen=True)
+class Event:
+    """Something that happened to a task, a queue, a schedule, a worker or a broker, as the log tells it. What is not of its kind,
+    or not known any more, is empty, 0 or None."""
+
+    lsn: int
+    index: int  # in the record
+    at: datetime | None  # by the clock of the broker that decided it
+    kind: EventKind
+    task: TaskId | None
+    queue: str
+    type: str
+    state: TaskState | None  # of the task, after it
+    attempt: int
+    worker: str
+    name: str  # of the queue, type, schedule or worker that it is about
+    error: ErrorCode
+    error_message: str  # cut
+    percent: int
+    message: str  # of a progress report; what became of a tick
+    # PRUNED, MERGED: tasks · OUTPUT: bytes so far · TICKED: ticks · EPOCH: the epoch.
+    count: int
+    parent: TaskId | None  # SUBMITTED: the task that it follows
+
+    @property
+    def position(self) -> EventPosition:
+        """The place behind it: what comes after it is told from there."""
+        return EventPosition(self.lsn - 1, self.index + 1)
+
+
+@dataclass(slots=True, frozen=True)
+class EventPage:
+    """One answer. It may have few events, or none, before the end: ask again from `next` until it is `complete`."""
+
+    events: tuple[Event, ...]
+    next: EventPosition
+    last: int  # the last LSN that the broker knows to be committed
+    # The log does not reach from where it was asked for: it was trimmed, or is another one. `next` is where it begins, or ends.
+    trimmed: bool
+
+    @property
+    def complete(self) -> bool:
+        """Nothing more has happened yet."""
+        return self.next.after >= self.last

@@ -120,6 +120,8 @@ class MessageType(enum.IntEnum):
     LOGS = 48
     LOG_PAGES = 49
     CLUSTER_COMMAND = 50
+    EVENTS = 51
+    EVENT_PAGE = 52
     WORKER_HELLO = 64
     WORKER_WELCOME = 65
     CREDIT = 66
@@ -147,6 +149,7 @@ OBSERVERS = frozenset((
     MessageType.SCHEDULE_LIST,
     MessageType.HISTORY,
     MessageType.LOGS,
+    MessageType.EVENTS,
     MessageType.CLUSTER_COMMAND,
 ))
 
@@ -190,6 +193,34 @@ class Durability(enum.IntEnum):
     MEMORY = 0
     DISK = 1
     REPLICATED = 2
+
+
+class EventKind(enum.IntEnum):
+    """EventKind of schemas/wire.fbs."""
+
+    SUBMITTED = 0
+    READY = 1
+    STARTED = 2
+    SUCCEEDED = 3
+    FAILED = 4
+    DEAD = 5
+    CANCELLED = 6
+    CANCELLING = 7
+    RETURNED = 8
+    RETRIED = 9
+    DELETED = 10
+    PRUNED = 11
+    PROGRESS = 12
+    OUTPUT = 13
+    QUEUE_SET = 14
+    TYPE_SET = 15
+    SCHEDULE_SET = 16
+    SCHEDULE_REMOVED = 17
+    TICKED = 18
+    WORKER_SEEN = 19
+    WORKER_GONE = 20
+    EPOCH = 21
+    MERGED = 22
 
 
 class OutputStream(enum.IntEnum):
@@ -329,6 +360,11 @@ DEFAULT_LIST_LIMIT = 100
 MAX_LIST_SCAN = 50000
 MAX_DEAD_GROUPS = 1000
 MAX_DEAD_SAMPLE_BYTES = 512
+MAX_EVENT_LIMIT = 1000
+DEFAULT_EVENT_LIMIT = 100
+MAX_EVENT_SCAN = 20000
+MAX_EVENT_SCAN_BYTES = 8 << 20
+MAX_EVENT_MESSAGE_BYTES = 256
 MAX_CREDIT_TASKS = 16384
 MAX_CREDIT_BYTES = 64 << 20
 MAX_ASSIGN_TASKS = 1024

@@ -49,6 +49,16 @@ define_table(wire.Discover, ())
 define_table(wire.Drain, ())
 define_table(wire.Error, (Field("code", U16, 0), Field("message", STRING, None), Field("retry_after_ms", U32, 0),
     Field("request", U64, 0),))
+define_table(wire.Event, (Field("lsn", U64, 0), Field("index_", U32, 0), Field("at_ms", I64, 0), Field("kind", U8, 0),
+    Field("task", U64, 0), Field("queue", STRING, None), Field("type", STRING, None), Field("state", U8, 0),
+    Field("attempt", U16, 0), Field("worker", STRING, None), Field("name", STRING, None), Field("error_code", U16, 0),
+    Field("error_message", STRING, None), Field("percent", U8, 0), Field("message", STRING, None),
+    Field("count_", U64, 0), Field("parent", U64, 0),))
+define_table(wire.EventPage, (Field("request", U64, 0), Field("events", TABLES, (), wire.Event), Field("next", U64, 0),
+    Field("next_skip", U32, 0), Field("last", U64, 0), Field("trimmed", BOOL, False),))
+define_table(wire.Events, (Field("request", U64, 0), Field("after", U64, 0), Field("skip", U32, 0),
+    Field("limit", U32, 0), Field("kinds", U32, 0), Field("queue", STRING, None), Field("type", STRING, None),
+    Field("task", U64, 0),))
 define_table(wire.Explain, (Field("request", U64, 0), Field("id", U64, 0),))
 define_table(wire.Explanation, (Field("request", U64, 0), Field("id", U64, 0), Field("found", BOOL, False),
     Field("state", U8, 0), Field("causes", TABLES, (), wire.WaitCause), Field("ahead", U64, 0),
@@ -59,6 +69,8 @@ define_table(wire.Heartbeat, (Field("started", STRUCTS, (), wire.LeaseRef), Fiel
 define_table(wire.HeartbeatAck, (Field("resync", BOOL, False),))
 define_table(wire.Hello, (Field("id", STRUCT, None, wire.Uuid), Field("name", STRING, None),
     Field("version", STRING, None), Field("observe", BOOL, False),))
+define_table(wire.Histogram, (Field("name", STRING, None), Field("bounds_us", U64S, ()), Field("counts", U64S, ()),
+    Field("sum_us", U64, 0),))
 define_table(wire.History, (Field("request", U64, 0), Field("id", U64, 0),))
 define_table(wire.HistoryInfo, (Field("request", U64, 0), Field("id", U64, 0), Field("found", BOOL, False),
     Field("attempts", TABLES, (), wire.AttemptInfo), Field("missing", U32, 0),))
@@ -67,7 +79,7 @@ define_table(wire.ItemResult, (Field("id", U64, 0), Field("code", U16, 0), Field
 define_table(wire.Label, (Field("key", STRING, "", required=True), Field("value", STRING, "", required=True),))
 define_table(wire.List, (Field("request", U64, 0), Field("queue", STRING, None), Field("type", STRING, None),
     Field("states", U32, 0), Field("label", TABLE, None, wire.Label), Field("limit", U32, 0), Field("cursor", U64, 0),
-    Field("brief", BOOL, False),))
+    Field("brief", BOOL, False), Field("descending", BOOL, False),))
 define_table(wire.LogPage, (Field("offset", U64, 0), Field("runs", STRUCTS, (), wire.OutputRun),
     Field("bytes", BYTES, None),))
 define_table(wire.LogPages, (Field("request", U64, 0), Field("id", U64, 0), Field("found", BOOL, False),
@@ -97,7 +109,8 @@ define_table(wire.QueueInfo, (Field("name", STRING, None), Field("counts", U64S,
     Field("max_running", U32, 0), Field("rate_micro", U64, 0), Field("burst", U32, 0), Field("weight", U8, 0),
     Field("max_attempts", U16, 0), Field("timeout_ms", U32, 0), Field("retry_base_ms", U32, 0),
     Field("retry_cap_ms", U32, 0), Field("key_max_running", U32, 0), Field("key_rate_micro", U64, 0),
-    Field("key_burst", U32, 0), Field("ageing_ms", U32, 0), Field("draining", BOOL, False),))
+    Field("key_burst", U32, 0), Field("ageing_ms", U32, 0), Field("draining", BOOL, False),
+    Field("oldest_ready_ms", U64, 0),))
 define_table(wire.QueueInfos, (Field("request", U64, 0), Field("queues", TABLES, (), wire.QueueInfo),
     Field("complete", BOOL, False),))
 define_table(wire.QueueList, (Field("request", U64, 0), Field("queue", STRING, None), Field("cursor", STRING, None),
@@ -109,7 +122,8 @@ define_table(wire.QueueSet, (Field("request", U64, 0), Field("queue", STRING, ""
     Field("retry_base_ms", U32, None), Field("retry_cap_ms", U32, None), Field("key_max_running", U32, None),
     Field("key_rate_micro", U64, None), Field("key_burst", U32, None), Field("ageing_ms", U32, None),
     Field("draining", BOOL, None),))
-define_table(wire.QueueStatus, (Field("name", STRING, None), Field("counts", U64S, ()), Field("bytes", U64, 0),))
+define_table(wire.QueueStatus, (Field("name", STRING, None), Field("counts", U64S, ()), Field("bytes", U64, 0),
+    Field("oldest_ready_ms", U64, 0),))
 define_table(wire.Recall, (Field("leases", U64S, (), required=True),))
 define_table(wire.Rejected, (Field("index_", U32, 0), Field("code", U16, 0), Field("message", STRING, None),
     Field("retry_after_ms", U32, 0), Field("existing", U64, 0),))
@@ -147,7 +161,8 @@ define_table(wire.StatusReply, (Field("request", U64, 0), Field("node", STRING, 
     Field("version", STRING, None), Field("cluster", STRUCT, None, wire.Uuid),
     Field("brokers", TABLES, (), wire.BrokerInfo), Field("queues", TABLES, (), wire.QueueStatus),
     Field("workers", U32, 0), Field("clients", U32, 0), Field("counters", TABLES, (), wire.Counter),
-    Field("merges", TABLES, (), wire.MergeReport),))
+    Field("merges", TABLES, (), wire.MergeReport), Field("gauges", TABLES, (), wire.Counter),
+    Field("histograms", TABLES, (), wire.Histogram),))
 define_table(wire.Submit, (Field("seq", U64, 0), Field("acked_below", U64, 0), Field("notify", BOOL, False),
     Field("tasks", TABLES, (), wire.TaskSpec, required=True),))
 define_table(wire.SubmitAck, (Field("seq", U64, 0), Field("first_id", U64, 0), Field("accepted", U32, 0),

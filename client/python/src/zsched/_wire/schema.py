@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-
 class Assignment(NamedTuple):
     task_id: int = 0
     lease_id: int = 0
@@ -27,7 +26,6 @@ class Assignment(NamedTuple):
     parent: Parent | None = None
     start_within_ms: int = 0
 
-
 class AttemptInfo(NamedTuple):
     attempt: int = 0
     lease: int = 0
@@ -39,14 +37,12 @@ class AttemptInfo(NamedTuple):
     error_code: int = 0
     error_message: str | None = None
 
-
 class AttemptReport(NamedTuple):
     task_id: int = 0
     lease_id: int = 0
     percent: int | None = None
     message: str | None = None
     checkpoint: bytes | None = None
-
 
 class BrokerInfo(NamedTuple):
     node: str | None = None
@@ -55,22 +51,18 @@ class BrokerInfo(NamedTuple):
     worker_address: str | None = None
     self: bool = False
 
-
 class Cancel(NamedTuple):
     leases: Sequence[int] = ()
     code: int = 0
-
 
 class CancelTasks(NamedTuple):
     request: int = 0
     ids: Sequence[int] = ()
 
-
 class Chain(NamedTuple):
     on_success: Sequence[TaskSpec] = ()
     on_failure: Sequence[TaskSpec] = ()
     on_complete: Sequence[TaskSpec] = ()
-
 
 class ClusterCommand(NamedTuple):
     request: int = 0
@@ -78,22 +70,18 @@ class ClusterCommand(NamedTuple):
     force: bool = False
     epoch: int = 0
 
-
 class Counter(NamedTuple):
     name: str | None = None
     value: int = 0
-
 
 class Credit(NamedTuple):
     tasks: int = 0
     bytes: int = 0
 
-
 class DeadDelete(NamedTuple):
     request: int = 0
     ids: Sequence[int] = ()
     letters: Sequence[int] = ()
-
 
 class DeadGroup(NamedTuple):
     fingerprint: int = 0
@@ -105,11 +93,9 @@ class DeadGroup(NamedTuple):
     last_died_ms: int = 0
     last_task: int = 0
 
-
 class DeadLetter(NamedTuple):
     letter: int = 0
     task: int = 0
-
 
 class DeadLetters(NamedTuple):
     request: int = 0
@@ -118,7 +104,6 @@ class DeadLetters(NamedTuple):
     groups: Sequence[DeadGroup] = ()
     next_cursor: int = 0
     next_letter: int = 0
-
 
 class DeadList(NamedTuple):
     request: int = 0
@@ -132,20 +117,16 @@ class DeadList(NamedTuple):
     limit: int = 0
     cursor: int = 0
 
-
 class Discover(NamedTuple):
     pass
-
 
 class Done(NamedTuple):
     task_id: int = 0
     lease_id: int = 0
     run_us: int = 0
 
-
 class Drain(NamedTuple):
     pass
-
 
 class Error(NamedTuple):
     code: int = 0
@@ -153,11 +134,46 @@ class Error(NamedTuple):
     retry_after_ms: int = 0
     request: int = 0
 
+class Event(NamedTuple):
+    lsn: int = 0
+    index_: int = 0
+    at_ms: int = 0
+    kind: int = 0
+    task: int = 0
+    queue: str | None = None
+    type: str | None = None
+    state: int = 0
+    attempt: int = 0
+    worker: str | None = None
+    name: str | None = None
+    error_code: int = 0
+    error_message: str | None = None
+    percent: int = 0
+    message: str | None = None
+    count_: int = 0
+    parent: int = 0
+
+class EventPage(NamedTuple):
+    request: int = 0
+    events: Sequence[Event] = ()
+    next: int = 0
+    next_skip: int = 0
+    last: int = 0
+    trimmed: bool = False
+
+class Events(NamedTuple):
+    request: int = 0
+    after: int = 0
+    skip: int = 0
+    limit: int = 0
+    kinds: int = 0
+    queue: str | None = None
+    type: str | None = None
+    task: int = 0
 
 class Explain(NamedTuple):
     request: int = 0
     id: int = 0
-
 
 class Explanation(NamedTuple):
     request: int = 0
@@ -169,21 +185,17 @@ class Explanation(NamedTuple):
     ahead_exact: bool = False
     ready: int = 0
 
-
 class Get(NamedTuple):
     request: int = 0
     ids: Sequence[int] = ()
-
 
 class Heartbeat(NamedTuple):
     started: Sequence[LeaseRef] = ()
     running: int = 0
     queued: int = 0
 
-
 class HeartbeatAck(NamedTuple):
     resync: bool = False
-
 
 class Hello(NamedTuple):
     id: Uuid | None = None
@@ -191,11 +203,15 @@ class Hello(NamedTuple):
     version: str | None = None
     observe: bool = False
 
+class Histogram(NamedTuple):
+    name: str | None = None
+    bounds_us: Sequence[int] = ()
+    counts: Sequence[int] = ()
+    sum_us: int = 0
 
 class History(NamedTuple):
     request: int = 0
     id: int = 0
-
 
 class HistoryInfo(NamedTuple):
     request: int = 0
@@ -204,28 +220,23 @@ class HistoryInfo(NamedTuple):
     attempts: Sequence[AttemptInfo] = ()
     missing: int = 0
 
-
 class ItemReply(NamedTuple):
     request: int = 0
     items: Sequence[ItemResult] = ()
-
 
 class ItemResult(NamedTuple):
     id: int = 0
     code: int = 0
     message: str | None = None
 
-
 class Label(NamedTuple):
     key: str = ""
     value: str = ""
-
 
 class LeaseRef(NamedTuple):
     task_id: int = 0
     lease_id: int = 0
     attempt: int = 0
-
 
 class List(NamedTuple):
     request: int = 0
@@ -236,13 +247,12 @@ class List(NamedTuple):
     limit: int = 0
     cursor: int = 0
     brief: bool = False
-
+    descending: bool = False
 
 class LogPage(NamedTuple):
     offset: int = 0
     runs: Sequence[OutputRun] = ()
     bytes: bytes | None = None
-
 
 class LogPages(NamedTuple):
     request: int = 0
@@ -254,13 +264,11 @@ class LogPages(NamedTuple):
     finished: bool = False
     pages: Sequence[LogPage] = ()
 
-
 class Logs(NamedTuple):
     request: int = 0
     id: int = 0
     attempt: int = 0
     from_: int = 0
-
 
 class MergeReport(NamedTuple):
     epoch: int = 0
@@ -274,7 +282,6 @@ class MergeReport(NamedTuple):
     voided: int = 0
     schedules: int = 0
 
-
 class Outcome(NamedTuple):
     id: int = 0
     state: int = 0
@@ -284,16 +291,13 @@ class Outcome(NamedTuple):
     error_code: int = 0
     error_message: str | None = None
 
-
 class Outcomes(NamedTuple):
     request: int = 0
     succeeded: Sequence[int] = ()
     outcomes: Sequence[Outcome] = ()
 
-
 class Output(NamedTuple):
     pages: Sequence[OutputPage] = ()
-
 
 class OutputPage(NamedTuple):
     task_id: int = 0
@@ -302,12 +306,10 @@ class OutputPage(NamedTuple):
     runs: Sequence[OutputRun] = ()
     bytes: bytes | None = None
 
-
 class OutputRun(NamedTuple):
     bytes: int = 0
     stream: int = 0
     reserved: int = 0
-
 
 class Parent(NamedTuple):
     id: int = 0
@@ -318,17 +320,14 @@ class Parent(NamedTuple):
     error_code: int = 0
     error_message: str | None = None
 
-
 class Progress(NamedTuple):
     reports: Sequence[AttemptReport] = ()
-
 
 class ProgressInfo(NamedTuple):
     percent: int = 0
     message: str | None = None
     attempt: int = 0
     at_ms: int = 0
-
 
 class QueueInfo(NamedTuple):
     name: str | None = None
@@ -351,20 +350,18 @@ class QueueInfo(NamedTuple):
     key_burst: int = 0
     ageing_ms: int = 0
     draining: bool = False
-
+    oldest_ready_ms: int = 0
 
 class QueueInfos(NamedTuple):
     request: int = 0
     queues: Sequence[QueueInfo] = ()
     complete: bool = False
 
-
 class QueueList(NamedTuple):
     request: int = 0
     queue: str | None = None
     cursor: str | None = None
     limit: int = 0
-
 
 class QueueSet(NamedTuple):
     request: int = 0
@@ -386,16 +383,14 @@ class QueueSet(NamedTuple):
     ageing_ms: int | None = None
     draining: bool | None = None
 
-
 class QueueStatus(NamedTuple):
     name: str | None = None
     counts: Sequence[int] = ()
     bytes: int = 0
-
+    oldest_ready_ms: int = 0
 
 class Recall(NamedTuple):
     leases: Sequence[int] = ()
-
 
 class Rejected(NamedTuple):
     index_: int = 0
@@ -404,10 +399,8 @@ class Rejected(NamedTuple):
     retry_after_ms: int = 0
     existing: int = 0
 
-
 class Release(NamedTuple):
     leases: Sequence[LeaseRef] = ()
-
 
 class Result(NamedTuple):
     task_id: int = 0
@@ -421,23 +414,19 @@ class Result(NamedTuple):
     advice: int = 0
     retry_after_ms: int = 0
 
-
 class ResultAck(NamedTuple):
     seq: int = 0
     stale: Sequence[int] = ()
-
 
 class Results(NamedTuple):
     seq: int = 0
     done: Sequence[Done] = ()
     results: Sequence[Result] = ()
 
-
 class Retry(NamedTuple):
     request: int = 0
     ids: Sequence[int] = ()
     letters: Sequence[int] = ()
-
 
 class ScheduleInfo(NamedTuple):
     name: str | None = None
@@ -459,12 +448,10 @@ class ScheduleInfo(NamedTuple):
     missed: int = 0
     error: str | None = None
 
-
 class ScheduleInfos(NamedTuple):
     request: int = 0
     schedules: Sequence[ScheduleInfo] = ()
     complete: bool = False
-
 
 class ScheduleList(NamedTuple):
     request: int = 0
@@ -472,24 +459,20 @@ class ScheduleList(NamedTuple):
     cursor: str | None = None
     limit: int = 0
 
-
 class SchedulePause(NamedTuple):
     request: int = 0
     name: str = ""
     paused: bool = False
 
-
 class ScheduleRemove(NamedTuple):
     request: int = 0
     name: str = ""
-
 
 class ScheduleRun(NamedTuple):
     request: int = 0
     name: str = ""
     from_ms: int = 0
     to_ms: int = 0
-
 
 class ScheduleSet(NamedTuple):
     request: int = 0
@@ -503,10 +486,8 @@ class ScheduleSet(NamedTuple):
     paused: bool | None = None
     replace: bool = False
 
-
 class Status(NamedTuple):
     request: int = 0
-
 
 class StatusReply(NamedTuple):
     request: int = 0
@@ -524,14 +505,14 @@ class StatusReply(NamedTuple):
     clients: int = 0
     counters: Sequence[Counter] = ()
     merges: Sequence[MergeReport] = ()
-
+    gauges: Sequence[Counter] = ()
+    histograms: Sequence[Histogram] = ()
 
 class Submit(NamedTuple):
     seq: int = 0
     acked_below: int = 0
     notify: bool = False
     tasks: Sequence[TaskSpec] = ()
-
 
 class SubmitAck(NamedTuple):
     seq: int = 0
@@ -542,7 +523,6 @@ class SubmitAck(NamedTuple):
     rejected: Sequence[Rejected] = ()
     window_tasks: int = 0
     window_bytes: int = 0
-
 
 class TaskInfo(NamedTuple):
     id: int = 0
@@ -578,14 +558,12 @@ class TaskInfo(NamedTuple):
     parent: int = 0
     start_by_ms: int = 0
 
-
 class TaskInfos(NamedTuple):
     request: int = 0
     tasks: Sequence[TaskInfo] = ()
     missing: Sequence[int] = ()
     answered: int = 0
     next_cursor: int = 0
-
 
 class TaskSpec(NamedTuple):
     type: str = ""
@@ -614,10 +592,8 @@ class TaskSpec(NamedTuple):
     start_within_ms: int = 0
     start_by_ms: int = 0
 
-
 class Tasks(NamedTuple):
     tasks: Sequence[Assignment] = ()
-
 
 class TypeInfo(NamedTuple):
     name: str | None = None
@@ -629,19 +605,16 @@ class TypeInfo(NamedTuple):
     burst: int = 0
     no_retry: int = 0
 
-
 class TypeInfos(NamedTuple):
     request: int = 0
     types: Sequence[TypeInfo] = ()
     complete: bool = False
-
 
 class TypeList(NamedTuple):
     request: int = 0
     type: str | None = None
     cursor: str | None = None
     limit: int = 0
-
 
 class TypeSet(NamedTuple):
     request: int = 0
@@ -652,22 +625,18 @@ class TypeSet(NamedTuple):
     burst: int | None = None
     no_retry: int | None = None
 
-
 class Uuid(NamedTuple):
     hi: int = 0
     lo: int = 0
-
 
 class View(NamedTuple):
     cluster: Uuid | None = None
     epoch: int = 0
     brokers: Sequence[BrokerInfo] = ()
 
-
 class Wait(NamedTuple):
     request: int = 0
     ids: Sequence[int] = ()
-
 
 class WaitCause(NamedTuple):
     reason: int = 0
@@ -676,7 +645,6 @@ class WaitCause(NamedTuple):
     until_ms: int = 0
     count_: int = 0
     limit: int = 0
-
 
 class Welcome(NamedTuple):
     session: int = 0
@@ -688,11 +656,9 @@ class Welcome(NamedTuple):
     max_payload_bytes: int = 0
     brokers: Sequence[BrokerInfo] = ()
 
-
 class WorkerDrain(NamedTuple):
     request: int = 0
     worker: str = ""
-
 
 class WorkerHello(NamedTuple):
     id: Uuid | None = None
@@ -707,7 +673,6 @@ class WorkerHello(NamedTuple):
     draining: bool = False
     held: Sequence[LeaseRef] = ()
     number: int = 0
-
 
 class WorkerInfo(NamedTuple):
     id: Uuid | None = None
@@ -726,15 +691,12 @@ class WorkerInfo(NamedTuple):
     silent_ms: int = 0
     finished: int = 0
 
-
 class WorkerInfos(NamedTuple):
     request: int = 0
     workers: Sequence[WorkerInfo] = ()
 
-
 class WorkerList(NamedTuple):
     request: int = 0
-
 
 class WorkerWelcome(NamedTuple):
     session: int = 0

@@ -1,5 +1,6 @@
-// JSON for scripts, with the field names that INTERFACE promises (docs/cli.md lists them). Owned by
-// zsched-ctl; pure functions. Every result is one line without a newline.
+// What things look like in JSON, on standard output and over HTTP alike (docs/cli.md lists the fields);
+// read.h is the other direction. Owned by the programs around the client library; pure functions. Every
+// result is one line without a newline.
 //
 // Bytes that are UTF-8 appear as a string, others as {"base64":"…"}; times are RFC 3339 UTC with
 // milliseconds, or null.
@@ -14,7 +15,7 @@
 #include "cron/warnings.h"
 #include "zsched/types.h"
 
-namespace zsched::ctl {
+namespace zsched {
 
 std::string TaskJson(const TaskInfo& task);
 // 16 hexadecimal digits, as --fingerprint takes them.
@@ -28,6 +29,12 @@ std::string TypeJson(const TypeInfo& type);
 std::string ScheduleJson(const ScheduleInfo& schedule);
 std::string WorkerJson(const WorkerSummary& worker);
 std::string StatusJson(const StatusInfo& status);
+// "4711.2", behind event 2 of record 4711, or "4711", behind all of that record: as --after and
+// Last-Event-ID take it.
+std::string PositionText(const EventPosition& position);
+std::optional<EventPosition> ParsePosition(std::string_view text);
+// `position` is the place behind it.
+std::string EventJson(const Event& event);
 // The brokers and the epoch of `status`.
 std::string ClusterJson(const StatusInfo& status);
 // {"id":…,"code":…,"message":…}
@@ -51,4 +58,4 @@ std::string Base64(std::string_view bytes);
 // {"base64":"…"}, since JSON has no other way to hold a file name in an old encoding.
 std::string ShellPayload(const std::vector<std::string>& argv, bool fed = false);
 
-}  // namespace zsched::ctl
+}  // namespace zsched

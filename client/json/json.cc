@@ -1,13 +1,14 @@
-#include "client/ctl/json.h"
+#include "client/json/json.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cinttypes>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
 
-namespace zsched::ctl {
+namespace zsched {
 namespace {
 
 using Json = nlohmann::ordered_json;  // fields in the order people read them
@@ -76,9 +77,20 @@ Json CronWarning(const cron::Warning& warning) {
 Json QueuesJson(const StatusInfo& status) {
   Json queues = Json::array();
   for (const QueueSummary& queue : status.queues)
-    queues.push_back(
-        {{"name", queue.name}, {"counts", CountsJson(queue.counts)}, {"bytes", queue.bytes}});
+    queues.push_back({{"name", queue.name},
+                      {"counts", CountsJson(queue.counts)},
+                      {"bytes", queue.bytes},
+                      {"oldest_ready_ms", queue.oldest_ready_ms}});
   return queues;
+}
+
+Json HistogramsJson(const StatusInfo& status) {
+  Json histograms = Json::object();
+  for (const HistogramValue& histogram : status.histograms)
+    histograms[histogram.name] = {{"bounds_us", histogram.bounds_us},
+                                  {"counts", histogram.counts},
+                                  {"sum_us", histogram.sum_us}};
+  return histograms;
 }
 
 // null: no such rule.
@@ -281,6 +293,8 @@ std::string WorkerJson(const WorkerSummary& worker) {
 std::string StatusJson(const StatusInfo& status) {
   Json counters = Json::object();
   for (const CounterValue& counter : status.counters) counters[counter.name] = counter.value;
+  Json gauges = Json::object();
+  for (const CounterValue& gauge : status.gauges) gauges[gauge.name] = gauge.value;
   return Dump({{"node", status.node},
                {"role", std::string(NameOf(status.role))},
                {"epoch", status.epoch.value()},
@@ -294,7 +308,50 @@ std::string StatusJson(const StatusInfo& status) {
                {"clients", status.clients},
                {"brokers", BrokersJson(status)},
                {"queues", QueuesJson(status)},
-               {"counters", counters}});
+               {"counters", counters},
+               {"gauges", gauges},
+               {"histograms", HistogramsJson(status)}});
+}
+
+std::string PositionText(const EventPosition& position) {
+  if (position.skip == 0) return std::to_string(position.after.value());
+  return std::to_string(position.after.value() + 1) + "." + std::to_string(position.skip - 1);
+}
+
+std::optional<EventPosition> ParsePosition(std::string_view text) {
+  uint64_t lsn = 0;
+  uint32_t index = 0;
+  const char* end = text.data() + text.size();
+  const auto [dot, error] = std::from_chars(text.data(), end, lsn);
+  if (error != std::errc()) return std::nullopt;
+  if (dot == end) return EventPosition{.after = Lsn(lsn)};
+  const auto [rest, error2] = std::from_chars(dot + 1, end, index);
+  if (*dot != '.' || error2 != std::errc() || rest != end || lsn == 0 || index == UINT32_MAX)
+    return std::nullopt;
+  return EventPosition{.after = Lsn(lsn - 1), .skip = index + 1};
+}
+
+std::string EventJson(const Event& event) {
+  ObjectWriter json;
+  json.Text("position", PositionText({Lsn(event.lsn.value() - 1), event.index + 1}));
+  json.Time("at", event.at_ms);
+  json.Text("kind", NameOf(event.kind));
+  if (event.task) {
+    json.Text("task", ToString(event.task));
+    json.TextOrNull("queue", event.queue);
+    json.TextOrNull("type", event.type);
+    json.Text("state", NameOf(event.state));
+  }
+  if (event.attempt != 0) json.Number("attempt", event.attempt);
+  if (!event.worker.empty()) json.Text("worker", event.worker);
+  if (!event.name.empty()) json.Text("name", event.name);
+  if (event.error != ErrorCode::kOk)
+    json.Raw("error", Dump(ErrorFields(event.error, event.error_message)));
+  if (event.kind == EventKind::kProgress) json.Number("percent", event.percent);
+  if (!event.message.empty()) json.Text("message", event.message);
+  if (event.count != 0) json.Number("count", static_cast<int64_t>(event.count));
+  if (event.parent) json.Text("parent", ToString(event.parent));
+  return std::move(json).Finish();
 }
 
 std::string TypeJson(const TypeInfo& type) {
@@ -313,6 +370,7 @@ std::string QueueJson(const QueueInfo& queue) {
   return Dump({{"name", queue.name},
                {"counts", CountsJson(queue.counts)},
                {"bytes", queue.bytes},
+               {"oldest_ready_ms", queue.oldest_ready_ms},
                {"gate", std::string(NameOf(queue.gate))},
                {"paused", rules.paused},
                {"draining", rules.draining},
@@ -470,4 +528,4 @@ std::string ShellPayload(const std::vector<std::string>& argv, bool fed) {
   return Dump(payload);
 }
 
-}  // namespace zsched::ctl
+}  // namespace zsched

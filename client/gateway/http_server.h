@@ -1,0 +1,59 @@
+// The HTTP side of the gateway: connections, limits, and the threads that serve them, around the HTTP
+// library. Owned by client/gateway.
+//
+//   accept ──▶ a thread for each connection (at most max_connections; one more is told 503)
+//                 wait for a request (idle_ms) ▶ read it (request_ms) ▶ handler ▶ answer (write_ms) ▶ …
+//
+// What a slow or hostile peer can hold is one connection, for these times; the library by itself would
+// wait for each single byte anew.
+//
+// Example:
+//   HttpServer server(options, [](const Request& request) { return Answer(request); });
+//   if (absl::Status bound = server.Start(); !bound.ok()) return bound;
+//   …
+//   server.Stop();
+//
+// Threads: Start and Stop from one; the handler runs on many.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "base/text.h"
+#include "client/gateway/http.h"
+
+namespace zsched::gateway {
+
+struct HttpOptions {
+  HostPort listen;                          // port 0 takes a free one
+  size_t max_connections = 512;             // each costs a thread while it lasts
+  size_t max_body_bytes = size_t{8} << 20;  // some ten thousand small tasks
+  int64_t idle_ms = 60'000;                 // for the next request of a connection
+  int64_t request_ms = 10'000;              // from its first byte to its last
+  int64_t write_ms = 10'000;                // for the peer to take what its buffers hold
+};
+
+class HttpServer {
+ public:
+  using Serve = std::function<Reply(const Request&)>;
+  HttpServer(const HttpOptions& options, Serve serve);
+  // Stop().
+  ~HttpServer();
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+
+  // Binds and serves from now on. UNAVAILABLE: the address cannot be used; the message says why.
+  absl::Status Start();
+  // Takes no more connections, ends streams, waits for the requests that run. Call it after the handlers
+  // have been told to end what they wait for.
+  void Stop();
+  const HostPort& address() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace zsched::gateway
