@@ -1,6 +1,10 @@
 """The worker's pure parts, event by event with a clock that is a number: the ledger, the credit it asks for, reports, output, and
 the bodies of frames."""
+import json
+import subprocess
+
 import pytest
+from conftest import ROOT
 
 from zsched._wire import schema as wire
 from zsched._wire.constants import (DEFAULT_TIMEOUT_MS, MAX_CREDIT_BYTES, MAX_CREDIT_TASKS, MAX_RESULT_BYTES, MAX_RESULT_TASKS,
@@ -475,6 +479,23 @@ def test_bodies_of_results_read_as_the_generic_writer_makes_them():
         done = [(2 ** 64 - 1 - n, n, n) for n in range(count)]
         message = wire.Results(7, [wire.Done(*entry) for entry in done], [])
         assert read(wire.Results, frames.done_body(7, done)) == read(wire.Results, write(message))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 1000])
+def test_bodies_of_plain_results_are_read_by_everybody(count, tmp_path):
+    entries = [wire.Result(2 ** 64 - 1 - n, n, n, True, b"x" * (n % 9), ("application/json", "text/plain", "a")[n % 3])
+               for n in range(count)]
+    body = frames.plain_body(2 ** 63, entries)
+    assert read(wire.Results, body) == read(wire.Results, write(wire.Results(2 ** 63, [], entries)))
+    # And by flatc, which does not know our reader.
+    schema, file = tmp_path / "Results.fbs", tmp_path / "body.bin"
+    schema.write_text('include "wire.fbs"; root_type zsched.wire.Results;', encoding="utf-8")
+    file.write_bytes(body)
+    subprocess.run(["flatc", "--json", "--strict-json", "--raw-binary", "-I", ROOT / "schemas", "-o", tmp_path, schema, "--", file],
+                   check=True)
+    found = json.loads((tmp_path / "body.json").read_text(encoding="utf-8"))
+    assert [(one["task_id"], bytes(one["result"]), one["content_type"], one["succeeded"]) for one in found["results"]] == [
+        (entry.task_id, entry.result, entry.content_type, True) for entry in entries]
 
 
 def test_tasks_become_leases():
