@@ -1,5 +1,8 @@
 """App and its functions without a broker: what a call becomes, what is refused, and tasks that run in place."""
 import asyncio
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -218,3 +221,35 @@ def test_other_serializers():
         assert add.submit(12, b=34).result() == [12, 34] and as_json.submit(5).result() == 5
         assert eager.submitted[0].content_type == "application/x-reversed; call=mixed"
         assert eager.submitted[1].content_type == "application/json"
+
+
+USER = '''
+import zsched
+app = zsched.App()
+
+@app.task
+def bare(ctx: zsched.TaskContext, number: int) -> int: return number
+
+@app.task(queue="q", timeout=3)
+def options(ctx: zsched.TaskContext, number: int) -> int: return number
+
+@app.task(priority=9)
+async def coroutine(number: int, text: str = "") -> int: return number
+
+bare.submit(1)
+options.submit(1)
+coroutine.submit(1, text="a")
+reveal_type(bare(1))
+bare.submit("wrong 1")
+options.submit("wrong 2")
+coroutine.submit(1, text=3)
+'''
+
+
+def test_type_checkers_know_the_arguments_of_a_submit(root, tmp_path):
+    (tmp_path / "user.py").write_text(USER, encoding="utf-8")
+    checked = subprocess.run([sys.executable, "-m", "mypy", "--strict", "--enable-incomplete-feature=Unpack", "--cache-dir",
+                              tmp_path / "cache", "user.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
+                             env={**os.environ, "MYPYPATH": str(root / "client/python/src")})
+    assert checked.stdout.count("error:") == 3 and checked.stdout.count('of "TaskFunction" has incompatible type') == 3
+    assert 'Revealed type is "builtins.int"' in checked.stdout, checked.stdout

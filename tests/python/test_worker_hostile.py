@@ -112,8 +112,10 @@ def worker(broker):
     leaving.start()
     while leaving.is_alive():
         try:
-            type_, _ = broker.receive(MessageType.WORKER_HELLO, MessageType.RESULTS, patience_ms=50)
-            if type_ is MessageType.WORKER_HELLO:
+            type_, message = broker.receive(MessageType.WORKER_HELLO, MessageType.RESULTS, patience_ms=50)
+            if type_ is MessageType.RESULTS:
+                broker.send(MessageType.RESULT_ACK, write(wire.ResultAck(seq=message.seq)))
+            elif type_ is MessageType.WORKER_HELLO:
                 broker.send(MessageType.ERROR, write(wire.Error(code=ErrorCode.NO_SESSION)))
         except AssertionError:
             leaving.join(0.01)

@@ -257,6 +257,19 @@ def test_what_is_late_is_asked_back(driver):
     assert [ref.lease_id for ref in driver.frames().release] == [1]
 
 
+def test_start_by_times_of_what_waits_no_more_are_forgotten(driver):
+    for first in range(1, 20_000, 1000):
+        leases = driver.assign(*range(first, first + 1000), start_by_ms=driver.now + 10**9)
+        driver.end(*leases)
+        for seq, *_ in driver.results():
+            driver.ledger.on_result_ack(seq, 0)
+        driver.ledger.next_deadline_ms()
+    assert len(driver.ledger._expiring) <= 3000 and driver.ledger.next_deadline_ms() >= 10**9
+    soon, late = driver.assign(99_001, start_by_ms=driver.now + 5), driver.assign(99_002, start_by_ms=driver.now + 9)
+    driver.now += 9
+    assert driver.orders()[1] == [soon.id, late.id] and driver.orders()[1] == []
+
+
 # --- Heartbeats, time ---
 
 def test_heartbeats_name_what_began_and_still_runs_once(driver):

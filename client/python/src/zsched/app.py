@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from zsched import serialization
 from zsched._call import CallReader, dump_call
@@ -80,14 +80,16 @@ class App:
         return f"<App of {self.module}: {', '.join(sorted(self.tasks)) or 'no tasks'}>"
 
     @overload
+    def task(self, function: Callable[Concatenate[TaskContext, P], R], /) -> TaskFunction[P, R]: ...
+
+    @overload
     def task(self, function: Callable[P, R], /) -> TaskFunction[P, R]: ...
 
     @overload
     def task(self, function: None = None, /, *, name: str | None = None, serializer: Serializer | None = None,
              raw: bool = False, queue: str | None = None, priority: int | None = None, max_attempts: int | None = None,
              timeout: Duration | None = None, retry_base: Duration | None = None, retry_cap: Duration | None = None,
-             labels: Mapping[str, str] | None = None, **options: Any,
-             ) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
+             labels: Mapping[str, str] | None = None, **options: Any) -> TaskDecorator: ...
 
     def task(self, function: Any = None, /, *, name: str | None = None, serializer: Serializer | None = None,
              raw: bool = False, **options: Any) -> Any:
@@ -324,6 +326,16 @@ class TaskFunction(Generic[P, R]):
         if self._context_first:
             return (context, *args), kwargs
         return args, {**kwargs, self.context_parameter or "ctx": context}
+
+
+class TaskDecorator(Protocol):
+    """What task() with options returns, for type checkers: a first parameter for the context is none of the callers' arguments."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[TaskContext, P], R], /) -> TaskFunction[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> TaskFunction[P, R]: ...
 
 
 def _context_parameter(signature: inspect.Signature, name: str) -> tuple[str | None, bool]:

@@ -276,7 +276,7 @@ class TaskContext:
         if self.correlation_id:
             fields["correlation_id"] = self.correlation_id
         if self.session:
-            fields["session"] = f"{self.session:x}"
+            fields["session"] = str(TaskId(self.session))  # it is written as they are
         return fields
 
 

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
 
 from zsched._wire import schema as wire
@@ -54,6 +55,8 @@ ABANDON_AFTER_MS = 8_000
 DRAIN_OFFLINE_MS = 15_000
 # What an entry costs beyond its strings, roughly.
 _ENTRY_BYTES = 64
+# Entries of leases that wait no more, which may stay among those that expire.
+_SPARE_EXPIRING = 1024
 _MAX_RUN_US = (1 << 32) - 1
 NEVER = 1 << 62
 
@@ -163,7 +166,8 @@ class Ledger:
         self._leases: dict[int, Lease] = {}
         self._running: dict[int, Lease] = {}  # RUNNING and ENDING ones
         self._stuck: dict[int, Lease] = {}  # over, yet their handlers may run
-        self._expiring: dict[int, Lease] = {}  # WAITING ones with a start-by time
+        # Those with a start-by time, the next one first; also some that wait no more.
+        self._expiring: list[tuple[int, int, Lease]] = []
         self._fresh_started: deque[Lease] = deque()
         self._to_cancel: list[tuple[Lease, ErrorCode]] = []
         self._to_recall: list[Lease] = []
@@ -239,11 +243,10 @@ class Ledger:
                 held[id] = lease
                 accepted.append(lease)
                 if lease.start_by_ms:
-                    self._expiring[id] = lease
+                    heappush(self._expiring, (lease.start_by_ms, id, lease))
         if self.draining:
             for lease in accepted:
                 lease.state = RELEASING
-                self._expiring.pop(lease.id, None)
             self._releasing += accepted
             return []
         if accepted and not self.waiting:
@@ -299,7 +302,7 @@ class Ledger:
     def _drop(self, lease: Lease, why: ErrorCode) -> None:
         """The broker no longer counts this lease as ours. Its handler may still run."""
         if lease.state == WAITING:
-            self._waits_no_more(lease)
+            self.waiting -= 1
         del self._leases[lease.id]
         self._running.pop(lease.id, None)
         if lease.state == RELEASING:
@@ -330,7 +333,7 @@ class Ledger:
         """An attempt was seen running. Optional for attempts that end soon: their timeout is not watched."""
         if lease.state != WAITING:
             return
-        self._waits_no_more(lease)
+        self.waiting -= 1
         lease.state = RUNNING
         lease.started_ms = started_ms
         lease.deadline_ms = started_ms + lease.timeout_ms
@@ -350,8 +353,6 @@ class Ledger:
             state = lease.state
             if state == WAITING:
                 self.waiting -= 1
-                if lease.start_by_ms:
-                    self._expiring.pop(lease.id, None)
             elif state <= ENDING:
                 del self._running[lease.id]
             else:
@@ -380,11 +381,11 @@ class Ledger:
             if lease.state != WAITING:
                 self._ended_in_vain(lease)
             elif lease.cancelled:
-                self._waits_no_more(lease)
+                self.waiting -= 1
                 self.counters.cancelled += 1
                 self._finish(lease, 0, _cancelled("the task was cancelled before it ran"))
             else:
-                self._waits_no_more(lease)
+                self.waiting -= 1
                 lease.state = RELEASING
                 self._releasing.append(lease)
 
@@ -393,11 +394,6 @@ class Ledger:
         self._stuck.pop(lease.id, None)
         if lease.state == STUCK:
             lease.state = GONE
-
-    def _waits_no_more(self, lease: Lease) -> None:
-        self.waiting -= 1
-        if lease.start_by_ms:
-            self._expiring.pop(lease.id, None)
 
     def _forced_outcome(self, lease: Lease, outcome: Outcome | None) -> Outcome:
         """Of an attempt that was told to end, whatever it came to."""
@@ -504,8 +500,17 @@ class Ledger:
         if self.draining and not self._up and not self.waiting and not self._running:
             due = min(due, self._gives_up_ms())
         if self._expiring:
-            due = min(due, min(lease.start_by_ms for lease in self._expiring.values()))
+            due = min(due, self._next_start_by_ms())
         return due
+
+    def _next_start_by_ms(self) -> int:
+        expiring = self._expiring
+        if len(expiring) > 2 * self.waiting + _SPARE_EXPIRING:
+            expiring[:] = [entry for entry in expiring if entry[2].state == WAITING]
+            heapify(expiring)
+        while expiring and expiring[0][2].state != WAITING:
+            heappop(expiring)
+        return expiring[0][0] if expiring else NEVER
 
     def starts_until_ms(self) -> int:
         """Until when an attempt that waits may be started: the broker may have given its lease to somebody else after
@@ -549,12 +554,9 @@ class Ledger:
         """What the executor has to do now."""
         cancel, self._to_cancel = self._to_cancel, []
         recall, self._to_recall = self._to_recall, []
-        if self._expiring:
+        while self._expiring and self._next_start_by_ms() <= now_ms:
             # One that cannot be taken back has started, and is about to say so.
-            late = [lease for lease in self._expiring.values() if lease.start_by_ms <= now_ms]
-            for lease in late:
-                del self._expiring[lease.id]
-            recall += late
+            recall.append(heappop(self._expiring)[2])
         withdraw = 0
         if self.draining:
             withdraw = self.waiting

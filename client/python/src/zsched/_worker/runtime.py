@@ -32,6 +32,7 @@ from zsched._worker.pool import Pool
 from zsched._worker.recycling import Recycling, resident_bytes
 from zsched._worker.reports import REPORT_EVERY_MS, Outputs, Reports
 from zsched.errors import MalformedFrame, TimedOut, Unavailable, ZschedError, code_of, error_of
+from zsched.types import TaskId
 
 log = logging.getLogger("zsched.worker")
 
@@ -268,7 +269,7 @@ class Runtime:
         self.connected = True
         self.was_connected.set()
         self.pool.session = self._dealer.session.id
-        _say(logging.INFO, "connected to the active broker", session=f"{self.pool.session:x}")
+        _say(logging.INFO, "connected to the active broker", session=TaskId(self.pool.session))
 
     def on_down(self, reason: ZschedError) -> None:
         """It is gone. What runs goes on."""
