@@ -329,7 +329,8 @@ class TaskFunction(Generic[P, R]):
 
 
 class TaskDecorator(Protocol):
-    """What task() with options returns, for type checkers: a first parameter for the context is none of the callers' arguments."""
+    """What task() with options returns, for type checkers: a first parameter for the context is none of the callers'
+    arguments."""
 
     @overload
     def __call__(self, function: Callable[Concatenate[TaskContext, P], R], /) -> TaskFunction[P, R]: ...

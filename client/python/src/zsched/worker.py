@@ -117,7 +117,10 @@ class Worker:
         self.wait()
 
     def start(self) -> None:
-        """Starts it; it connects by itself. Sets the interpreter's switch interval to half a millisecond. Conflict when it was started before."""
+        """Starts it; it connects by itself. Conflict when it was started before.
+
+        Sets the interpreter's switch interval to half a millisecond (sys.setswitchinterval).
+        """
         if self._thread is not None:
             raise Conflict("a worker is started once; make another one")
         logging.getLogger().addHandler(self._output)
@@ -138,8 +141,8 @@ class Worker:
         self._runtime.ask(Asked.STOP)
 
     def wait(self, timeout: float | None = None) -> None:
-        """Waits until it has left. TimedOut; Unavailable when the broker does not have the results of some attempts, and will have
-        these tasks done again."""
+        """Waits until it has left. TimedOut; Unavailable when the broker does not have the results of some attempts, and
+        will have these tasks done again."""
         if self._thread is None:
             raise Conflict("the worker was not started")
         self._thread.join(timeout)

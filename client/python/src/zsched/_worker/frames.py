@@ -92,8 +92,8 @@ def _is_plain(result: wire.Result) -> bool:
 
 
 def plain_body(seq: int, entries: Sequence[wire.Result]) -> bytes:
-    """The body of a RESULTS frame in which all are plain. Tables have one vtable and one length, and what they refer to stands behind
-    them all, each content type once:
+    """The body of a RESULTS frame in which all are plain. Tables have one vtable and one length, and what they refer to
+    stands behind them all, each content type once:
 
         0      4        14       30       32                   48  52     56        (multiple of 8)
         | root | vtables         | unused | table of Results   | - | size | offsets | tables | content types | results
