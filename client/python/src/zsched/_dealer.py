@@ -18,7 +18,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import zmq
 
@@ -93,15 +93,18 @@ class Dealer:
     def poll(self, deadline_ms: int) -> bool:
         """One round: waits until a frame arrives, wake() is called, or a deadline comes (a time past: does not wait); then
         handles what there is. The first call connects. Returns whether wake() was called since the last round."""
-        woken = self._await(min(deadline_ms, self.session.next_deadline_ms()))
-        # Frames first: one that waits must not look like silence to the tick.
-        for _ in range(_FRAMES_PER_POLL):
-            if not self._receive():
-                break
-        while self._hear_monitor():
-            pass
+        events = self._await(min(deadline_ms, self.session.next_deadline_ms()))
+        # Frames first: one that waits must not look like silence to the tick. A socket without anything is not asked: each call
+        # gives the interpreter's lock away, and has to wait for it while other threads compute.
+        if self._socket in events:
+            for _ in range(_FRAMES_PER_POLL):
+                if not self._receive():
+                    break
+        if self._monitor in events:
+            while self._hear_monitor():
+                pass
         self._execute(self.session.on_tick(mono_ms()))
-        return woken
+        return self._wake_reader in events
 
     def send(self, type_: MessageType, body: bytes = b"") -> bool:
         """Sends one frame of the open session. False, with nothing sent, when there is no session or the socket is full:
@@ -139,13 +142,12 @@ class Dealer:
         os.close(self._wake_reader)
         return echoed
 
-    def _await(self, deadline_ms: int) -> bool:
+    def _await(self, deadline_ms: int) -> dict[Any, int]:
         timeout = None if deadline_ms >= NEVER else min(max(deadline_ms - mono_ms(), 0), _LONGEST_POLL_MS)
-        events = dict(self._poller.poll(timeout))
-        if self._wake_reader not in events:
-            return False
-        os.read(self._wake_reader, 4096)
-        return True
+        events: dict[Any, int] = dict(self._poller.poll(timeout))
+        if self._wake_reader in events:
+            os.read(self._wake_reader, 4096)
+        return events
 
     def _receive(self) -> bool:
         """Handles one frame; False when there was none."""

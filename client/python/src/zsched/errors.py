@@ -125,13 +125,29 @@ class MalformedFrame(ZschedError):
 
 
 class TaskFailed(ZschedError):
-    """A task that was waited for did not succeed. `outcome` says how it ended; `code` is the error of its last attempt."""
+    """A task that was waited for did not succeed. `outcome` says how it ended; `code` is the error of its last attempt.
+
+    Of a Python function's failure `error_type` and `error_text` are the name and the text of its exception;
+    `remote_traceback` is its traceback, when a CallHandle has fetched it.
+    """
 
     default_code = ErrorCode.HANDLER_FAILED
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(f"task {outcome.id}: {outcome.error.name}: {outcome.error_message}", outcome.error)
         self.outcome = outcome
+        self.remote_traceback = ""
+
+    @property
+    def error_type(self) -> str:
+        """"ValueError" of "ValueError: no such customer"; empty when the message does not begin so."""
+        name, colon, _ = self.outcome.error_message.partition(": ")
+        return name if name.isidentifier() and (colon or name == self.outcome.error_message) else ""
+
+    @property
+    def error_text(self) -> str:
+        """The rest of the message; all of it when there is no type."""
+        return self.outcome.error_message[len(self.error_type):].removeprefix(": ")
 
 
 class TaskCancelled(TaskFailed):

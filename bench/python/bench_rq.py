@@ -1,0 +1,5 @@
+"""The task of bench_worker.py, for RQ."""
+
+
+def noop():
+    pass

@@ -1,0 +1,1 @@
+"""The worker behind zsched.Worker. README.md of the package has its layers."""
