@@ -241,19 +241,22 @@ class HttpServer::Impl final : public httplib::Server {
   }
   ~Impl() override { StopServing(); }
 
-  absl::Status Start() {
+  absl::Status Bind() {
     address_ = options_.listen;
     ZS_ASSIGN_OR_RETURN(listening_, Listen(address_));
     svr_sock_ = listening_;  // the library ends streams when it has none
-    listener_ = std::thread([this] { AcceptAll(); });
     return absl::OkStatus();
   }
 
+  void Start() {
+    listener_ = std::thread([this] { AcceptAll(); });
+  }
+
   void StopServing() {
-    if (!listener_.joinable()) return;
+    if (listening_ < 0) return;
     stop_.store(true);
-    listener_.join();
-    close(listening_);
+    if (listener_.joinable()) listener_.join();
+    close(std::exchange(listening_, -1));
     threads_.Stop();
   }
 
@@ -392,7 +395,8 @@ class HttpServer::Impl final : public httplib::Server {
 HttpServer::HttpServer(const HttpOptions& options, Serve serve)
     : impl_(std::make_unique<Impl>(options, std::move(serve))) {}
 HttpServer::~HttpServer() { Stop(); }
-absl::Status HttpServer::Start() { return impl_->Start(); }
+absl::Status HttpServer::Bind() { return impl_->Bind(); }
+void HttpServer::Start() { impl_->Start(); }
 void HttpServer::Stop() { impl_->StopServing(); }
 const HostPort& HttpServer::address() const { return impl_->address(); }
 

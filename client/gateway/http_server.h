@@ -10,7 +10,8 @@
 //
 // Example:
 //   HttpServer server(options, [](const Request& request) { return Answer(request); });
-//   if (absl::Status bound = server.Start(); !bound.ok()) return bound;
+//   if (absl::Status bound = server.Bind(); !bound.ok()) return bound;
+//   server.Start();
 //   …
 //   server.Stop();
 //
@@ -47,8 +48,10 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  // Binds and serves from now on. UNAVAILABLE: the address cannot be used; the message says why.
-  absl::Status Start();
+  // Takes the address; who connects waits. UNAVAILABLE: it cannot be used; the message says why.
+  absl::Status Bind();
+  // Serves from now on.
+  void Start();
   // Takes no more connections, ends streams, waits for the requests that run. Call it after the handlers
   // have been told to end what they wait for.
   void Stop();

@@ -453,8 +453,7 @@ std::string ScheduleJson(const ScheduleInfo& schedule) {
   task.Raw("timeout_ms", Dump(RuleJson(spec.task.timeout_ms)));
   task.Raw("labels", spec.task.labels.empty() ? "{}" : Dump(LabelsJson(spec.task.labels)));
   // What has its default is left out.
-  for (const auto& [name, ms] : {std::pair("delay_ms", spec.task.delay_ms),
-                                 std::pair("start_within_ms", spec.task.start_within_ms),
+  for (const auto& [name, ms] : {std::pair("start_within_ms", spec.task.start_within_ms),
                                  std::pair("retry_base_ms", uint64_t{spec.task.retry_base_ms}),
                                  std::pair("retry_cap_ms", uint64_t{spec.task.retry_cap_ms})})
     if (ms != 0) task.Number(name, static_cast<int64_t>(ms));

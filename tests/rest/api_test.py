@@ -318,7 +318,7 @@ class ApiTest(unittest.TestCase):
 
     def test_what_a_schedule_has_can_be_sent_again(self):
         name = next(names)
-        task = {"type": "echo", "queue": "night", "payload": {"base64": "AP8="}, "priority": 7, "max_attempts": 3, "timeout": "90s", "delay": "5s",
+        task = {"type": "echo", "queue": "night", "payload": {"base64": "AP8="}, "priority": 7, "max_attempts": 3, "timeout": "90s",
                 "start_within": "1h", "retry_base": "2s", "retry_cap": "1m", "labels": {"a": "b"}, "delivery": "at_most_once", "durability": "disk",
                 "concurrency_key": "c", "fairness_key": "f", "correlation_id": "i", "on_success": [{"type": "noop", "timeout": "5s"}]}
         made = self.done(self.api.post("/api/v1/schedules", {"name": name, "cron": "@daily", "task": task, "jitter": "5s"}), 201)

@@ -302,8 +302,8 @@ struct ListQuery {
 
 struct ListPageResult {
   std::vector<TaskInfo>
-      tasks{};  // by rising id, or falling; may be short, even empty, before the end
-  TaskId next_cursor{};           // TaskId(0): complete
+      tasks{};           // by rising id, or falling; may be short, even empty, before the end
+  TaskId next_cursor{};  // TaskId(0): complete
 };
 
 // Which dead tasks; empty fields match everything.
