@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from zsched import _convert as convert
 from zsched._wire import schema as wire
@@ -280,21 +280,32 @@ def _dead_batch(part: Sequence[wire.DeadLetter], purge: bool) -> Operation[DeadP
 
 def queues() -> Operation[list[QueueInfo]]:
     """All by name."""
-    found: list[QueueInfo] = []
-    complete = False
-    while not complete:
-        cursor = found[-1].name if found else None
+    def page(cursor: str | None) -> Operation[tuple[list[QueueInfo], bool]]:
         reply: wire.QueueInfos = yield Ask(MessageType.QUEUE_LIST, wire.QueueList(cursor=cursor), wire.QueueInfos)
-        found += map(convert.queue_of, reply.queues)
-        complete = _goes_on(reply.complete, cursor, found[-1].name if found else None)
-    return found
+        return [convert.queue_of(one) for one in reply.queues], reply.complete
+
+    return (yield from _all_by_name(page))
 
 
-def _goes_on(complete: bool, before: str | None, after: str | None) -> bool:
-    """Whether a list is complete; MalformedFrame when it would never be."""
-    if not complete and (after is None or after.encode() <= (before or "").encode()):
-        raise MalformedFrame("the broker's list does not go on")
-    return complete
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_Thing = TypeVar("_Thing", bound=_Named)
+
+
+def _all_by_name(page: Callable[[str | None], Operation[tuple[list[_Thing], bool]]]) -> Operation[list[_Thing]]:
+    """All pages of a list, each from behind the last name of the one before; MalformedFrame when it would never end."""
+    found: list[_Thing] = []
+    while True:
+        before = found[-1].name if found else ""
+        things, complete = yield from page(before or None)
+        found += things
+        if complete:
+            return found
+        if not found or found[-1].name.encode() <= before.encode():
+            raise MalformedFrame("the broker's list does not go on")
 
 
 def queue(name: str) -> Operation[QueueInfo]:
@@ -363,14 +374,11 @@ def purge_queue(name: str, progress: Callable[[int], object] | None) -> Operatio
 
 def types() -> Operation[list[TypeInfo]]:
     """All by name."""
-    found: list[TypeInfo] = []
-    complete = False
-    while not complete:
-        cursor = found[-1].name if found else None
+    def page(cursor: str | None) -> Operation[tuple[list[TypeInfo], bool]]:
         reply: wire.TypeInfos = yield Ask(MessageType.TYPE_LIST, wire.TypeList(cursor=cursor), wire.TypeInfos)
-        found += map(convert.type_of, reply.types)
-        complete = _goes_on(reply.complete, cursor, found[-1].name if found else None)
-    return found
+        return [convert.type_of(one) for one in reply.types], reply.complete
+
+    return (yield from _all_by_name(page))
 
 
 def task_type(name: str) -> Operation[TypeInfo]:
@@ -419,14 +427,11 @@ def _one_schedule(name: str, type_: MessageType, message: Any) -> Operation[Sche
 
 def schedules() -> Operation[list[ScheduleInfo]]:
     """All by name."""
-    found: list[ScheduleInfo] = []
-    complete = False
-    while not complete:
-        cursor = found[-1].name if found else None
+    def page(cursor: str | None) -> Operation[tuple[list[ScheduleInfo], bool]]:
         reply: wire.ScheduleInfos = yield Ask(MessageType.SCHEDULE_LIST, wire.ScheduleList(cursor=cursor), wire.ScheduleInfos)
-        found += map(convert.schedule_of, reply.schedules)
-        complete = _goes_on(reply.complete, cursor, found[-1].name if found else None)
-    return found
+        return [convert.schedule_of(one) for one in reply.schedules], reply.complete
+
+    return (yield from _all_by_name(page))
 
 
 def schedule(name: str) -> Operation[ScheduleInfo]:

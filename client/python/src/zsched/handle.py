@@ -5,7 +5,7 @@ Threads: any.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zsched._wire.constants import ErrorCode
 from zsched.errors import NotFound
@@ -30,12 +30,15 @@ def remember(tasks: Iterable[TaskRef], outcomes: Mapping[int, Outcome]) -> None:
             task._outcome = outcomes.get(task._number, task._outcome)
 
 
-class TaskHandle:
-    """A task that was accepted. `repeated`: it was there already, under the same key."""
+AnyClient = TypeVar("AnyClient")
+
+
+class _Handle(Generic[AnyClient]):
+    """What both kinds of handles know without asking."""
 
     __slots__ = ("_client", "_number", "_outcome", "repeated")
 
-    def __init__(self, client: Client, number: int, repeated: bool = False) -> None:
+    def __init__(self, client: AnyClient, number: int, repeated: bool = False) -> None:
         self._client, self._number, self.repeated = client, number, repeated
         self._outcome: Outcome | None = None
 
@@ -45,7 +48,13 @@ class TaskHandle:
         return TaskId(self._number)
 
     def __repr__(self) -> str:
-        return f"<TaskHandle {self.id}>"
+        return f"<{type(self).__name__} {self.id}>"
+
+
+class TaskHandle(_Handle["Client"]):
+    """A task that was accepted. `repeated`: it was there already, under the same key."""
+
+    __slots__ = ()
 
     def outcome(self, timeout: float | None = None) -> Outcome:
         """How the task ended, waiting up to `timeout` seconds (None: for ever). TimedOut."""
@@ -93,22 +102,10 @@ class TaskHandle:
         return self._client.logs(self, attempt=attempt, follow=follow)
 
 
-class AsyncTaskHandle:
+class AsyncTaskHandle(_Handle["AsyncClient"]):
     """The same for AsyncClient: everything that asks the broker is awaited."""
 
-    __slots__ = ("_client", "_number", "_outcome", "repeated")
-
-    def __init__(self, client: AsyncClient, number: int, repeated: bool = False) -> None:
-        self._client, self._number, self.repeated = client, number, repeated
-        self._outcome: Outcome | None = None
-
-    @property
-    def id(self) -> TaskId:
-        """The id of the task."""
-        return TaskId(self._number)
-
-    def __repr__(self) -> str:
-        return f"<AsyncTaskHandle {self.id}>"
+    __slots__ = ()
 
     async def outcome(self, timeout: float | None = None) -> Outcome:
         """As TaskHandle.outcome."""

@@ -15,6 +15,7 @@ Threads: each object one at a time.
 """
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -139,7 +140,7 @@ class Pages:
 Entry = TypeVar("Entry", bound="_Entry")
 
 
-class _Entry:
+class _Entry(ABC):
     """What is kept of one attempt."""
 
     __slots__ = ("task", "ended")
@@ -148,11 +149,13 @@ class _Entry:
         self.task = task
         self.ended = False
 
+    @abstractmethod
     def due(self) -> bool:
-        raise NotImplementedError
+        """Whether there is something to say that was not said in this session."""
 
+    @abstractmethod
     def make_due(self) -> None:
-        raise NotImplementedError
+        """All that is kept is to be said again."""
 
 
 class _Turns(Generic[Entry]):
