@@ -91,11 +91,8 @@ class LmdbView final : public JournalView {
   absl::Status Scan(Table table, uint64_t from,
                     absl::FunctionRef<bool(uint64_t, std::string_view)> visit) override {
     size_t database = static_cast<size_t>(table);
-    // Its own cursor, so that `visit` may Get and Scan the same table.
-    MDB_cursor* raw;
-    if (int rc = mdb_cursor_open(reader_->txn(), Dbi(database), &raw); rc != 0)
-      return LmdbError(rc, Reading(database));
-    std::unique_ptr<MDB_cursor, void (*)(MDB_cursor*)> cursor(raw, &mdb_cursor_close);
+    ZS_ASSIGN_OR_RETURN(const OwnCursor cursor, OpenCursor(database));
+    MDB_cursor* const raw = cursor.get();
     LayeredScan over(*layers_, table, from);
     MDB_val key, value;
     int rc = SeekFloor(raw, from, &key, &value);
@@ -116,10 +113,8 @@ class LmdbView final : public JournalView {
   absl::Status ScanBack(Table table, uint64_t to,
                         absl::FunctionRef<bool(uint64_t, std::string_view)> visit) override {
     size_t database = static_cast<size_t>(table);
-    MDB_cursor* raw;
-    if (int rc = mdb_cursor_open(reader_->txn(), Dbi(database), &raw); rc != 0)
-      return LmdbError(rc, Reading(database));
-    std::unique_ptr<MDB_cursor, void (*)(MDB_cursor*)> cursor(raw, &mdb_cursor_close);
+    ZS_ASSIGN_OR_RETURN(const OwnCursor cursor, OpenCursor(database));
+    MDB_cursor* const raw = cursor.get();
     LayeredScanBack over(*layers_, table, to);
     MDB_val key, value;
     for (int rc = SeekFloor(raw, to, &key, &value); rc != MDB_NOTFOUND;
@@ -137,10 +132,8 @@ class LmdbView final : public JournalView {
   }
 
   absl::Status ScanLog(Lsn from, absl::FunctionRef<bool(const LogSegment&)> visit) override {
-    MDB_cursor* raw;
-    if (int rc = mdb_cursor_open(reader_->txn(), Dbi(kLogDb), &raw); rc != 0)
-      return LmdbError(rc, Reading(kLogDb));
-    std::unique_ptr<MDB_cursor, void (*)(MDB_cursor*)> cursor(raw, &mdb_cursor_close);
+    ZS_ASSIGN_OR_RETURN(const OwnCursor cursor, OpenCursor(kLogDb));
+    MDB_cursor* const raw = cursor.get();
     MDB_val key, value;
     Lsn expected;  // 0: the first one read
     for (int rc = SeekLog(raw, from, &key, &value); rc != MDB_NOTFOUND;
@@ -180,7 +173,17 @@ class LmdbView final : public JournalView {
   }
 
  private:
-  MDB_dbi Dbi(size_t database) const { return pool_.env().dbi(database); }
+  // A scan has one of its own, so that what it calls may Get and Scan the same table.
+  struct CloseCursor {
+    void operator()(MDB_cursor* cursor) const { mdb_cursor_close(cursor); }
+  };
+  using OwnCursor = std::unique_ptr<MDB_cursor, CloseCursor>;
+  absl::StatusOr<OwnCursor> OpenCursor(size_t database) const {
+    MDB_cursor* raw = nullptr;
+    if (int rc = mdb_cursor_open(reader_->txn(), pool_.env().dbi(database), &raw); rc != 0)
+      return LmdbError(rc, Reading(database));
+    return OwnCursor(raw);
+  }
 
   static absl::StatusOr<Block> LoadBlock(Table table, const MDB_val& key, const MDB_val& value) {
     ZS_ASSIGN_OR_RETURN(uint64_t first_key, KeyOf(table, key));

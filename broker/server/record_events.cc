@@ -56,9 +56,9 @@ class Teller {
       case RecordKind::kWorkerSeen:
         return WorkerSeen();
       case RecordKind::kLeased:
-        return Leased();
+        return Started<LeasedEntry>();
       case RecordKind::kAdopted:
-        return Adopted();
+        return Started<AdoptedEntry>();
       case RecordKind::kSucceeded:
         return Succeeded();
       case RecordKind::kEnded:
@@ -183,19 +183,10 @@ class Teller {
     return absl::OkStatus();
   }
 
-  absl::Status Leased() {
-    return ForEachEntry<LeasedRecord, LeasedEntry>([&](const LeasedEntry& entry) {
-      Tell({.kind = EventKind::kStarted,
-            .task = entry.task,
-            .state = TaskState::kLeased,
-            .attempt = static_cast<uint16_t>(entry.attempt),
-            .worker = entry.worker});
-      return true;
-    });
-  }
-
-  absl::Status Adopted() {
-    return ForEachEntry<LeasedRecord, AdoptedEntry>([&](const AdoptedEntry& entry) {
+  // Given anew or taken over: to those who watch, an attempt is at a worker.
+  template <class Entry>
+  absl::Status Started() {
+    return ForEachEntry<LeasedRecord, Entry>([&](const Entry& entry) {
       Tell({.kind = EventKind::kStarted,
             .task = entry.task,
             .state = TaskState::kLeased,

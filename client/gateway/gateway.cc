@@ -79,7 +79,7 @@ class Gateway::Impl {
         router_(
             AllRoutes(),
             {{"/tasks", "/api/v1/tasks"}, {"/jobs", "/api/v1/tasks"}, {"/stats", "/api/v1/stats"}}),
-        http_(options.http, [this](const Request& request) { return Serve(request); }) {}
+        http_(options.http, [this](Request& request) { return Serve(request); }) {}
 
   absl::Status Start(const GatewayOptions& options) {
     ZS_RETURN_IF_ERROR(http_.Bind());
@@ -130,14 +130,14 @@ class Gateway::Impl {
       Log(Level::kWarn, "no active broker", {{"reason", MessageOf(status)}});
   }
 
-  Reply Serve(const Request& given) {
+  Reply Serve(Request& request) {
     const auto begun = std::chrono::steady_clock::now();
     std::string_view operation = "none";
-    Reply reply = Answer(given, operation);
+    Reply reply = Answer(request, operation);
     const double seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     metrics_.Count(operation, reply.status, seconds);
-    LogRequest(given, reply, operation, seconds);
+    LogRequest(request, reply, operation, seconds);
     return reply;
   }
 
@@ -168,7 +168,7 @@ class Gateway::Impl {
   }
 
   // `operation` becomes the id of the route, if there is one.
-  Reply Answer(Request request, std::string_view& operation) {
+  Reply Answer(Request& request, std::string_view& operation) {
     absl::StatusOr<Router::Match> match = router_.Find(request.method, request.path);
     if (!match.ok()) return ProblemReply(match.status(), request);
     if (match->route == nullptr && !match->allowed.empty())

@@ -9,7 +9,7 @@
 // status, headers, compression, chunks.
 //
 // Example:
-//   HttpServer server(options, [](const Request& request) { return Answer(request); });
+//   HttpServer server(options, [](Request& request) { return Answer(request); });
 //   if (absl::Status bound = server.Bind(); !bound.ok()) return bound;
 //   server.Start();
 //   …
@@ -41,7 +41,8 @@ struct HttpOptions {
 
 class HttpServer {
  public:
-  using Serve = std::function<Reply(const Request&)>;
+  // The request is the server's, and stays until the answer has left.
+  using Serve = std::function<Reply(Request&)>;
   HttpServer(const HttpOptions& options, Serve serve);
   // Stop().
   ~HttpServer();
