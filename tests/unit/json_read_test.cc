@@ -80,6 +80,10 @@ TEST(ParseJson, RefusesWhatIsDeepOrNoJson) {
   for (int i = 0; i < kMaxJsonDepth; ++i) deep += '[';
   EXPECT_THAT(MessageOf(ParseJson(deep).status()), StartsWith("not JSON"));
   EXPECT_THAT(MessageOf(ParseJson(deep + "[").status()), HasSubstr("levels deep"));
+  std::string many = "[0";
+  for (size_t i = 2; i < kMaxJsonValues; ++i) many += ",0";
+  EXPECT_TRUE(ParseJson(many + "]").ok());
+  EXPECT_THAT(MessageOf(ParseJson(many + ",0,0]").status()), HasSubstr("too many values"));
   // Brackets in a string are text.
   EXPECT_TRUE(ParseJson(R"(["[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"[[["])").ok());
   for (const char* text : {"", "{", "nan", "{'a':1}", "\"\xFF\"", "1 2", "[1,]", "1e999"})
