@@ -174,6 +174,9 @@ class LyingBroker:
     """A broker that greets as it should, and answers everything else with what `lie` makes of it. In a thread of its own."""
 
     SESSION, EPOCH = 99, 4
+    # Most lies leave heartbeats without an answer. Three of these are longer than any test: silence is not what they are about,
+    # and a call that ends while its client looks for another broker ends as UNAVAILABLE and not as TIMED_OUT.
+    HEARTBEAT_MS = 60_000
 
     def __init__(self, lie):
         self._ports, self._lie = Ports(), lie
@@ -215,8 +218,8 @@ class LyingBroker:
             itself = wire.BrokerInfo(role=Role.ACTIVE_SOLO, address=f":{self._ports.first}", self=True)
             yield seal(MessageType.VIEW, write(wire.View(epoch=self.EPOCH, brokers=[itself])), epoch=self.EPOCH)
         elif frame.type == MessageType.HELLO:
-            welcome = wire.Welcome(session=self.SESSION, epoch=self.EPOCH, heartbeat_ms=50, window_tasks=100,
-                                   window_bytes=1 << 20)
+            welcome = wire.Welcome(session=self.SESSION, epoch=self.EPOCH, heartbeat_ms=self.HEARTBEAT_MS,
+                                   window_tasks=100, window_bytes=1 << 20)
             numbers[peer] = 0
             yield seal(MessageType.WELCOME, write(welcome), number=number(), epoch=self.EPOCH, session=self.SESSION)
         else:

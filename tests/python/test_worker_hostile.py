@@ -18,6 +18,9 @@ from zsched._wire.reader import read_optional
 from zsched._wire.writer import write
 
 PATIENCE_MS = 30_000
+# The broker answers only while a test waits for something: three of these are longer than any test looks away, for a worker
+# that takes it for lost would come with a new session where a test wants something else.
+HEARTBEAT_MS = 2000
 READS = {MessageType.WORKER_HELLO: wire.WorkerHello, MessageType.CREDIT: wire.Credit, MessageType.RESULTS: wire.Results,
          MessageType.RELEASE: wire.Release, MessageType.HEARTBEAT: wire.Heartbeat, MessageType.PROGRESS: wire.Progress,
          MessageType.OUTPUT: wire.Output}
@@ -72,8 +75,8 @@ class FakeBroker:
         _, hello = self.receive(MessageType.WORKER_HELLO)
         self.session += 1
         self.number = 0
-        self.send(MessageType.WORKER_WELCOME, write(wire.WorkerWelcome(session=self.session, epoch=4, heartbeat_ms=50,
-                                                                       visibility_timeout_ms=6000, stale=list(stale))))
+        self.send(MessageType.WORKER_WELCOME, write(wire.WorkerWelcome(
+            session=self.session, epoch=4, heartbeat_ms=HEARTBEAT_MS, visibility_timeout_ms=6000, stale=list(stale))))
         return hello
 
     def send(self, type_, body=b""):
@@ -235,8 +238,8 @@ def still_works(broker):
         if type_ is MessageType.WORKER_HELLO:
             broker.session += 1
             broker.number = 0
-            broker.send(MessageType.WORKER_WELCOME, write(wire.WorkerWelcome(session=broker.session, epoch=4, heartbeat_ms=50,
-                                                                             visibility_timeout_ms=6000)))
+            broker.send(MessageType.WORKER_WELCOME, write(wire.WorkerWelcome(
+                session=broker.session, epoch=4, heartbeat_ms=HEARTBEAT_MS, visibility_timeout_ms=6000)))
             lease += 1
             broker.tasks(task(lease))
         elif type_ is MessageType.RELEASE and lease in [ref.lease_id for ref in message.leases]:
