@@ -80,15 +80,24 @@ bool Connection::Fill(int64_t deadline_ms) {
     if (got > 0) return true;
     const bool again = got < 0 && (errno == EAGAIN || errno == EINTR);
     // The peer may wait for what is written, such as "100 Continue", before it sends more.
-    if (!again || !Flush() || !Await(POLLIN, deadline_ms)) {
+    ended_ = !again || !Flush();
+    if (ended_ || !Await(POLLIN, deadline_ms)) {
       in_.clear();
       return false;
     }
   }
 }
 
-bool Connection::AwaitRequest(int64_t idle_ms) {
-  return taken_ < in_.size() || Fill(MonoMs() + idle_ms);
+bool Connection::AwaitRequest(int64_t idle_ms, int64_t crowded_ms,
+                              const std::function<bool()>& crowded) {
+  if (taken_ < in_.size()) return true;
+  const int64_t begun_ms = MonoMs();
+  for (int64_t waited_ms = 0; waited_ms < idle_ms; waited_ms = MonoMs() - begun_ms) {
+    if (Fill(begun_ms + std::min(waited_ms + kLookMs, idle_ms))) return true;
+    if (ended_ || stop_.load(std::memory_order_relaxed)) return false;
+    if (MonoMs() - begun_ms >= crowded_ms && crowded()) return false;
+  }
+  return false;
 }
 
 std::optional<std::string> Connection::ReadHead(int64_t request_ms) {

@@ -10,6 +10,7 @@
 #include <httplib.h>
 
 #include <atomic>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -24,8 +25,9 @@ class Connection final : public httplib::Stream {
   Connection(socket_t socket, int64_t write_ms, const std::atomic<bool>& stop);
   ~Connection() override;
 
-  // Waits for the first byte of a request. False: the peer has gone, `idle_ms` have passed, or `stop`.
-  bool AwaitRequest(int64_t idle_ms);
+  // Waits for the first byte of a request. False: the peer has gone, `stop`, `idle_ms` have passed, or
+  // `crowded_ms` and `crowded` says that this thread is wanted for others; it is asked now and then.
+  bool AwaitRequest(int64_t idle_ms, int64_t crowded_ms, const std::function<bool()>& crowded);
   // Reads up to and with the empty line, within `request_ms` from now, which is also the time that ReadBody
   // has. The lines without the empty one; nullopt: not whole in time, or longer than kMaxHeadBytes (see
   // head_too_long()).
@@ -67,6 +69,7 @@ class Connection final : public httplib::Stream {
   int64_t deadline_ms_ = 0;
   bool head_too_long_ = false;
   bool broken_ = false;
+  bool ended_ = false;  // nothing more will be received
   bool drain_ = false;
 };
 

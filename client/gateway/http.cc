@@ -13,7 +13,8 @@
 namespace zsched::gateway {
 namespace {
 
-// Seconds that one who met a full queue, or no broker, is asked to wait.
+// Seconds that one who met a full queue, or no broker, is asked to wait. A broker asks for 0.1 to 1 s; the header
+// counts whole ones.
 constexpr int kRetryAfterSeconds = 1;
 
 // A message may quote what was sent; whoever sent it has it.

@@ -33,6 +33,8 @@ constexpr int64_t kStreamLookMs = 100;
 constexpr int kBacklog = 512;
 // How soon the listener hears that the gateway ends, and tries again after an error of accept().
 constexpr int kAcceptLookMs = 100;
+// A connection without a request may stay so long when few are left.
+constexpr int64_t kCrowdedIdleMs = 1000;
 // Bodies larger than this share max_bodies_bytes.
 constexpr uint64_t kSmallBodyBytes = 64 << 10;
 
@@ -121,6 +123,10 @@ class ConnectionThreads {
   size_t idle_ = 0;  // threads that wait, or are about to
   bool stop_ = false;
 };
+
+// Connections that those without a request leave free for others: clients that keep theirs open, or say nothing,
+// do not shut out the probes of an orchestrator, which would end the gateway for it.
+size_t Reserve(size_t max_connections) { return std::max(max_connections / 8, size_t{1}); }
 
 // A part of the bytes that bodies in work may have together.
 class BodyShare {
@@ -297,11 +303,18 @@ class HttpServer::Impl final : public httplib::Server {
   }
 
   void ServeConnection(int fd) {
-    Connection connection(fd, options_.write_ms, stop_);
-    bool open = true;
-    for (int left = kMaxRequests; open && left > 0 && connection.AwaitRequest(options_.idle_ms);
-         --left)
-      open = ServeRequest(connection, left == 1);
+    connections_.fetch_add(1);
+    {
+      Connection connection(fd, options_.write_ms, stop_);
+      const auto crowded = [this] {
+        return connections_ > options_.max_connections - Reserve(options_.max_connections);
+      };
+      bool open = true;
+      for (int left = kMaxRequests; open && left > 0; --left)
+        open = connection.AwaitRequest(options_.idle_ms, kCrowdedIdleMs, crowded) &&
+               ServeRequest(connection, left == 1);
+    }
+    connections_.fetch_sub(1);
   }
 
   // False: the connection ends.
@@ -386,6 +399,7 @@ class HttpServer::Impl final : public httplib::Server {
   const Serve serve_;
   HostPort address_;
   ConnectionThreads threads_;
+  std::atomic<size_t> connections_{0};  // that are served
   std::atomic<int64_t> bodies_left_;
   std::atomic<bool> stop_{false};
   int listening_ = -1;

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """What no client sends on purpose: the gateway answers with an error or closes, and serves the next one."""
+import contextlib
 import gzip
 import random
 import socket
@@ -247,6 +248,43 @@ class HostileTest(unittest.TestCase):
                     data[place:place] = bytes(rng.randrange(256) for _ in range(rng.randrange(1, 9)))
             status = self.status(bytes(data))
             self.assertNotIn(status, (500, 502), (seed, bytes(data)))
+
+
+class CrowdedTest(unittest.TestCase):
+    MOST = 16
+
+    def test_connections_that_ask_nothing_give_way(self):
+        """Long before they are idle for too long: some have asked once, others never."""
+        with rest.Cluster(worker=None, gateway=("--http-connections", str(self.MOST))) as cluster:
+            host, port = cluster.http.rsplit(":", 1)
+            # One place is the cluster's own client's; some of these are refused at once.
+            held = [socket.create_connection((host, int(port)), timeout=rest.DEADLINE_SECONDS) for _ in range(2 * self.MOST)]
+            try:
+                for connection in held[::2]:
+                    connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+                def probed():
+                    with contextlib.closing(rest.Api(cluster.http)) as api:
+                        return api.get("/livez", check=False).status == 200
+                rest.until("a probe gets through", probed)
+                # No more than had to: a connection that stays open says nothing.
+                time.sleep(2)
+                self.assertGreaterEqual(sum(self.is_open(connection) for connection in held), self.MOST // 2)
+            finally:
+                for connection in held:
+                    connection.close()
+
+    @staticmethod
+    def is_open(connection):
+        connection.setblocking(False)
+        try:
+            while connection.recv(4096):
+                pass
+            return False
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
 
 if __name__ == "__main__":
