@@ -84,8 +84,9 @@ class EventStream {
     query_.events.limit = kMaxEventLimit;
   }
 
+  // Figures come behind a look at the log: who has seen the first ones hears of all that is done from then on.
   void Run() {
-    while (SendStats() && SendEvents()) {
+    while (SendEvents() && SendStats()) {
     }
   }
 

@@ -304,17 +304,25 @@ class HttpServer::Impl final : public httplib::Server {
 
   void ServeConnection(int fd) {
     connections_.fetch_add(1);
+    bool counted = true;
     {
       Connection connection(fd, options_.write_ms, stop_);
-      const auto crowded = [this] {
-        return connections_ > options_.max_connections - Reserve(options_.max_connections);
-      };
+      const auto gives_way = [&] { return !(counted = !IsTooMany()); };
       bool open = true;
       for (int left = kMaxRequests; open && left > 0; --left)
-        open = connection.AwaitRequest(options_.idle_ms, kCrowdedIdleMs, crowded) &&
+        open = connection.AwaitRequest(options_.idle_ms, kCrowdedIdleMs, gives_way) &&
                ServeRequest(connection, left == 1);
     }
-    connections_.fetch_sub(1);
+    if (counted) connections_.fetch_sub(1);
+  }
+
+  // True for as many as there are too many: each is no longer counted then, and ends.
+  bool IsTooMany() {
+    const size_t most = options_.max_connections - Reserve(options_.max_connections);
+    size_t now = connections_.load();
+    while (now > most)
+      if (connections_.compare_exchange_weak(now, now - 1)) return true;
+    return false;
   }
 
   // False: the connection ends.
