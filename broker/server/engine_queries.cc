@@ -35,6 +35,7 @@ bool Engine::OnList(SessionId from, const FrameView& frame) {
   query.cursor = list->cursor();
   query.brief = list->brief();
   query.descending = list->descending();
+  query.omit_bodies = list->omit_bodies();
   // What waits is kept small, and nothing has such names.
   if (std::max(query.queue.size(), query.type.size()) > kMaxNameBytes ||
       query.label_key.size() > kMaxLabelKeyBytes || query.label_value.size() > kMaxLabelValueBytes)
@@ -73,6 +74,7 @@ bool Engine::OnDeadList(SessionId from, const FrameView& frame, Now now) {
   if (list->before() != 0) query.before_letter = list->before();
   query.limit = list->limit() == 0 ? static_cast<uint32_t>(kDefaultListLimit) : list->limit();
   query.cursor = list->cursor();
+  query.omit_bodies = list->omit_bodies();
   if (query.view > wire::DeadView::MAX)
     RefuseQuery(query, ErrorCode::kInvalidArgument, "this view of dead letters is unknown");
   else if (std::max(query.queue.size(), query.type.size()) > kMaxNameBytes ||

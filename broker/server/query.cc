@@ -54,9 +54,10 @@ absl::StatusOr<DeadRow> ReadDead(uint64_t letter, std::string_view bytes) {
 }
 
 Offset<wire::TaskInfo> BuildInfo(FlatBufferBuilder& b, const TaskRows& rows, std::string_view queue,
-                                 std::string_view type) {
+                                 std::string_view type, bool omit_bodies) {
   auto queue_name = Str(b, queue), type_name = Str(b, type), worker = Str(b, rows.worker);
-  auto payload = Bytes(b, rows.spec.payload);
+  Offset<flatbuffers::Vector<uint8_t>> payload;
+  if (!omit_bodies) payload = Bytes(b, rows.spec.payload);
   auto content_type = Str(b, rows.spec.content_type);
   Offset<flatbuffers::Vector<uint8_t>> result;
   Offset<flatbuffers::String> result_type, error_message;
@@ -65,7 +66,7 @@ Offset<wire::TaskInfo> BuildInfo(FlatBufferBuilder& b, const TaskRows& rows, std
   if (succeeded) error = 0;  // what is left of an earlier attempt
   if (succeeded) {
     bool has_row = rows.outcome && rows.outcome->head.error_code == 0;
-    result = Bytes(b, has_row ? rows.outcome->body : std::string_view());
+    if (!omit_bodies) result = Bytes(b, has_row ? rows.outcome->body : std::string_view());
     if (has_row) result_type = Str(b, rows.outcome->content_type);
   } else if (error != 0) {
     error_message = Str(b, rows.outcome->body);
@@ -176,7 +177,7 @@ absl::Status QueryRunner::Get(JournalView& view, const Query& query, QueryReply&
     rows.task = *task;
     ZS_RETURN_IF_ERROR(ReadRows(view, id, rows));
     ZS_ASSIGN_OR_RETURN(const LaneName* name, NameOfLane(view, task->lane));
-    infos.push_back(BuildInfo(b, rows, name->queue, name->type));
+    infos.push_back(BuildInfo(b, rows, name->queue, name->type, /*omit_bodies=*/false));
   }
   auto tasks = b.CreateVector(infos);
   auto missing_ids = b.CreateVector(missing);
@@ -221,7 +222,7 @@ absl::Status QueryRunner::List(JournalView& view, const Query& query, QueryReply
     if (!inner.ok()) return false;
     if (!query.label_key.empty() && !HasLabel(rows.spec, query.label_key, query.label_value))
       return true;
-    infos.push_back(BuildInfo(b, rows, (*name)->queue, (*name)->type));
+    infos.push_back(BuildInfo(b, rows, (*name)->queue, (*name)->type, query.omit_bodies));
     return true;
   };
   if (query.descending) {
@@ -306,7 +307,7 @@ class DeadAnswer {
            builder_.GetSize() >= kBatchTargetBytes;
   }
   void AddTask(const TaskRows& rows, std::string_view queue, std::string_view type) {
-    infos_.push_back(BuildInfo(builder_, rows, queue, type));
+    infos_.push_back(BuildInfo(builder_, rows, queue, type, query_.omit_bodies));
   }
   void AddLetter(uint64_t letter, uint64_t task) { letters_.emplace_back(letter, task); }
   void AddToGroup(const DeadRow& row) {

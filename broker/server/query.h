@@ -58,6 +58,7 @@ struct Query {
   uint32_t limit = 0;
   bool brief = false;
   bool descending = false;
+  bool omit_bodies = false;  // kList, kDead
   uint64_t cursor = 0;   // kFinished: key to read from; kLogs: offset; kEvents: LSN to begin behind
   uint16_t attempt = 0;  // kLogs; 0: the last
   // kEvents

@@ -108,7 +108,8 @@ int List(const Context& context, const ListFlags& flags) {
   if (!client.ok()) return context.Fail(client.status());
   ItemStream stream(context.form(), "tasks");
   DeadTable table(context);
-  DeadQuery query{.filter = *filter, .cursor = flags.cursor};
+  const bool whole = context.form() == Form::kJson || context.form() == Form::kJsonl;
+  DeadQuery query{.filter = *filter, .cursor = flags.cursor, .omit_bodies = !whole};
   uint64_t left = flags.limit == 0 ? UINT64_MAX : flags.limit;
   absl::Status failure;
   do {
@@ -117,7 +118,7 @@ int List(const Context& context, const ListFlags& flags) {
     failure = page.status();
     if (!failure.ok()) break;
     for (const TaskInfo& task : page->tasks) {
-      stream.Add(context.form() == Form::kTable ? "" : TaskJson(task), ToString(task.id));
+      stream.Add(whole ? TaskJson(task) : "", ToString(task.id));
       if (context.form() == Form::kTable) table.Add(task);
     }
     left -= page->tasks.size();

@@ -146,6 +146,7 @@ int List(const Context& context, const ListFlags& flags) {
   absl::StatusOr<std::unique_ptr<Client>> client = context.Connect();
   if (!client.ok()) return context.Fail(client.status());
   TaskWriter writer(context);
+  query->omit_bodies = context.form() == Form::kId;
   TaskLister lister = (*client)->ListTasks(*query);
   for (TaskInfo task; lister.Next(&task);) writer.Add(task);
   std::string cursor = lister.cursor() ? ToString(lister.cursor()) : "";

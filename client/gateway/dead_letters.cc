@@ -46,11 +46,13 @@ Reply List(const Backend& backend, const Request& request) {
   dead.filter = ReadFilter(query);
   dead.limit = query.Number("limit", kDefaultListLimit, 1, kMaxListLimit);
   dead.cursor = query.Number("cursor", 0, 0, UINT64_MAX);
+  dead.omit_bodies = query.Switch("omit_bodies");
   if (const absl::Status bad = query.Finish(); !bad.ok()) return ProblemReply(bad, request);
   const absl::StatusOr<DeadPage> page = backend.client.DeadLetters(dead);
   if (!page.ok()) return ProblemReply(page.status(), request);
   std::vector<std::string> tasks;
-  for (const TaskInfo& task : page->tasks) tasks.push_back(TaskJson(task));
+  const Bodies bodies = dead.omit_bodies ? Bodies::kOmitted : Bodies::kThere;
+  for (const TaskInfo& task : page->tasks) tasks.push_back(TaskJson(task, bodies));
   const std::string next =
       page->next_cursor == 0 ? "null" : absl::StrCat("\"", page->next_cursor, "\"");
   return JsonReply(200,
@@ -196,6 +198,7 @@ void AddDeadRoutes(std::vector<Route>& routes) {
   paged.push_back({"limit", "Tasks in one page",
                    R"({"type":"integer","minimum":1,"maximum":1000,"default":100})"});
   paged.push_back({"cursor", "next_cursor of the page before"});
+  paged.push_back(kOmitBodies);
   const std::vector<ReplyDoc> item = {{200, "It was done", "Item"}};
   routes.insert(routes.end(),
                 {{Method::kGet,

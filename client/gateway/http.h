@@ -121,6 +121,10 @@ struct ParameterDoc {
   std::string_view schema = R"({"type":"string"})";
   bool required = false;
 };
+// Of the routes that list tasks.
+inline constexpr ParameterDoc kOmitBodies = {
+    "omit_bodies", "Without payloads and results, which may be a megabyte each",
+    R"({"type":"boolean","default":false})"};
 struct ReplyDoc {
   int status;
   std::string_view what;

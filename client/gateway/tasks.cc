@@ -192,6 +192,7 @@ absl::StatusOr<ListQuery> ReadListQuery(const Request& request) {
   if (!order.empty() && order != "asc" && order != "desc")
     query.Refuse("order", "is neither asc nor desc");
   list.limit = query.Number("limit", kDefaultListLimit, 1, kMaxListLimit);
+  list.omit_bodies = query.Switch("omit_bodies");
   const size_t equals = label.find('=');
   if (!label.empty() && (equals == 0 || equals == std::string::npos))
     query.Refuse("label", "is not KEY=VALUE");
@@ -213,8 +214,9 @@ Reply List(const Backend& backend, const Request& request) {
   if (!list.ok()) return ProblemReply(list.status(), request);
   const absl::StatusOr<ListPageResult> page = backend.client.ListPage(*list);
   if (!page.ok()) return ProblemReply(page.status(), request);
+  const Bodies bodies = list->omit_bodies ? Bodies::kOmitted : Bodies::kThere;
   std::vector<std::string> tasks;
-  for (const TaskInfo& task : page->tasks) tasks.push_back(TaskJson(task));
+  for (const TaskInfo& task : page->tasks) tasks.push_back(TaskJson(task, bodies));
   return JsonReply(
       200, absl::StrCat("{\"tasks\":", JsonList(tasks), ",\"next_cursor\":",
                         page->next_cursor ? Quote(ToString(page->next_cursor)) : "null", "}"));
@@ -293,7 +295,8 @@ void AddTaskRoutes(std::vector<Route>& routes) {
       {"limit", "Tasks in one page",
        R"({"type":"integer","minimum":1,"maximum":1000,"default":100})"},
       {"cursor", "next_cursor of the page before, of the same order"},
-      {"order", "By rising id, or the newest first", R"({"enum":["asc","desc"],"default":"asc"})"}};
+      {"order", "By rising id, or the newest first", R"({"enum":["asc","desc"],"default":"asc"})"},
+      kOmitBodies};
   routes.insert(
       routes.end(),
       {{Method::kPost,

@@ -175,7 +175,7 @@ std::string DeadGroupJson(const DeadGroup& group) {
 }
 
 // Appended by hand: a document tree costs 20 µs a task, which a stream of a million results feels.
-std::string TaskJson(const TaskInfo& task) {
+std::string TaskJson(const TaskInfo& task, Bodies bodies) {
   ObjectWriter json;
   json.Text("id", ToString(task.id));
   json.Text("queue", task.queue);
@@ -190,9 +190,10 @@ std::string TaskJson(const TaskInfo& task) {
   json.Time("started_at", task.started_at_ms);
   json.Time("finished_at", task.finished_at_ms);
   json.TextOrNull("worker", task.worker);
-  json.Bytes("payload", task.payload);
+  if (bodies == Bodies::kThere) json.Bytes("payload", task.payload);
   json.TextOrNull("content_type", task.content_type);
-  task.result.empty() ? json.Raw("result", "null") : json.Bytes("result", task.result);
+  if (bodies == Bodies::kThere)
+    task.result.empty() ? json.Raw("result", "null") : json.Bytes("result", task.result);
   json.TextOrNull("result_content_type", task.result_content_type);
   task.error == ErrorCode::kOk
       ? json.Raw("error", "null")

@@ -17,7 +17,9 @@
 
 namespace zsched {
 
-std::string TaskJson(const TaskInfo& task);
+// Payload and result may be left out: by a list that did not ask for them.
+enum class Bodies { kThere, kOmitted };
+std::string TaskJson(const TaskInfo& task, Bodies bodies = Bodies::kThere);
 // 16 hexadecimal digits, as --fingerprint takes them.
 std::string FingerprintText(uint64_t fingerprint);
 std::string DeadGroupJson(const DeadGroup& group);

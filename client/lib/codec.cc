@@ -556,11 +556,11 @@ std::string EncodeDeadList(uint64_t request, const DeadListSpec& list) {
   const auto queue = WriteOptional(&builder, list.filter.queue),
              type = WriteOptional(&builder, list.filter.type),
              error = WriteOptional(&builder, list.filter.error);
-  return Finish(
-      &builder,
-      wire::CreateDeadList(builder, request, list.view, queue, type, error, list.filter.fingerprint,
-                           static_cast<uint64_t>(std::max<int64_t>(list.filter.older_than_ms, 0)),
-                           list.before, static_cast<uint32_t>(list.limit), list.cursor));
+  return Finish(&builder,
+                wire::CreateDeadList(
+                    builder, request, list.view, queue, type, error, list.filter.fingerprint,
+                    static_cast<uint64_t>(std::max<int64_t>(list.filter.older_than_ms, 0)),
+                    list.before, static_cast<uint32_t>(list.limit), list.cursor, list.omit_bodies));
 }
 
 std::string EncodeCancel(uint64_t request, std::span<const TaskId> ids) {
@@ -582,7 +582,7 @@ std::string EncodeList(uint64_t request, const ListQuery& query) {
   }
   return Finish(&builder, wire::CreateList(builder, request, queue, type, states, label,
                                            static_cast<uint32_t>(query.limit), query.cursor.value(),
-                                           query.brief, query.descending));
+                                           query.brief, query.descending, query.omit_bodies));
 }
 
 std::string EncodeEvents(uint64_t request, const EventQuery& query) {

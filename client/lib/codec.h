@@ -53,6 +53,7 @@ struct DeadListSpec {
   uint64_t before = 0;  // letters below it; 0: all
   size_t limit = 0;
   uint64_t cursor = 0;
+  bool omit_bodies = false;
 };
 std::string EncodeDeadList(uint64_t request, const DeadListSpec& list);
 std::string EncodeCancel(uint64_t request, std::span<const TaskId> ids);

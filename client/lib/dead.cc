@@ -149,7 +149,8 @@ absl::StatusOr<DeadPage> Client::DeadLetters(const DeadQuery& query) {
       *core_, {.view = wire::DeadView::kTasks,
                .filter = query.filter,
                .limit = query.limit == 0 ? kDefaultListLimit : std::min(query.limit, kMaxListLimit),
-               .cursor = query.cursor});
+               .cursor = query.cursor,
+               .omit_bodies = query.omit_bodies});
   ZS_RETURN_IF_ERROR(walk.Next([&](const wire::DeadLetters& answer) {
     page.next_cursor = answer.next_cursor();
     if (answer.tasks() == nullptr) return;

@@ -90,7 +90,8 @@ export const api = {
   stats: (signal) => get('stats', {}, signal),
   health: (signal) => get('../../health', {}, signal),
 
-  tasks: (query, signal) => get('tasks', query, signal),
+  // Lists show neither payloads nor results, which may be a megabyte each.
+  tasks: (query, signal) => get('tasks', {...query, omit_bodies: true}, signal),
   task: (id, signal) => get(`tasks/${e(id)}`, {}, signal),
   history: (id, signal) => get(`tasks/${e(id)}/history`, {}, signal),
   explain: (id, signal) => get(`tasks/${e(id)}/explain`, {}, signal),
@@ -106,7 +107,7 @@ export const api = {
   purgeQueue: (name) => post(`queues/${e(name)}/purge`),
 
   deadGroups: (query, signal) => get('dlq/groups', query, signal),
-  dead: (query, signal) => get('dlq', query, signal),
+  dead: (query, signal) => get('dlq', {...query, omit_bodies: true}, signal),
   retryDead: (body, signal) => post('dlq/retry', body, signal),
   deleteDead: (body, signal) => post('dlq/delete', body, signal),
 

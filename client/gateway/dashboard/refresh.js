@@ -6,7 +6,7 @@ import {live} from './live.js';
  * a second.
  */
 const MIN_MS = 1000;
-/** A page that takes long to load, as tasks with large payloads do, rests so many times as long. */
+/** A page that takes long to load, from a busy broker or far away, rests so many times as long. */
 const REST_FACTOR = 4;
 /** But no longer than this: a request that had to wait for a broker was slow for another reason. */
 const MAX_REST_MS = 5000;

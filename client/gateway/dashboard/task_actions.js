@@ -10,8 +10,8 @@ import {idLink} from './ui.js';
 /** Refusals that are named one by one; of more, their number is told. */
 const NAMED_REFUSALS = 5;
 
-/** What a row of a list shows of a task; payloads of a megabyte are not compared each second. */
-export const seenOf = ({payload, result, ...shown}) => JSON.stringify(shown);
+/** What a row of a list shows of a task: it is drawn anew when this changes. */
+export const seenOf = (task) => JSON.stringify(task);
 
 /** @param {Array<{id, code, message}>} items */
 export function tellItems(items, done) {

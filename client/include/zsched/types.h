@@ -298,6 +298,8 @@ struct ListQuery {
   bool brief = false;
   // The newest first. A cursor is good for the order in which it was made.
   bool descending = false;
+  // Without payloads and results, which may be a megabyte each; both are empty then.
+  bool omit_bodies = false;
 };
 
 struct ListPageResult {
@@ -317,8 +319,9 @@ struct DeadFilter {
 
 struct DeadQuery {
   DeadFilter filter{};
-  size_t limit = 0;     // at most kMaxListLimit; 0: kDefaultListLimit
-  uint64_t cursor = 0;  // as the last page said; 0: from the oldest
+  size_t limit = 0;          // at most kMaxListLimit; 0: kDefaultListLimit
+  uint64_t cursor = 0;       // as the last page said; 0: from the oldest
+  bool omit_bodies = false;  // as ListQuery's
 };
 
 struct DeadPage {

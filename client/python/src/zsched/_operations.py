@@ -87,13 +87,15 @@ class ListQuery(NamedTuple):
     label: tuple[str, str] | None = None
     brief: bool = False
     newest_first: bool = False
+    omit_bodies: bool = False
 
     def to_wire(self, limit: int, cursor: int) -> wire.List:
         """One page of it."""
         label = convert.labels_to_wire(dict([self.label]))[0] if self.label is not None else None
         states = sum(1 << convert.choice(TaskState, state, "states") for state in set(self.states))
         return wire.List(queue=convert.text(self.queue, "queue"), type=convert.text(self.type, "type"), states=states,
-                         label=label, limit=limit, cursor=cursor, brief=self.brief, descending=bool(self.newest_first))
+                         label=label, limit=limit, cursor=cursor, brief=self.brief, descending=bool(self.newest_first),
+                         omit_bodies=bool(self.omit_bodies))
 
 
 def list_page(query: ListQuery, limit: int | None, cursor: int) -> Operation[tuple[list[TaskInfo], int]]:
@@ -198,12 +200,13 @@ class DeadFilter(NamedTuple):
     fingerprint: int = 0
     older_than: Duration | None = None
 
-    def to_wire(self, view: DeadView, limit: int) -> wire.DeadList:
+    def to_wire(self, view: DeadView, limit: int, omit_bodies: bool = False) -> wire.DeadList:
         """A walk over them, from its start."""
         return wire.DeadList(view=view, queue=convert.text(self.queue, "queue"), type=convert.text(self.type, "type"),
                              error=convert.text(self.error, "error"),
                              fingerprint=convert.integer(self.fingerprint, "fingerprint", _U64),
-                             older_than_ms=convert.milliseconds(self.older_than, "older_than", _U64), limit=limit)
+                             older_than_ms=convert.milliseconds(self.older_than, "older_than", _U64), limit=limit,
+                             omit_bodies=bool(omit_bodies))
 
 
 def dead_next(walk: wire.DeadList) -> Operation[tuple[wire.DeadLetters, wire.DeadList | None]]:

@@ -224,9 +224,9 @@ class AsyncClient(BaseClient):
 
     async def list(self, *, queue: str | None = None, type: str | None = None, states: Iterable[TaskState] = (),
                    label: tuple[str, str] | None = None, limit: int | None = None,
-                   newest_first: bool = False) -> AsyncIterator[TaskInfo]:
+                   newest_first: bool = False, omit_bodies: bool = False) -> AsyncIterator[TaskInfo]:
         """As Client.list."""
-        query = ListQuery(queue, type, tuple(states), label, newest_first=newest_first)
+        query = ListQuery(queue, type, tuple(states), label, newest_first=newest_first, omit_bodies=omit_bodies)
         cursor, left = 0, limit
         while left is None or left > 0:
             page, cursor = await self._run(operations.list_page(query, left, cursor))

@@ -263,10 +263,11 @@ class Client(BaseClient):
         return self._run(operations.get_one(id))
 
     def list(self, *, queue: str | None = None, type: str | None = None, states: Iterable[TaskState] = (),
-             label: tuple[str, str] | None = None, limit: int | None = None, newest_first: bool = False) -> Iterator[TaskInfo]:
-        """The tasks that match, by rising id, or with `newest_first` by falling id, up to `limit`. Asks for pages as they are
-        needed."""
-        query = ListQuery(queue, type, tuple(states), label, newest_first=newest_first)
+             label: tuple[str, str] | None = None, limit: int | None = None, newest_first: bool = False,
+             omit_bodies: bool = False) -> Iterator[TaskInfo]:
+        """The tasks that match, by rising id, or with `newest_first` by falling id, up to `limit`. With `omit_bodies` without
+        payloads and results, which may be a megabyte each. Asks for pages as they are needed."""
+        query = ListQuery(queue, type, tuple(states), label, newest_first=newest_first, omit_bodies=omit_bodies)
         cursor, left = 0, limit
         while left is None or left > 0:
             page, cursor = self._run(operations.list_page(query, left, cursor))

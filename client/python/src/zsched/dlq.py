@@ -33,10 +33,11 @@ class DeadLetters:
         self._run = run
 
     def list(self, *, queue: str | None = None, type: str | None = None, error: str | None = None, fingerprint: int = 0,
-             older_than: Duration | None = None, limit: int | None = None) -> Iterator[TaskInfo]:
-        """The dead tasks that match, the oldest death first; those that were there when it began."""
+             older_than: Duration | None = None, limit: int | None = None, omit_bodies: bool = False) -> Iterator[TaskInfo]:
+        """The dead tasks that match, the oldest death first; those that were there when it began. With `omit_bodies` without
+        their payloads."""
         walk: wire.DeadList | None = DeadFilter(queue, type, error, fingerprint, older_than).to_wire(
-            DeadView.TASKS, DEFAULT_LIST_LIMIT)
+            DeadView.TASKS, DEFAULT_LIST_LIMIT, omit_bodies)
         left = limit
         while walk is not None and (left is None or left > 0):
             page, walk = self._run(operations.dead_page(walk))
@@ -81,10 +82,10 @@ class AsyncDeadLetters:
 
     async def list(self, *, queue: str | None = None, type: str | None = None, error: str | None = None,
                    fingerprint: int = 0, older_than: Duration | None = None,
-                   limit: int | None = None) -> AsyncIterator[TaskInfo]:
+                   limit: int | None = None, omit_bodies: bool = False) -> AsyncIterator[TaskInfo]:
         """As DeadLetters.list."""
         walk: wire.DeadList | None = DeadFilter(queue, type, error, fingerprint, older_than).to_wire(
-            DeadView.TASKS, DEFAULT_LIST_LIMIT)
+            DeadView.TASKS, DEFAULT_LIST_LIMIT, omit_bodies)
         left = limit
         while walk is not None and (left is None or left > 0):
             page, walk = await self._run(operations.dead_page(walk))

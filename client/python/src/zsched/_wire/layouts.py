@@ -44,7 +44,8 @@ define_table(wire.DeadLetters, (Field("request", U64, 0), Field("tasks", TABLES,
     Field("next_cursor", U64, 0), Field("next_letter", U64, 0),))
 define_table(wire.DeadList, (Field("request", U64, 0), Field("view", U8, 0), Field("queue", STRING, None),
     Field("type", STRING, None), Field("error", STRING, None), Field("fingerprint", U64, 0),
-    Field("older_than_ms", U64, 0), Field("before", U64, 0), Field("limit", U32, 0), Field("cursor", U64, 0),))
+    Field("older_than_ms", U64, 0), Field("before", U64, 0), Field("limit", U32, 0), Field("cursor", U64, 0),
+    Field("omit_bodies", BOOL, False),))
 define_table(wire.Discover, ())
 define_table(wire.Drain, ())
 define_table(wire.Error, (Field("code", U16, 0), Field("message", STRING, None), Field("retry_after_ms", U32, 0),
@@ -79,7 +80,7 @@ define_table(wire.ItemResult, (Field("id", U64, 0), Field("code", U16, 0), Field
 define_table(wire.Label, (Field("key", STRING, "", required=True), Field("value", STRING, "", required=True),))
 define_table(wire.List, (Field("request", U64, 0), Field("queue", STRING, None), Field("type", STRING, None),
     Field("states", U32, 0), Field("label", TABLE, None, wire.Label), Field("limit", U32, 0), Field("cursor", U64, 0),
-    Field("brief", BOOL, False), Field("descending", BOOL, False),))
+    Field("brief", BOOL, False), Field("descending", BOOL, False), Field("omit_bodies", BOOL, False),))
 define_table(wire.LogPage, (Field("offset", U64, 0), Field("runs", STRUCTS, (), wire.OutputRun),
     Field("bytes", BYTES, None),))
 define_table(wire.LogPages, (Field("request", U64, 0), Field("id", U64, 0), Field("found", BOOL, False),

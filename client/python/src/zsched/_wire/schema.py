@@ -116,6 +116,7 @@ class DeadList(NamedTuple):
     before: int = 0
     limit: int = 0
     cursor: int = 0
+    omit_bodies: bool = False
 
 class Discover(NamedTuple):
     pass
@@ -248,6 +249,7 @@ class List(NamedTuple):
     cursor: int = 0
     brief: bool = False
     descending: bool = False
+    omit_bodies: bool = False
 
 class LogPage(NamedTuple):
     offset: int = 0
