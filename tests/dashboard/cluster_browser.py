@@ -8,19 +8,19 @@
 """
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -32,7 +32,7 @@ import processes  # noqa: E402
 
 BIN = pathlib.Path(os.environ.get("ZSCHED_BIN", ROOT / "build/release/bin")).resolve()
 ARTEFACTS = pathlib.Path(os.environ.get("ZSCHED_ARTEFACTS", ROOT / "build/artefacts/dashboard")).resolve()
-WAIT_SECONDS = 30
+WAIT_SECONDS = 90
 LOOK_SECONDS = 0.05
 
 # Chromium without what it does by itself on a desktop: no request of its own leaves this machine.
@@ -56,20 +56,22 @@ WATCH_POLICY = """addEventListener('securitypolicyviolation', (event) => {
 });"""
 
 
-def free_ports(count):
-    """The first of `count` ports in a row that are free on loopback."""
-    for _ in range(1000):
-        with contextlib.ExitStack() as stack:
-            first = stack.enter_context(socket.socket())
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
+# Ways in which the page may change between a look and a touch.
+CHANGED = (StaleElementReferenceException, ElementClickInterceptedException, IndexError, OSError)
+
+
+def steady(read):
+    """Reads again when the page changed under it."""
+
+    @functools.wraps(read)
+    def again(*arguments):
+        while True:
             try:
-                for offset in range(1, count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port + offset))
-            except (OSError, OverflowError):
-                continue
-            return port
-    raise RuntimeError(f"no {count} free ports in a row")
+                return read(*arguments)
+            except StaleElementReferenceException:
+                pass
+
+    return again
 
 
 def until(condition, what, seconds=WAIT_SECONDS):
@@ -78,7 +80,7 @@ def until(condition, what, seconds=WAIT_SECONDS):
     while True:
         try:
             found = condition()
-        except (StaleElementReferenceException, IndexError, OSError):
+        except CHANGED:
             found = None
         if found:
             return found
@@ -100,7 +102,7 @@ class Site:
         try:
             self.directory = self.stack.enter_context(processes.scratch_directory())
             self.ports = {
-                name: free_ports(3) for name in (("primary", "backup", "witness") if self.pair else ("primary",))
+                name: processes.free_ports(3) for name in (("primary", "backup", "witness") if self.pair else ("primary",))
             }
             self.brokers = ",".join(f"127.0.0.1:{port}" for name, port in self.ports.items() if name != "witness")
             for name in ("witness", "primary", "backup") if self.pair else ("primary",):
@@ -110,7 +112,7 @@ class Site:
                 until(lambda: "standby" in self.ctl("cluster", "status"), "there is a standby")
             if self.worker_flags:
                 self.start("worker", "zsched-worker", "--brokers", self.brokers, *self.worker_flags)
-            self.port = free_ports(1)
+            self.port = processes.free_ports(1)
             self.url = f"http://127.0.0.1:{self.port}"
             self.start_gateway()
             return self
@@ -248,26 +250,26 @@ class Browser:
     def one(self, css):
         return self.until(lambda: self.all(css), f"there is {css}")[0]
 
+    @steady
     def text(self, css):
         found = self.all(css)
         return found[0].text if found else ""
 
+    @steady
     def texts(self, css):
         return [element.text for element in self.all(css)]
 
     def button(self, text, inside="body"):
         """Clicks the button of this text, or of this accessible name, once it is there and on."""
 
-        def find():
-            return [
-                element
-                for element in self.all(f"{inside} button, {inside} a.button")
-                if text in (element.text, element.get_attribute("aria-label"))
-                and element.is_displayed()
-                and element.is_enabled()
-            ]
+        def press():
+            for element in self.all(f"{inside} button, {inside} a.button"):
+                if text in (element.text, element.get_attribute("aria-label")) and element.is_displayed() and element.is_enabled():
+                    element.click()
+                    return True
+            return False
 
-        self.until(find, f"there is a button “{text}”")[0].click()
+        self.until(press, f"there is a button “{text}”")
 
     def fill(self, name, text, inside="dialog"):
         field = self.one(f"{inside} [name={name}]")
@@ -277,6 +279,7 @@ class Browser:
     def keys(self, *keys):
         self.driver.switch_to.active_element.send_keys(*keys)
 
+    @steady
     def focused(self):
         """What has the keyboard: its accessible name, or its text."""
         element = self.driver.switch_to.active_element

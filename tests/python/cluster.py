@@ -5,15 +5,16 @@ A deadline only bounds how long a broken program can hold up the tests; no test 
 import os
 import pathlib
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from ports import Ports  # noqa: E402
+
 PATIENCE = 90.0
 LOOK = 0.01
-PORTS_OF_A_BROKER = 4
-FIRST_PORT, LAST_PORT = 20_000, 32_000
 
 
 def await_(happened, what, patience=PATIENCE):
@@ -23,42 +24,6 @@ def await_(happened, what, patience=PATIENCE):
         assert time.monotonic() < deadline, f"{what} did not happen"
         time.sleep(LOOK)
     return found
-
-
-class Ports:
-    """Neighbouring free ports. A name in the kernel says that they are taken, to the C++ tests too."""
-
-    def __init__(self):
-        ranges = (LAST_PORT - FIRST_PORT) // PORTS_OF_A_BROKER
-        start = os.getpid() * 7919 % ranges
-        for index in range(ranges):
-            self.first = FIRST_PORT + PORTS_OF_A_BROKER * ((start + index) % ranges)
-            self._reservation = socket.socket(socket.AF_UNIX)
-            try:
-                self._reservation.bind(f"\0zsched-test-port-{self.first}")
-                if all(map(is_free, range(self.first, self.first + PORTS_OF_A_BROKER))):
-                    return
-            except OSError:
-                pass
-            self._reservation.close()
-        raise AssertionError("no free ports on 127.0.0.1")
-
-    @property
-    def address(self):
-        return f"127.0.0.1:{self.first}"
-
-    def release(self):
-        self._reservation.close()
-
-
-def is_free(port):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 class Cluster:
@@ -125,6 +90,10 @@ class Cluster:
         """Two brokers as one service; returns when the standby has everything that the active has."""
         for node, other in (("primary", "backup"), ("backup", "primary")):
             self.start_broker("--node", node, "--peer", self.address(other), *flags, node=node)
+        self.await_sync()
+
+    def await_sync(self):
+        """Until the standby may take over. To be asked right before a kill: a moment of waiting may drop a standby."""
         await_(lambda: sorted(map(self.role, ("primary", "backup"))) == ["kActiveSync", "kStandby"], "a pair in sync")
 
     def role(self, node):

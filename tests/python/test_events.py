@@ -262,15 +262,17 @@ def test_the_lives_of_tasks_are_told_in_order(client, queue):
 def test_a_reader_goes_on_from_any_place(client, queue):
     handles = client.submit_each("echo", [b"x"] * 50, queue=queue)
     client.wait(handles, TIMEOUT)
-    events = all_events(client, queue=queue)
-    assert len(events) == 150
+    # Of the kinds that are there once for each: a worker that is slow gives back what waits, and gets it again.
+    wanted = {"queue": queue, "kinds": [EventKind.SUBMITTED, EventKind.SUCCEEDED]}
+    events = all_events(client, **wanted)
+    assert len(events) == 100
     for event, following in zip(events[::10], events[1::10]):
         # By the value, and by its text.
         for after in (event.position, str(event.position)):
-            assert client.events(after, queue=queue, limit=1).events == (following,)
+            assert client.events(after, limit=1, **wanted).events == (following,)
     paged, after = [], EVENTS_FROM_START
     while not paged or not page.complete:
-        page = client.events(after, queue=queue, limit=7)
+        page = client.events(after, limit=7, **wanted)
         assert len(page.events) <= 7
         paged, after = paged + [*page.events], page.next
     assert paged == events
@@ -407,12 +409,13 @@ def test_events_are_awaited(cluster, queue):
         handles = await client.submit_each("echo", [b"x"] * 20, queue=queue)
         await client.gather(handles, TIMEOUT)
         seen = []
-        follower = client.follow_events(start, queue=queue)
+        wanted = {"queue": queue, "kinds": [EventKind.SUBMITTED, EventKind.SUCCEEDED]}
+        follower = client.follow_events(start, **wanted)
         async for event in follower:
             seen.append(event)
-            if len(seen) == 60:
+            if len(seen) == 40:
                 break
-        assert tuple(seen) == (await client.events(start, queue=queue)).events
+        assert tuple(seen) == (await client.events(start, **wanted)).events
         # A wait that is given up loses nothing.
         for _ in range(3):
             with pytest.raises(asyncio.TimeoutError):
@@ -483,6 +486,7 @@ def test_followers_miss_nothing_and_see_nothing_twice_when_the_active_is_killed(
             following = Following(cluster.brokers, 2 * count)
             handles = [client.submit("echo", "x") for _ in range(count)]
             await_(lambda: all(following.seen), "the first events")
+            cluster.await_sync()
             cluster.kill(cluster.active())
             # The first of these waits until the other one serves.
             handles += [client.submit("echo", "x") for _ in range(count)]
@@ -496,7 +500,7 @@ def test_followers_miss_nothing_and_see_nothing_twice_when_the_active_is_killed(
                     assert life.count(EventKind.SUBMITTED) == life.count(EventKind.SUCCEEDED) == 1
                 assert [event.count for event in seen if event.kind is EventKind.EPOCH] == sorted(
                     {event.count for event in seen if event.kind is EventKind.EPOCH})
-                assert sum(event.kind is EventKind.EPOCH for event in seen) == 2
+                assert sum(event.kind is EventKind.EPOCH for event in seen) >= 2
             # It is the log's own order, for all of them.
             told = all_events(client)
             assert all(told[:len(seen)] == seen for seen in following.seen)

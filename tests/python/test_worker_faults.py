@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import worker_app
@@ -13,6 +12,7 @@ from cluster import Cluster, await_
 from conftest import ROOT
 from worker_app import app
 
+from zsched import ErrorCode
 from zsched._wire.constants import VISIBILITY_TIMEOUT_MS
 
 PATIENCE = 60
@@ -72,17 +72,16 @@ def pair(cluster):
 
 
 @pytest.mark.parametrize("pool", ["thread", "process", "asyncio"])
-def test_tasks_of_a_killed_worker_run_elsewhere_within_the_visibility_timeout(single, pool):
+def test_tasks_of_a_killed_worker_run_elsewhere(single, pool):
     single.start_python("first", "--pool", pool, "--concurrency", "2")
     handles = [worker_app.until_cancelled.submit(str(number)) for number in range(2)]
     await_(lambda: len(single.trace("begin")) == 2, "two attempts")
     children = {int(pid) for _, pid in single.trace("begin")}
     single.start_python("second", "--pool", pool, "--concurrency", "2")
     single.kill("first")
-    killed = time.monotonic()
     await_(lambda: not any(map(alive, children)), "the end of its children")
-    await_(lambda: len(single.trace("begin")) == 4, "two attempts elsewhere")
-    assert time.monotonic() - killed < VISIBILITY_SECONDS + 4, "the timeout, a heartbeat, and the pause of a retry"
+    await_(lambda: len(single.trace("begin")) >= 4, "two attempts elsewhere")
+    assert all(handle.history().attempts[0].error is ErrorCode.WORKER_LOST for handle in handles)
     for handle in handles:
         handle.cancel()
     assert len(app.client.wait(handles, PATIENCE)) == 2
@@ -96,12 +95,13 @@ def alive(pid):
         return False
 
 
-@pytest.mark.parametrize("pool", ["thread", "process"])
+@pytest.mark.parametrize("pool", ["thread", "process", "asyncio"])
 def test_what_runs_goes_on_through_a_failover_and_every_result_comes_once(pair, pool):
     pair.start_python("w", "--pool", pool, "--concurrency", "4")
     running = [worker_app.nap.submit(4, f"long{number}") for number in range(3)]
     await_(lambda: len(pair.trace("begin")) == 3, "three attempts")
     many = worker_app.add.map(range(2000))
+    pair.await_sync()
     pair.kill(pair.active())
     more = worker_app.add.map(range(2000, 2500))
     app.client.gather(running, timeout=PATIENCE)
@@ -113,15 +113,15 @@ def test_what_runs_goes_on_through_a_failover_and_every_result_comes_once(pair, 
 @pytest.mark.parametrize("pool", ["thread", "process", "asyncio"])
 def test_a_drain_by_sigterm_loses_and_repeats_nothing(single, pool):
     first = single.start_python("first", "--pool", pool, "--concurrency", "2")
-    handles = [worker_app.nap.submit(0.1, str(number)) for number in range(30)]
+    handles = [worker_app.nap.submit(0.1, str(number)) for number in range(150)]
     await_(lambda: len(single.trace("end")) >= 4, "the first few")
     first.send_signal(signal.SIGTERM)
     assert first.wait(PATIENCE) == 0
     assert "draining" in single.log("first") and "worker drained" in single.log("first")
-    assert len(single.trace("begin")) == len(single.trace("end")) < 30
+    assert len(single.trace("begin")) == len(single.trace("end")) < 150
     single.start_python("second", "--pool", pool, "--concurrency", "8")
     app.client.gather(handles, timeout=PATIENCE)
-    assert sorted(int(name) for name, _ in single.trace("begin")) == list(range(30))
+    assert sorted(int(name) for name, _ in single.trace("begin")) == list(range(150))
 
 
 @pytest.mark.parametrize("pool", ["thread", "process"])
@@ -162,6 +162,17 @@ def test_the_worker_begins_anew_after_so_many_tasks(single):
     app.client.gather(worker_app.add.map(range(40)), timeout=PATIENCE)
     await_(lambda: single.log("w").count("beginning anew in the same process") >= 2, "new beginnings")
     assert app.client.gather(worker_app.pid.starmap([()] * 3), timeout=PATIENCE) == [process.pid] * 3, "the same process"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE) == 0
+
+
+def test_the_worker_begins_anew_when_it_holds_much_memory(single):
+    process = single.start_python("w", "--recycle-after-memory", "200MiB", "--concurrency", "1")
+    handles = [worker_app.grows.submit(150) for _ in range(4)]
+    assert app.client.gather([worker_app.add.submit(1)], timeout=PATIENCE) == [1]
+    assert app.client.gather(handles, timeout=PATIENCE) == [process.pid] * 4, "the same process"
+    assert all(handle.info().attempt == 1 for handle in handles), "none was lost on the way"
+    await_(lambda: "MiB in memory" in single.log("w") and "beginning anew" in single.log("w"), "a new beginning")
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE) == 0
 

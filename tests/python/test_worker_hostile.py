@@ -20,7 +20,7 @@ from zsched._wire.writer import write
 PATIENCE_MS = 30_000
 # The broker answers only while a test waits for something: three of these are longer than any test looks away, for a worker
 # that takes it for lost would come with a new session where a test wants something else.
-HEARTBEAT_MS = 2000
+HEARTBEAT_MS = 1000
 READS = {MessageType.WORKER_HELLO: wire.WorkerHello, MessageType.CREDIT: wire.Credit, MessageType.RESULTS: wire.Results,
          MessageType.RELEASE: wire.Release, MessageType.HEARTBEAT: wire.Heartbeat, MessageType.PROGRESS: wire.Progress,
          MessageType.OUTPUT: wire.Output}
@@ -143,7 +143,7 @@ def test_the_dialogue_of_a_worker(broker, worker):
         done.update(broker.results())
     assert done == {1: 0, 2: 0}
     # The session ends; what runs is named in the next hello, and its result follows there.
-    broker.tasks(task(3, "nap", b"[0.5]"))
+    broker.tasks(task(3, "nap", b"[3]"))
     assert [ref.lease_id for ref in broker.receive(MessageType.HEARTBEAT)[1].started] in ([], [3])
     broker.send(MessageType.ERROR, write(wire.Error(code=ErrorCode.NO_SESSION)))
     hello = broker.welcome()
@@ -233,7 +233,7 @@ def still_works(broker):
     """A task that comes now, in this session or the next, is run."""
     lease = 90_000
     broker.tasks(task(lease))
-    for _ in range(2000):
+    for _ in range(100_000):
         type_, message = broker.receive(MessageType.RESULTS, MessageType.WORKER_HELLO, MessageType.RELEASE)
         if type_ is MessageType.WORKER_HELLO:
             broker.session += 1

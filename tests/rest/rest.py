@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests/support"))
 import processes  # noqa: E402
 
 BIN = pathlib.Path(os.environ["ZSCHED_BIN"]).resolve()
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 90
 JSON = {"Content-Type": "application/json"}
 
 
@@ -231,22 +231,22 @@ class Api:
         return answer.json if answer.json["state"] in ("succeeded", "dead", "cancelled") else None
 
     @contextlib.contextmanager
-    def stream(self, path, headers=None):
-        """A stream of server-sent events: an iterator of (event, id, data)."""
+    def stream(self, path, headers=None, seconds=DEADLINE_SECONDS):
+        """A stream of server-sent events, for so long at most: an iterator of (event, id, data)."""
         connection = http.client.HTTPConnection(self.address, timeout=DEADLINE_SECONDS)
         try:
             connection.request("GET", path, headers={"Accept": "text/event-stream", **(headers or {})})
             response = connection.getresponse()
             assert response.status == 200, (response.status, response.read())
             assert response.headers["Content-Type"] == "text/event-stream"
-            yield read_events(response)
+            yield read_events(response, seconds)
         finally:
             connection.close()
 
 
-def read_events(response):
-    """Ends with the stream; fails when it goes on for longer than any test needs."""
-    fields, deadline = {}, time.monotonic() + DEADLINE_SECONDS
+def read_events(response, seconds):
+    """Ends with the stream; fails when it goes on for longer than that."""
+    fields, deadline = {}, time.monotonic() + seconds
     for line in iter(response.readline, b""):
         assert time.monotonic() < deadline, "the stream does not say what it should"
         text = line.decode().rstrip("\n")
